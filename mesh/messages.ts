@@ -1,0 +1,167 @@
+/**
+ * What workers and the coordinator say to each other, as schemas. Everything that arrives is checked against them.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { limits } from "./limits.ts";
+import { Slice } from "./plan.ts";
+
+/** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
+export const PROTOCOL_VERSION = 1;
+
+const id = z.int().min(0).max(0xffff_ffff);
+const name = z.string().min(1).max(limits.nameLength);
+const text = z.string().max(limits.textLength);
+const bytes = z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length <= limits.chunkBytes);
+const finite = z.number().refine(Number.isFinite);
+
+/** What a worker measured about itself when it joined. */
+export const Profile = z.strictObject({
+  device: z.enum(["webgpu", "reference"]),
+  deviceName: text,
+  /** Floating-point operations a second of a matrix product of a typical size. */
+  flops: finite,
+  /** Bytes a second of device memory, reading and writing. */
+  bandwidth: finite,
+  /** Bytes that the device may hold at most. */
+  memory: finite,
+  /** Largest span of memory a kernel can bind, in bytes. */
+  maxBinding: finite,
+});
+export type Profile = z.infer<typeof Profile>;
+
+/** Which words of a tensor: the weight itself or one of its AdamW moments. */
+export const Part = z.enum(["weight", "m", "v"]);
+export type Part = z.infer<typeof Part>;
+
+/** Asks the other end for `length` words of a tensor from word `start`; answered by `chunk` with the same id. */
+const Pull = z.strictObject({
+  type: z.literal("pull"),
+  id,
+  tensor: name,
+  part: Part,
+  start: z.int().min(0),
+  length: z.int().min(1).max(limits.chunkBytes / 4),
+});
+/** Raw little-endian f32 words. */
+const Chunk = z.strictObject({ type: z.literal("chunk"), id, bytes });
+
+/** A body for the peer `to` (towards the coordinator) or from the peer `from` (towards a worker). */
+const Signal = z.strictObject({ type: z.literal("signal"), generation: id, peer: name, body: z.json() });
+const Ping = z.strictObject({ type: z.literal("ping"), id });
+const Pong = z.strictObject({ type: z.literal("pong"), id });
+
+/** What a worker did in a round; times in milliseconds, traffic in bytes. */
+export const RoundReport = z.strictObject({
+  busy: finite,
+  elapsed: finite,
+  sent: finite,
+  received: finite,
+  /** Time for which operations waited for a frame. */
+  waited: finite,
+});
+export type RoundReport = z.infer<typeof RoundReport>;
+
+/** Loss sums of one microbatch, from the stages that know them (absent terms are zero). */
+export const Losses = z.strictObject({
+  microbatch: id,
+  /** Sum over valid labels of the cross-entropy, nats. */
+  ce: finite,
+  /** Sum over this stage's MoE layers of the balancing loss and of the z-loss. */
+  balance: finite,
+  z: finite,
+  /** Tokens sent to each expert, by layer of the stage. */
+  load: z.array(z.array(id).max(limits.experts)).max(limits.layers),
+});
+export type Losses = z.infer<typeof Losses>;
+
+/** Worker to coordinator. */
+export const FromWorker = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("hello"),
+    protocol: z.int(),
+    software: text,
+    secret: text,
+    name,
+    profile: Profile,
+  }),
+  Signal,
+  Pull,
+  Chunk,
+  Ping,
+  Pong,
+  /** Memory is there and every tensor was pulled. */
+  z.strictObject({ type: z.literal("loaded"), generation: id, bytes: finite }),
+  /** Every link of the plan is open. */
+  z.strictObject({ type: z.literal("linked"), generation: id }),
+  /** A training round's gradients are complete. `sums` and `finite` are by tensor in the order of the model's parameter table. */
+  z.strictObject({
+    type: z.literal("vote"),
+    generation: id,
+    round: id,
+    tensors: z.array(z.strictObject({ name, sum: z.number(), finite: z.boolean() })).max(limits.tensors),
+    losses: z.array(Losses).max(limits.microbatches * limits.layers),
+    report: RoundReport,
+  }),
+  z.strictObject({
+    type: z.literal("evaluated"),
+    generation: id,
+    round: id,
+    losses: z.array(Losses).max(limits.microbatches * limits.layers),
+    report: RoundReport,
+  }),
+  /** This worker cannot go on in this generation. */
+  z.strictObject({ type: z.literal("failed"), generation: id, reason: text }),
+  z.strictObject({ type: z.literal("leaving"), reason: text }),
+]);
+export type FromWorker = z.infer<typeof FromWorker>;
+
+/** Coordinator to worker. */
+export const FromCoordinator = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("welcome"), id: name, run: text }),
+  z.strictObject({ type: z.literal("refused"), reason: text }),
+  Signal,
+  Pull,
+  Chunk,
+  Ping,
+  Pong,
+  /** Load this part of a plan, then open its links. */
+  z.strictObject({ type: z.literal("assign"), slice: Slice }),
+  /** Everyone is linked: rounds of this generation may begin. */
+  z.strictObject({ type: z.literal("start"), generation: id }),
+  /**
+   * The data of a round, sent one round ahead to every worker of the plan. Token ids for stages that embed, labels for
+   * stages with a head: u32, little-endian, [microbatches, batch, sequence]; 0xffffffff is a label that does not count.
+   */
+  z.strictObject({
+    type: z.literal("round"),
+    generation: id,
+    round: id,
+    mode: z.enum(["train", "evaluate"]),
+    /** Labels that count in the whole round, over all replicas. */
+    validLabels: id,
+    ids: z.optional(z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length <= limits.roundBytes)),
+    labels: z.optional(z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length <= limits.roundBytes)),
+  }),
+  /** The answer to everyone's vote. */
+  z.strictObject({
+    type: z.literal("decision"),
+    generation: id,
+    round: id,
+    /** False: leave weights and moments, clear the gradients. */
+    commit: z.boolean(),
+    /** Factor on every gradient, at most 1. */
+    clip: finite,
+    learningRate: finite,
+    /** Committed steps including this one: the exponent of AdamW's bias corrections. */
+    step: id,
+    beta1: finite,
+    beta2: finite,
+    epsilon: finite,
+    weightDecay: finite,
+  }),
+  /** The run is over (or was stopped); stay connected for the next. */
+  z.strictObject({ type: z.literal("stop"), generation: id, reason: text }),
+]);
+export type FromCoordinator = z.infer<typeof FromCoordinator>;

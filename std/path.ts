@@ -1,0 +1,7 @@
+/**
+ * The part of the standard library that is used here; the map in deno.json may point at JSR instead.
+ *
+ * @module
+ */
+// @ts-types="./path.d.ts"
+export * from "npm:deno-std@1.4.0/path/mod.js";
