@@ -13,5 +13,3 @@ export function parseArgs(
   args: readonly string[],
   options?: ParseOptions,
 ): { _: (string | number)[]; [flag: string]: unknown };
-/** Columns that `text` takes in a terminal. */
-export function unicodeWidth(text: string): number;
