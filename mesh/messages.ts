@@ -126,8 +126,8 @@ export const FromCoordinator = z.discriminatedUnion("type", [
   Chunk,
   Ping,
   Pong,
-  /** Load this part of a plan, then open its links. */
-  z.strictObject({ type: z.literal("assign"), slice: Slice }),
+  /** Load this part of a plan (pulling weights, and moments where there are any), then open its links. */
+  z.strictObject({ type: z.literal("assign"), slice: Slice, moments: z.boolean() }),
   /** Everyone is linked: rounds of this generation may begin. */
   z.strictObject({ type: z.literal("start"), generation: id }),
   /**
