@@ -1,0 +1,133 @@
+/**
+ * What a verb of the program is, and how its flags are read.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+
+/** One verb: `volary NAME ...`. Each lives in `cli/NAME.ts` and exports itself as `verb`. */
+export interface Verb {
+  readonly name: string;
+  /** One line for the list of verbs. */
+  readonly summary: string;
+  /** The whole text of `volary NAME --help`. */
+  readonly help: string;
+  /** Does it and answers with the exit code: 0 done, 1 failed. Throws {@linkcode UsageError} for exit code 2. */
+  run(args: readonly string[]): Promise<number>;
+}
+
+/** The command line itself is wrong; shown with a pointer to `--help`, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Something that its user can put right, found by the program itself; exit code 1, no stack trace. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+}
+
+/** Which flags a verb takes. */
+export interface FlagSpec {
+  /** Flags without a value. */
+  readonly boolean?: readonly string[];
+  /** Flags with one value. */
+  readonly string?: readonly string[];
+  /** Names of the positional arguments that must be there; one that ends in `?` may be missing. */
+  readonly positional?: readonly string[];
+}
+
+/** Flags as they were given, by name; see {@linkcode readFlags}. */
+export interface Flags {
+  has(name: string): boolean;
+  text(name: string): string | undefined;
+  /** A number, checked against the bounds (both included). Throws {@linkcode UsageError}. */
+  number(name: string, bounds?: { min?: number; max?: number; integer?: boolean }): number | undefined;
+  /** Positional arguments, in order. */
+  readonly positional: readonly string[];
+}
+
+/** Reads the arguments of a verb. Throws {@linkcode UsageError} that names what is unknown, missing or too much. */
+export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
+  const known = [...spec.boolean ?? [], ...spec.string ?? []];
+  for (const flag of spec.string ?? []) {
+    const at = args.indexOf(`--${flag}`);
+    if (at >= 0 && (args[at + 1] === undefined || args[at + 1].startsWith("--"))) {
+      throw new UsageError(`--${flag} needs a value.`);
+    }
+  }
+  const parsed = parseArgs(args, {
+    boolean: spec.boolean ?? [],
+    // "_" keeps positional arguments as they were typed: a folder may be called 007.
+    string: [...spec.string ?? [], "_"],
+    unknown: (arg) => {
+      if (!arg.startsWith("-")) return true;
+      const name = arg.replace(/^-+/, "").split("=")[0];
+      const near = nearest(name, known);
+      throw new UsageError(
+        `There is no flag --${name}${near ? `; did you mean --${near}?` : "."}` +
+          (known.length ? ` Known: ${known.map((k) => `--${k}`).join(", ")}.` : ""),
+      );
+    },
+  });
+  const positional = parsed._.map(String), wanted = spec.positional ?? [];
+  const missing = wanted[positional.length];
+  if (missing !== undefined && !missing.endsWith("?")) throw new UsageError(`${missing} is missing.`);
+  if (positional.length > wanted.length) {
+    throw new UsageError(`"${positional[wanted.length]}" is one argument too many.`);
+  }
+  const text = (name: string) => {
+    const value = parsed[name];
+    if (Array.isArray(value)) throw new UsageError(`--${name} is given twice.`);
+    return value === undefined ? undefined : String(value);
+  };
+  return {
+    positional,
+    has: (name) => parsed[name] === true,
+    text,
+    number: (name, { min = -Infinity, max = Infinity, integer = false } = {}) => {
+      const given = text(name);
+      if (given === undefined) return undefined;
+      const value = Number(given);
+      if (given.trim() === "" || !(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
+        const range = `${min > -Infinity ? ` from ${min}` : ""}${max < Infinity ? ` up to ${max}` : ""}`;
+        throw new UsageError(
+          `--${name} takes ${integer ? "a whole number" : "a number"}${range}, not "${given}".`,
+        );
+      }
+      return value;
+    },
+  };
+}
+
+/** The candidate within two edits of `word` (a third of its length for short ones), if there is one. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined, least = Math.max(1, Math.min(3, Math.floor(word.length / 3))) + 1;
+  for (const candidate of candidates) {
+    const distance = edits(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < least) [best, least] = [candidate, distance];
+  }
+  return best;
+}
+
+/** Levenshtein distance by rows. */
+function edits(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+/** Writes one object as a line on stdout: the answer of `--json`. */
+export function printJson(value: unknown): void {
+  console.log(JSON.stringify(value));
+}
+
+/** Writes text for people to stderr, so that stdout stays for machines. */
+export function say(text: string): void {
+  console.error(text);
+}
