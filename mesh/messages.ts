@@ -15,6 +15,8 @@ const name = z.string().min(1).max(limits.nameLength);
 const text = z.string().max(limits.textLength);
 const bytes = z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length <= limits.chunkBytes);
 const finite = z.number().refine(Number.isFinite);
+/** What came out of arithmetic on a device: may be NaN or infinite, which is news and not a malformed message. */
+const measured = z.custom<number>((value) => typeof value === "number");
 
 /** What a worker measured about itself when it joined. */
 export const Profile = z.strictObject({
@@ -67,10 +69,10 @@ export type RoundReport = z.infer<typeof RoundReport>;
 export const Losses = z.strictObject({
   microbatch: id,
   /** Sum over valid labels of the cross-entropy, nats. */
-  ce: finite,
+  ce: measured,
   /** Sum over this stage's MoE layers of the balancing loss and of the z-loss. */
-  balance: finite,
-  z: finite,
+  balance: measured,
+  z: measured,
   /** Tokens sent to each expert, by layer of the stage. */
   load: z.array(z.array(id).max(limits.experts)).max(limits.layers),
 });
