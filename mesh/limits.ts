@@ -28,4 +28,37 @@ export const limits = {
   roundBytes: 1 << 26,
   /** Bytes of one control message: a round's ids and labels plus a header. */
   messageBytes: (1 << 27) + (1 << 20),
+  /** Bytes of a message from someone who has not shown the secret yet: a hello. */
+  strangerBytes: 1 << 16,
+  /** Values (numbers, strings, lists...) in one message: twenty for each tensor of the longest vote. */
+  messageValues: 1 << 22,
+  /** Lists within lists in one message: a model's config inside an assignment needs 8. */
+  messageDepth: 32,
+  /** Bytes of one WebSocket message: servers refuse large ones, and progress shows only between them. */
+  webSocketBytes: 1 << 20,
+
+  /** Opening a connection or a link, in ms: handshakes that need longer are stuck, a new connection is quicker. */
+  connectMs: 5_000,
+  /** Between two signs of life on an idle connection, in ms. */
+  heartbeatMs: 250,
+  /** Silence after which a peer gets no new work, in ms. */
+  suspectedMs: 1_000,
+  /** Silence after which a peer is dead, in ms. All other waiting for a peer derives from it. */
+  deadMs: 5_000,
+  /** Pulls of tensor pieces that one end keeps in flight. */
+  pulls: 16,
+  /** Candidate addresses of one peer. */
+  candidates: 16,
+
+  /** Bytes of one message of a link: what a data channel carries at full speed with little delay for others. */
+  pieceBytes: 16 << 10,
+  /** Bytes that a link hands to its channel before it waits, and where it goes on: full speed, few ms of delay. */
+  highWaterBytes: 256 << 10,
+  lowWaterBytes: 64 << 10,
+  /** Bytes of one frame's payload: 4,096 x 128 tokens of a microbatch would not fit a data channel's time anyway. */
+  frameBytes: 1 << 30,
+  /** Full frames of a lane that the receiver grants ahead: one in use, one arriving, two in order behind them. */
+  grantedFrames: 4,
+  /** Messages that a channel keeps before its owner listens: a hello and what follows within one turn. */
+  earlyMessages: 256,
 } as const;

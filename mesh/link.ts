@@ -1,0 +1,83 @@
+import type { FrameHeader } from "./frame.ts";
+import type { Channel, Clock } from "./runtime.ts";
+
+/** Traffic classes with credits of their own; the place in the list is the number on the wire. */
+export const LANES = ["pipeline", "request", "reply"] as const;
+/** `pipeline`: activations, gradients, tied tensors. `request`: rows for a host's experts. `reply`: what came of them. */
+export type Lane = typeof LANES[number];
+
+/** The largest payload of a lane's frames in bytes, alone or with the number of such frames that are granted ahead. */
+export type LaneSize = number | { readonly frameBytes: number; readonly frames: number };
+
+export interface LinkOptions {
+  readonly clock: Clock;
+  /** This worker's id and the id that the other end must give. */
+  readonly self: string;
+  readonly peer: string;
+  readonly run: string;
+  readonly generation: number;
+  /** From the plan, so the same at both ends. */
+  readonly lanes: Readonly<Record<Lane, LaneSize>>;
+}
+
+/** How a link ended. */
+export interface LinkClosed {
+  /** Both ends agreed and everything that was sent has arrived. */
+  readonly orderly: boolean;
+  readonly reason: string;
+}
+
+/** What a link counted so far. */
+export interface LinkCounters {
+  framesSent: number;
+  framesReceived: number;
+  /** Payload bytes. */
+  bytesSent: number;
+  bytesReceived: number;
+  /** Frames of other generations, dropped. */
+  dropped: number;
+  /** Frames that had to wait for credit. */
+  creditWaits: number;
+  /** The most payload bytes held at once that arrived and were not yet consumed. */
+  mostHeld: number;
+  /** Of the last ping, ms; NaN before the first. */
+  roundTrip: number;
+}
+
+/**
+ * Takes a frame. The payload owns its buffer and may be transferred. `consumed` gives the room back to the sender:
+ * call it once, when the payload is no longer held (or has become part of something that is counted elsewhere).
+ */
+export type FrameHandler = (
+  lane: Lane,
+  header: FrameHeader,
+  payload: Uint8Array<ArrayBuffer>,
+  consumed: () => void,
+) => void;
+
+export interface Link {
+  readonly peer: string;
+  readonly kind: string;
+  readonly counters: Readonly<LinkCounters>;
+  /** Frames that arrive before it is set are kept (within the credit) and delivered on setting. */
+  onframe: FrameHandler | undefined;
+  /** True after `limits.suspectedMs` of silence, false again when the peer is heard. */
+  onsuspected: ((suspected: boolean) => void) | undefined;
+  readonly closed: Promise<LinkClosed>;
+  /**
+   * Sends the parts as one frame, in order within its lane. Resolves once all of it is handed over within the peer's
+   * credit and the channel's window; until then the parts must not change. Rejects with `LinkError` when the link is
+   * gone, with `FrameError` when the frame is larger than its lane allows.
+   */
+  send(lane: Lane, header: FrameHeader, parts: readonly Uint8Array[]): Promise<void>;
+  /** Finishes what was sent, receives what the peer had sent, then closes. Resolves when done. */
+  close(): Promise<LinkClosed>;
+  /** Gives up at once; what is under way may be lost. */
+  abort(reason: string): void;
+}
+
+/**
+ * Opens a link over a channel: both ends say hello, check each other's and are ready. Rejects with `LinkError` when the
+ * peer speaks another version, belongs to another run or generation, is someone else, or does not answer in time.
+ */
+export declare function openLink(channel: Channel, options: LinkOptions): Promise<Link>;
