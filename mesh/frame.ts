@@ -22,6 +22,8 @@ export const WHATS = [
   "expert-input-gradient",
   "tied-gradient",
   "tied-weight",
+  // Without payload: the sender's pass through the round is over, its hosts have had all of its rows.
+  "expert-end",
 ] as const;
 export type What = typeof WHATS[number];
 
