@@ -4,6 +4,7 @@
  * @module
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { nearest } from "../coordinator/nearest.ts";
 
 /** One verb: `volary NAME ...`. Each lives in `cli/NAME.ts` and exports itself as `verb`. */
 export interface Verb {
@@ -97,29 +98,6 @@ export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
       return value;
     },
   };
-}
-
-/** The candidate within two edits of `word` (a third of its length for short ones), if there is one. */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined, least = Math.max(1, Math.min(3, Math.floor(word.length / 3))) + 1;
-  for (const candidate of candidates) {
-    const distance = edits(word.toLowerCase(), candidate.toLowerCase());
-    if (distance < least) [best, least] = [candidate, distance];
-  }
-  return best;
-}
-
-/** Levenshtein distance by rows. */
-function edits(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length];
 }
 
 /** Writes one object as a line on stdout: the answer of `--json`. */

@@ -1,0 +1,43 @@
+/**
+ * What can go wrong with a run, by stable names.
+ *
+ * @module
+ */
+
+/** Something about a run, a plan or the coordinator that its user can act on; `name` is stable. */
+export class CoordinatorError extends Error {
+  override readonly name: string = "CoordinatorError";
+}
+
+/** A recipe that cannot be run as it stands; the message says where and what would do. */
+export class RecipeError extends CoordinatorError {
+  override readonly name = "RecipeError";
+}
+
+/** No division of the model over the workers exists; the message says what is short, where, and what would fit. */
+export class PlanInfeasible extends CoordinatorError {
+  override readonly name = "PlanInfeasible";
+}
+
+/** A run's folder that is missing, taken or not what it should be. */
+export class JournalError extends CoordinatorError {
+  override readonly name = "JournalError";
+}
+
+/** The coordinator's server: a port in use, an address that is not ours, a request without the owner's secret. */
+export class ServerError extends CoordinatorError {
+  override readonly name = "ServerError";
+}
+
+/** A worker left, failed or broke the protocol in the middle of a run. */
+export class WorkerFailed extends CoordinatorError {
+  override readonly name = "WorkerFailed";
+  constructor(readonly worker: string, reason: string) {
+    super(`Worker ${worker} ${reason}`);
+  }
+}
+
+/** Gradients were not finite in too many steps in a row. */
+export class NotFinite extends CoordinatorError {
+  override readonly name = "NotFinite";
+}

@@ -1,0 +1,196 @@
+/**
+ * The planner: divides a model over the workers that are there. Contiguous stages in proportion to measured speed, the
+ * experts of each layer over its own worker and the workers that hold no layers.
+ *
+ * @module
+ */
+import type { ModelConfig } from "../model/config.ts";
+import { configToJson } from "../model/config.ts";
+import type { Profile } from "../mesh/messages.ts";
+import type { Plan, Shape, Stage } from "../mesh/plan.ts";
+import { PlanInfeasible } from "./errors.ts";
+import { type Holding, holdings } from "./holdings.ts";
+import { schedule } from "./schedule.ts";
+import { deal, splitLayers } from "./split.ts";
+
+/** A worker as the planner sees it. */
+export interface Candidate {
+  readonly id: string;
+  readonly profile: Pick<Profile, "flops" | "memory">;
+}
+
+/** What to plan. */
+export interface PlanRequest {
+  readonly run: string;
+  readonly generation: number;
+  readonly config: ModelConfig;
+  /** In the order in which they joined. */
+  readonly workers: readonly Candidate[];
+  readonly shape: Shape;
+  readonly recompute: boolean;
+  /** Number of stages; default: as many as there are layers and workers for. */
+  readonly stages?: number;
+  /** Workers with experts only; default: those that have no stage, where the model has experts. */
+  readonly expertHosts?: number;
+}
+
+/** A plan, what each worker holds under it, and who has no part in it. */
+export interface Planned {
+  readonly plan: Plan;
+  readonly holdings: readonly Holding[];
+  readonly idle: readonly string[];
+}
+
+/** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */
+export function makePlan(request: PlanRequest): Planned {
+  const { config, shape } = request;
+  const counts = countParts(request);
+  // The fastest hold layers; among equals, who came first.
+  const ranked = request.workers.map((worker, joined) => ({ worker, joined }))
+    .sort((a, b) => b.worker.profile.flops - a.worker.profile.flops || a.joined - b.joined)
+    .map(({ worker }) => worker);
+  const holders = ranked.slice(0, counts.stages);
+  const hosts = ranked.slice(counts.stages, counts.stages + counts.hosts);
+  const stages = divide(config, shape, holders, hosts);
+  const members = [...holders, ...hosts];
+  const held = holdings(config, stages, members.map((w) => w.id), shape, request.recompute);
+  checkMemory(members, held);
+  const plan: Plan = {
+    run: request.run,
+    generation: request.generation,
+    model: configToJson(config),
+    shape,
+    stages,
+    recompute: request.recompute,
+    operations: schedule({
+      stages,
+      microbatches: shape.microbatches,
+      tied: config.tiedEmbeddings,
+      hosts: hosts.map((host) => host.id),
+    }),
+  };
+  return { plan, holdings: held, idle: ranked.slice(members.length).map((worker) => worker.id) };
+}
+
+function countParts(request: PlanRequest): { stages: number; hosts: number } {
+  const { config, expertHosts } = request, workers = request.workers.length;
+  if (workers === 0) {
+    throw new PlanInfeasible(
+      "No worker has joined. Start one with the join command that `volary up` printed.",
+    );
+  }
+  if (request.stages !== undefined && request.stages > config.layers) {
+    throw new PlanInfeasible(
+      `${request.stages} stages are more than the model's ${config.layers} layers; a stage needs at least one: ` +
+        `set [mesh] stages to at most ${config.layers}.`,
+    );
+  }
+  if (expertHosts !== undefined && expertHosts > 0 && config.experts === 0) {
+    throw new PlanInfeasible(
+      `${expertHosts} workers should hold only experts, but the model is dense: set [mesh] expert_hosts to 0.`,
+    );
+  }
+  const stages = request.stages ?? Math.max(1, Math.min(config.layers, workers - (expertHosts ?? 0)));
+  const free = workers - stages;
+  const hosts = expertHosts ?? (config.experts > 0 ? Math.max(0, Math.min(free, config.experts)) : 0);
+  if (stages + hosts > workers) {
+    const missing = stages + hosts - workers;
+    throw new PlanInfeasible(
+      `${stages} ${stages === 1 ? "stage" : "stages"} and ${hosts} expert hosts need ${
+        stages + hosts
+      } workers, but ` +
+        `${workers} ${workers === 1 ? "has" : "have"} joined: start ${missing} more, or ask for fewer parts.`,
+    );
+  }
+  if (hosts > config.experts) {
+    throw new PlanInfeasible(
+      `${hosts} expert hosts are more than the ${config.experts} experts of a layer: set [mesh] expert_hosts to at ` +
+        `most ${config.experts}.`,
+    );
+  }
+  return { stages, hosts };
+}
+
+function divide(
+  config: ModelConfig,
+  shape: Shape,
+  holders: readonly Candidate[],
+  hosts: readonly Candidate[],
+): Stage[] {
+  const speeds = new Map([...holders, ...hosts].map((w) => [w.id, Math.max(1, w.profile.flops)]));
+  const work = layerWork(config, shape.sequence);
+  const total = [...speeds.values()].reduce((a, b) => a + b, 0);
+  const own = holders.reduce((sum, w) => sum + speeds.get(w.id)!, 0) / total;
+  const layer = work.rest + work.experts * own;
+  const borders = splitLayers(
+    new Array<number>(config.layers).fill(layer),
+    holders.map((w) => speeds.get(w.id)!),
+    0,
+    work.head,
+  );
+  const load = new Map<string, number>(hosts.map((host) => [host.id, 0]));
+  holders.forEach((w, s) => {
+    const head = s === holders.length - 1 ? work.head : 0;
+    load.set(w.id, (borders[s + 1] - borders[s]) * work.rest + head);
+  });
+  const experts: string[][] = new Array(config.layers);
+  // In turn over the stages, so that no stage has used up the hosts before another gets its share.
+  const depth = Math.max(...holders.map((_, s) => borders[s + 1] - borders[s]));
+  for (let i = 0; i < depth; i++) {
+    holders.forEach((holder, s) => {
+      const l = borders[s] + i;
+      if (l >= borders[s + 1]) return;
+      const candidates = [holder.id, ...hosts.map((host) => host.id)];
+      const dealt = deal(
+        config.experts,
+        work.experts / config.experts,
+        candidates,
+        load,
+        (w) => speeds.get(w)!,
+      );
+      experts[l] = candidates.flatMap((worker, c) => new Array<string>(dealt[c]).fill(worker));
+    });
+  }
+  return holders.map((holder, s) => ({
+    worker: holder.id,
+    from: borders[s],
+    to: borders[s + 1],
+    embedding: s === 0,
+    head: s === holders.length - 1,
+    experts: experts.slice(borders[s], borders[s + 1]),
+  }));
+}
+
+/** Multiplications for one token of the forward pass: a layer without its experts, all its experts, the head. */
+function layerWork(config: ModelConfig, sequence: number): { rest: number; experts: number; head: number } {
+  const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim } = config;
+  const projections = D * headDim * (2 * heads + 2 * kvHeads);
+  const attention = sequence * heads * headDim; // scores and values, half of them masked
+  const mlp = 3 * D * F;
+  const moe = config.experts > 0;
+  return {
+    rest: projections + attention + (moe ? D * config.experts : mlp),
+    experts: moe ? mlp * config.expertsPerToken : 0,
+    head: D * config.vocabSize,
+  };
+}
+
+function checkMemory(workers: readonly Candidate[], held: readonly Holding[]): void {
+  const short = held.map((holding, i) => ({ holding, lends: workers[i].profile.memory }))
+    .filter(({ holding, lends }) => holding.bytes > lends);
+  if (short.length === 0) return;
+  const lines = short.map(({ holding, lends }) =>
+    `worker ${holding.worker} would need about ${mebibytes(holding.bytes)} MiB and lends ${
+      mebibytes(lends)
+    } MiB ` +
+    `(${mebibytes(holding.bytes - lends)} MiB short)`
+  );
+  throw new PlanInfeasible(
+    `The model does not fit: ${lines.join("; ")}. More workers, more microbatches (smaller ones) or ` +
+      `recompute = true in the phase need less memory on each.`,
+  );
+}
+
+function mebibytes(bytes: number): string {
+  return Math.ceil(bytes / 2 ** 20).toLocaleString("en");
+}
