@@ -1,0 +1,240 @@
+/**
+ * One generation of a plan: hands everyone their part, serves their weights, relays their signals, waits until all are
+ * linked, and then collects what they answer to each round. Ends at the first worker that leaves or breaks the protocol.
+ *
+ * @module
+ */
+import { links, type Plan, sliceFor } from "../mesh/plan.ts";
+import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
+import { WorkerFailed } from "./errors.ts";
+import type { Member } from "./member.ts";
+
+/** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
+export interface ParameterSource {
+  /** Words `start`..`start + length` of one part of a tensor, as little-endian f32 bytes. */
+  read(tensor: string, part: Part, start: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+export type Vote = Extract<FromWorker, { type: "vote" }>;
+export type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
+type Answer = Vote | Evaluated;
+type Round = Extract<FromCoordinator, { type: "round" }>;
+
+/** Pulls that one worker may have waiting: far more than it keeps in flight. */
+const pullsWaiting = 256;
+/** Bytes queued to one worker above which the next piece of a tensor waits. */
+const queuedBytes = 8 << 20;
+
+/** A round that was sent: what answers it needs and has. */
+interface Open {
+  readonly mode: "train" | "evaluate";
+  readonly answers: Map<string, Answer>;
+  readonly all: PromiseWithResolvers<void>;
+}
+
+/** See the module's description. */
+export class Generation {
+  readonly plan: Plan;
+  /** Rejects once with what ended the generation before its time; never resolves. */
+  readonly failure: Promise<never>;
+  /** Messages that were dropped because they belong to another generation. */
+  dropped = 0;
+  readonly #members: ReadonlyMap<string, Member>;
+  readonly #source: ParameterSource;
+  readonly #fail: (error: WorkerFailed) => void;
+  readonly #pairs: ReadonlySet<string>;
+  readonly #barrier = new Map<
+    "loaded" | "linked",
+    { waiting: Set<string>; all: PromiseWithResolvers<void> }
+  >();
+  readonly #rounds = new Map<number, Open>();
+  readonly #pulls = new Map<string, number>();
+  #over = false;
+
+  constructor(plan: Plan, members: readonly Member[], source: ParameterSource) {
+    this.plan = plan;
+    this.#source = source;
+    const part = Object.keys(plan.operations);
+    this.#members = new Map(
+      members.filter((member) => part.includes(member.id)).map((member) => [member.id, member]),
+    );
+    this.#pairs = new Set(links(plan.stages).map((pair) => pair.join("\n")));
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.failure = promise;
+    this.failure.catch(() => {}); // also where nobody waits at the moment
+    this.#fail = (error) => {
+      if (!this.#over) reject(error);
+    };
+    for (const name of ["loaded", "linked"] as const) {
+      this.#barrier.set(name, { waiting: new Set(part), all: Promise.withResolvers() });
+    }
+    for (const member of this.#members.values()) {
+      member.onmessage = (message) => this.#receive(member, message);
+      member.closed.then((reason) => this.#fail(new WorkerFailed(member.id, `left (${reason}).`)));
+    }
+  }
+
+  /** Hands out the plan and waits until every worker has its tensors and its links; calls `at` at each stage. */
+  async begin(moments: boolean, at: (stage: "loading" | "linking" | "ready") => void): Promise<void> {
+    at("loading");
+    for (const member of this.#members.values()) {
+      member.send({ type: "assign", slice: sliceFor(this.plan, member.id), moments });
+    }
+    await this.#or(this.#barrier.get("loaded")!.all.promise);
+    at("linking");
+    await this.#or(this.#barrier.get("linked")!.all.promise);
+    this.send({ type: "start", generation: this.plan.generation });
+    at("ready");
+  }
+
+  /** Sends one message to everyone of the plan. */
+  send(message: FromCoordinator): void {
+    for (const member of this.#members.values()) member.send(message);
+  }
+
+  /** Announces a round; ids go to the stage that embeds, labels to the one with the head. */
+  open(round: number, mode: "train" | "evaluate", data: Batch): void {
+    const waiting = { mode, answers: new Map<string, Answer>(), all: Promise.withResolvers<void>() };
+    this.#rounds.set(round, waiting);
+    for (const member of this.#members.values()) {
+      const stages = this.plan.stages.filter((stage) => stage.worker === member.id);
+      const message: Round = {
+        type: "round",
+        generation: this.plan.generation,
+        round,
+        mode,
+        validLabels: data.validLabels,
+        ...(stages.some((stage) => stage.embedding) ? { ids: data.ids } : {}),
+        ...(stages.some((stage) => stage.head) ? { labels: data.labels } : {}),
+      };
+      member.send(message);
+    }
+  }
+
+  /** Everyone's answer to a round, by worker in the plan's order. */
+  async collect(round: number): Promise<Map<string, Answer>> {
+    const open = this.#rounds.get(round);
+    if (open === undefined) throw new Error(`Round ${round} was never opened`);
+    await this.#or(open.all.promise);
+    this.#rounds.delete(round);
+    return new Map([...this.#members.keys()].map((id) => [id, open.answers.get(id)!]));
+  }
+
+  /** Words of a tensor from the worker that owns it. */
+  async pull(owner: string, tensor: string, part: Part, start: number, length: number) {
+    const bytes = await this.#or(this.#members.get(owner)!.pull(tensor, part, start, length));
+    if (bytes.length !== 4 * length) {
+      const error = new WorkerFailed(
+        owner,
+        `sent ${bytes.length} bytes of ${tensor} where ${4 * length} were asked for.`,
+      );
+      this.#fail(error);
+      throw error;
+    }
+    return bytes;
+  }
+
+  /** Ends the generation: workers drop what they do and stay for the next. */
+  end(reason: string): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.send({ type: "stop", generation: this.plan.generation, reason: reason.slice(0, 2000) });
+    for (const member of this.#members.values()) member.onmessage = undefined;
+  }
+
+  /** Waits for `promise` unless the generation fails first. */
+  #or<T>(promise: Promise<T>): Promise<T> {
+    return Promise.race([promise, this.failure]);
+  }
+
+  #receive(member: Member, message: FromWorker): void {
+    if ("generation" in message && message.generation !== this.plan.generation) {
+      this.dropped++;
+      return;
+    }
+    switch (message.type) {
+      case "signal":
+        return this.#relay(member, message);
+      case "pull":
+        return void this.#serve(member, message);
+      case "loaded":
+      case "linked": {
+        const barrier = this.#barrier.get(message.type)!;
+        if (!barrier.waiting.delete(member.id)) return this.#violation(member, `said ${message.type} twice`);
+        if (barrier.waiting.size === 0) barrier.all.resolve();
+        return;
+      }
+      case "vote":
+      case "evaluated":
+        return this.#answer(member, message);
+      case "failed":
+        return this.#fail(new WorkerFailed(member.id, `cannot go on: ${message.reason}`));
+      case "leaving":
+        return this.#fail(new WorkerFailed(member.id, `left (${message.reason}).`));
+      case "hello":
+      case "chunk":
+      case "ping":
+      case "pong":
+        return this.#violation(member, `sent "${message.type}" out of turn`);
+    }
+  }
+
+  #violation(member: Member, what: string): void {
+    this.#fail(new WorkerFailed(member.id, `broke the protocol: it ${what}.`));
+    member.close(`protocol violation: ${what}`);
+  }
+
+  #relay(member: Member, message: Extract<FromWorker, { type: "signal" }>): void {
+    const pair = [member.id, message.peer].sort((a, b) => a < b ? -1 : 1).join("\n");
+    const peer = this.#members.get(message.peer);
+    if (peer === undefined || !this.#pairs.has(pair)) {
+      return this.#violation(member, `signalled to ${message.peer}, to which the plan has no link`);
+    }
+    peer.send({ ...message, peer: member.id });
+  }
+
+  /** Answers one piece of a tensor; a worker that asks faster than it reads waits, one that floods us is shut out. */
+  async #serve(member: Member, pull: Extract<FromWorker, { type: "pull" }>): Promise<void> {
+    const waiting = (this.#pulls.get(member.id) ?? 0) + 1;
+    if (waiting > pullsWaiting) return this.#violation(member, `asked for ${waiting} pieces at once`);
+    this.#pulls.set(member.id, waiting);
+    try {
+      await member.drained(queuedBytes);
+      const bytes = await this.#source.read(pull.tensor, pull.part, pull.start, pull.length);
+      member.send({ type: "chunk", id: pull.id, bytes });
+    } catch (error) {
+      this.#fail(
+        new WorkerFailed(
+          member.id,
+          `could not be given words ${pull.start}..${
+            pull.start + pull.length
+          } of ${pull.tensor} (${pull.part}): ` +
+            (error as Error).message,
+        ),
+      );
+    } finally {
+      this.#pulls.set(member.id, this.#pulls.get(member.id)! - 1);
+    }
+  }
+
+  #answer(member: Member, message: Answer): void {
+    const open = this.#rounds.get(message.round);
+    const wanted = open?.mode === "train" ? "vote" : "evaluated";
+    if (open === undefined || message.type !== wanted || open.answers.has(member.id)) {
+      return this.#violation(
+        member,
+        `sent "${message.type}" for round ${message.round}, which does not wait for it`,
+      );
+    }
+    open.answers.set(member.id, message);
+    if (open.answers.size === this.#members.size) open.all.resolve();
+  }
+}
+
+/** The data of a round: u32 little-endian [microbatches, batch, sequence]. */
+export interface Batch {
+  readonly ids: Uint8Array<ArrayBuffer>;
+  readonly labels: Uint8Array<ArrayBuffer>;
+  /** Labels that are not 0xffffffff. */
+  readonly validLabels: number;
+}
