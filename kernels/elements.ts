@@ -1,0 +1,17 @@
+/**
+ * Programs that are the same for single words and for four at a time.
+ *
+ * @module
+ */
+
+/** Put in front of a program that takes words one by one: `Element`, `span` (words of an element), `total(element)`. */
+export const SINGLE = `alias Element = f32;
+const span = 1u;
+fn total(element: Element) -> f32 { return element; }
+`;
+
+/** Put in front of the same program to take four words at a time. */
+export const FOURFOLD = `alias Element = vec4f;
+const span = 4u;
+fn total(element: Element) -> f32 { return (element.x + element.y) + (element.z + element.w); }
+`;
