@@ -102,7 +102,7 @@ export const FromWorker = z.discriminatedUnion("type", [
     type: z.literal("vote"),
     generation: id,
     round: id,
-    tensors: z.array(z.strictObject({ name, sum: z.number(), finite: z.boolean() })).max(limits.tensors),
+    tensors: z.array(z.strictObject({ name, sum: measured, finite: z.boolean() })).max(limits.tensors),
     losses: z.array(Losses).max(limits.microbatches * limits.layers),
     report: RoundReport,
   }),
