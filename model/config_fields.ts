@@ -109,13 +109,13 @@ export function readFields(record: Record<string, unknown>, modelType: string): 
   const known = new Set([...understood, ...checked]);
   const strangers = Object.keys(record).filter((key) => !known.has(key) && !inert.has(key));
   if (strangers.length > 0) {
-    const [keys, them] = strangers.length === 1 ? ["key", "it"] : ["keys", "them"];
+    const keys = strangers.length === 1 ? "key" : "keys";
     throw new ConfigError(
       `The configuration (model_type ${modelType}) has the unknown ${keys} ${
         strangers.map(quote).join(", ")
       }. ` +
-        `What ${them} might change cannot be computed, so nothing was read: remove ${them} if ${them} changes nothing.`
-          .replace("if them changes", "if they change"),
+        `A model is only read when every key is understood, so that it is never computed wrongly; take out of ` +
+        `config.json what changes no result.`,
     );
   }
   const has = (key: string) => record[key] !== undefined && record[key] !== null;
