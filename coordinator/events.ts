@@ -1,0 +1,122 @@
+/**
+ * What a run tells the world while it goes: plain JSON objects, one a line in the run's `metrics.jsonl` and on stdout under
+ * `--json`; report.ts makes text for people of them.
+ *
+ * @module
+ */
+
+/** Where a run stands. Data order is a function of the seed and `step`; AdamW's bias corrections of `committed`. */
+export interface Position {
+  /** Phase of the recipe, from 0. */
+  readonly phase: number;
+  /** Steps of this phase that are done, skipped ones included. */
+  readonly step: number;
+  /** Steps that changed the weights, over all phases. */
+  readonly committed: number;
+}
+
+/** A worker's part in a plan. */
+export interface HeldBy {
+  readonly worker: string;
+  /** For people: the adapter's description. */
+  readonly device: string;
+  /** "layers 0-3 with the embedding" as numbers: absent for hosts that hold no layers. */
+  readonly layers?: {
+    readonly from: number;
+    readonly to: number;
+    readonly embedding: boolean;
+    readonly head: boolean;
+  };
+  /** Experts by layer. */
+  readonly experts: readonly { readonly layer: number; readonly experts: readonly number[] }[];
+  readonly parameters: number;
+  readonly bytes: number;
+}
+
+/** What one worker did in a step: shares of the step's time, bytes over its links. */
+export interface WorkerStep {
+  readonly worker: string;
+  /** Share of the step in which its device worked. */
+  readonly busy: number;
+  /** Share of the step in which it waited for a frame. */
+  readonly waited: number;
+  readonly sent: number;
+  readonly received: number;
+}
+
+export type RunEvent =
+  | {
+    readonly event: "plan";
+    readonly run: string;
+    readonly folder: string;
+    readonly generation: number;
+    readonly parameters: number;
+    readonly workers: readonly HeldBy[];
+    readonly idle: readonly string[];
+    readonly shape: { readonly batch: number; readonly sequence: number; readonly microbatches: number };
+    readonly recompute: boolean;
+  }
+  | {
+    readonly event: "barrier";
+    readonly stage: "loading" | "linking" | "ready";
+    readonly generation: number;
+  }
+  | { readonly event: "resumed"; readonly from: string; readonly position: Position }
+  | {
+    readonly event: "step";
+    readonly phase: number;
+    /** From 1. */
+    readonly step: number;
+    readonly steps: number;
+    readonly committed: boolean;
+    /** Total loss, and its parts: ce in nats per label, balance and z before their coefficients. */
+    readonly loss: number | null;
+    readonly ce: number | null;
+    readonly balance: number | null;
+    readonly z: number | null;
+    /** Norm of the gradient and the factor that clipping gave it. */
+    readonly norm: number | null;
+    readonly clip: number;
+    readonly learningRate: number;
+    readonly tokens: number;
+    readonly seconds: number;
+    readonly tokensPerSecond: number;
+    readonly secondsLeft: number;
+    /** Share of the busiest and the idlest expert times the experts: 1 is balanced. */
+    readonly load?: { readonly most: number; readonly least: number };
+    readonly workers: readonly WorkerStep[];
+    /** Tensors whose gradient was not finite (the first few), where the step was skipped. */
+    readonly broken?: readonly string[];
+  }
+  | {
+    readonly event: "evaluation";
+    readonly phase: number;
+    /** After this many steps. */
+    readonly step: number;
+    /** Mean negative log-likelihood per token, nats. */
+    readonly nll: number | null;
+    readonly bitsPerByte: number | null;
+    readonly tokens: number;
+  }
+  | {
+    readonly event: "checkpoint";
+    readonly position: Position;
+    readonly path: string;
+    readonly seconds: number;
+  }
+  | { readonly event: "done"; readonly position: Position; readonly path: string; readonly seconds: number }
+  | {
+    readonly event: "stopped";
+    /** "asked": by its user, after a checkpoint. "failed": see the reason. */
+    readonly why: "asked" | "failed";
+    readonly name: string;
+    readonly reason: string;
+    /** The last checkpoint, if there is one, and the command that resumes from it. */
+    readonly path: string | null;
+    readonly resume: string | null;
+  };
+
+/** JSON has no NaN: null stands for a number that is not finite. */
+export function finiteOrNull(value: number): number | null {
+  return Number.isFinite(value) ? value : null;
+}

@@ -1,0 +1,223 @@
+/**
+ * One phase of training over one generation: rounds sent one ahead, votes counted in order, decisions, validations,
+ * checkpoints. Knows nothing of files and connections.
+ *
+ * @module
+ */
+import type { ModelConfig } from "../model/config.ts";
+import type { Clock } from "../mesh/runtime.ts";
+import type { RoundReport } from "../mesh/messages.ts";
+import { addLosses, decide, VoteError } from "./decide.ts";
+import { NotFinite, WorkerFailed } from "./errors.ts";
+import { finiteOrNull, type Position, type RunEvent, type WorkerStep } from "./events.ts";
+import type { Batch, Evaluated, Generation, Vote } from "./generation.ts";
+import type { Owned } from "./holdings.ts";
+import { learningRate, type TrainPhase } from "./recipe.ts";
+
+/** The text of a phase, as rounds. */
+export interface PhaseData {
+  /** The batch of a step, from 1: a pure function of the phase's seed and the step. */
+  train(step: number): Batch;
+  /** The batches of a validation, the same each time. */
+  readonly validation: readonly Batch[];
+  /** Bytes of text for one validation token, to tell bits per byte. */
+  readonly bytesPerToken: number;
+}
+
+export interface PhaseOptions {
+  readonly clock: Clock;
+  readonly config: ModelConfig;
+  readonly phase: TrainPhase;
+  readonly table: readonly Owned[];
+  readonly generation: Generation;
+  readonly data: PhaseData;
+  readonly from: Position;
+  /** Pulls everything from the workers and stores it; weights do not change meanwhile. */
+  readonly checkpoint: (position: Position) => Promise<void>;
+  readonly tell: (event: RunEvent) => void;
+  /** Asks for an orderly end after the step under way. */
+  readonly signal: AbortSignal;
+}
+
+/** Steps in a row whose gradient may be not finite before the run stops. */
+export const MOST_SKIPPED = 3;
+
+interface Round {
+  readonly round: number;
+  readonly mode: "train" | "evaluate";
+  /** The step that it is, or after which it validates. */
+  readonly step: number;
+  readonly labels: number;
+  /** The last round of a validation. */
+  readonly last: boolean;
+}
+
+/** Runs a phase from `from` to its end, or to the step after which it was asked to stop. Answers with where it stands. */
+export async function runPhase(options: PhaseOptions): Promise<{ position: Position; finished: boolean }> {
+  const { clock, phase, generation, signal } = options;
+  const rounds = upcoming(options);
+  const open: Round[] = [];
+  const ahead = () => {
+    const next = rounds.next();
+    if (next.done) return;
+    const { data, ...round } = next.value;
+    generation.open(round.round, round.mode, data);
+    open.push(round);
+  };
+  let position = options.from, skipped = 0, saved = -1;
+  let saving: Promise<void> = Promise.resolve();
+  let nats = 0, tokens = 0;
+  let began = clock.now(), pace = 0;
+  try {
+    ahead();
+    ahead();
+    for (let round = open.shift(); round !== undefined; round = open.shift()) {
+      const answers = await generation.collect(round.round);
+      if (round.mode === "evaluate") {
+        const loss = count(options, answers, round.labels);
+        [nats, tokens] = [nats + loss.sum, tokens + loss.labels];
+        if (round.last) {
+          const nll = nats / tokens;
+          const bitsPerByte = nll / Math.LN2 / options.data.bytesPerToken;
+          options.tell({
+            event: "evaluation",
+            phase: position.phase,
+            step: round.step,
+            nll: finiteOrNull(nll),
+            bitsPerByte: finiteOrNull(bitsPerByte),
+            tokens,
+          });
+          [nats, tokens] = [0, 0];
+        }
+      } else {
+        const verdict = judge(options, answers as Map<string, Vote>);
+        const loss = count(options, answers, round.labels);
+        await saving; // a checkpoint holds the weights of one step: the next decision waits for it
+        const committed = position.committed + (verdict.commit ? 1 : 0);
+        const rate = learningRate(phase, round.step);
+        generation.send({
+          type: "decision",
+          generation: generation.plan.generation,
+          round: round.round,
+          commit: verdict.commit,
+          clip: verdict.clip,
+          learningRate: rate,
+          step: committed,
+          beta1: phase.beta1,
+          beta2: phase.beta2,
+          epsilon: phase.epsilon,
+          weightDecay: phase.weight_decay,
+        });
+        position = { ...position, step: round.step, committed };
+        skipped = verdict.commit ? 0 : skipped + 1;
+        const seconds = (clock.now() - began) / 1000;
+        pace = pace === 0 ? seconds : pace + (seconds - pace) * 0.1;
+        options.tell({
+          event: "step",
+          phase: position.phase,
+          step: round.step,
+          steps: phase.steps,
+          committed: verdict.commit,
+          loss: finiteOrNull(loss.total),
+          ce: finiteOrNull(loss.ce),
+          balance: finiteOrNull(loss.balance),
+          z: finiteOrNull(loss.z),
+          norm: finiteOrNull(verdict.norm),
+          clip: verdict.clip,
+          learningRate: rate,
+          tokens: loss.labels,
+          seconds,
+          tokensPerSecond: seconds > 0 ? loss.labels / seconds : 0,
+          secondsLeft: pace * (phase.steps - round.step),
+          ...(loss.load ? { load: loss.load } : {}),
+          workers: [...answers].map(([worker, { report }]) => workerStep(worker, report)),
+          ...(verdict.commit ? {} : { broken: verdict.broken.slice(0, 5) }),
+        });
+        if (skipped >= MOST_SKIPPED) throw notFinite(round.step, verdict.broken);
+        const due = phase.checkpoint_every > 0 && round.step % phase.checkpoint_every === 0;
+        const stop = signal.aborted && round.step < phase.steps;
+        if (due || stop) {
+          saved = round.step;
+          saving = options.checkpoint(position);
+          saving.catch(() => {}); // awaited before the next decision and at the end
+        }
+        if (stop) {
+          await saving;
+          return { position, finished: false };
+        }
+      }
+      began = clock.now();
+      ahead();
+    }
+    await saving;
+    if (saved !== position.step) await options.checkpoint(position);
+    return { position, finished: true };
+  } finally {
+    await saving.catch(() => {}); // nobody writes into the run's folder once this returned
+  }
+}
+
+/** All rounds from a position to the end of the phase, in order. */
+function* upcoming(options: PhaseOptions): Generator<Round & { data: Batch }> {
+  const { phase, data, from } = options;
+  let round = 0;
+  for (let step = from.step + 1; step <= phase.steps; step++) {
+    const batch = data.train(step);
+    yield { round: round++, mode: "train", step, labels: batch.validLabels, last: false, data: batch };
+    const due = step === phase.steps || (phase.evaluate_every > 0 && step % phase.evaluate_every === 0);
+    if (!due) continue;
+    for (const [i, batch] of data.validation.entries()) {
+      const last = i === data.validation.length - 1;
+      yield { round: round++, mode: "evaluate", step, labels: batch.validLabels, last, data: batch };
+    }
+  }
+}
+
+function judge(options: PhaseOptions, votes: ReadonlyMap<string, Vote>) {
+  try {
+    const tensors = new Map([...votes].map(([worker, vote]) => [worker, vote.tensors]));
+    return decide(options.table, tensors, options.phase.clip);
+  } catch (error) {
+    if (error instanceof VoteError) {
+      throw new WorkerFailed(error.worker, `broke the protocol: it ${error.message}.`);
+    }
+    throw error;
+  }
+}
+
+function count(options: PhaseOptions, answers: ReadonlyMap<string, Vote | Evaluated>, labels: number) {
+  const { microbatches } = options.generation.plan.shape;
+  for (const [worker, { losses }] of answers) {
+    const stray = losses.find((part) => part.microbatch >= microbatches);
+    if (stray) {
+      throw new WorkerFailed(
+        worker,
+        `broke the protocol: it reports microbatch ${stray.microbatch} of ${microbatches}.`,
+      );
+    }
+  }
+  return addLosses(options.config, [...answers.values()].map((a) => a.losses), microbatches, labels);
+}
+
+function workerStep(worker: string, report: RoundReport): WorkerStep {
+  const share = (ms: number) => report.elapsed > 0 ? Math.min(1, Math.max(0, ms / report.elapsed)) : 0;
+  return {
+    worker,
+    busy: share(report.busy),
+    waited: share(report.waited),
+    sent: report.sent,
+    received: report.received,
+  };
+}
+
+function notFinite(step: number, broken: readonly string[]): NotFinite {
+  const where = broken.length === 0
+    ? "their norm overflows"
+    : broken.length === 1
+    ? `the gradient of ${broken[0]}`
+    : `the gradients of ${broken[0]} and ${broken.length - 1} other tensors`;
+  return new NotFinite(
+    `The gradient was not finite in ${MOST_SKIPPED} steps in a row, the last at step ${step} (${where}). ` +
+      `No weight was changed by them. A lower learning rate, a longer warm-up or a smaller clip usually helps.`,
+  );
+}
