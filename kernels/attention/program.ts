@@ -1,0 +1,304 @@
+/**
+ * The attention programs, written out for one head size and one tile. A lane keeps a tile of rows (queries, or keys in the backward
+ * pass of keys and values) in registers and streams the other side past it, so that each loaded vector serves the whole tile;
+ * registers need constant indices, hence text with every head size spelled out.
+ *
+ * Legend: r row of the tile, w vector of four inside a head (`words` = headDim / 4 rounded up; the last may be padded with zeros),
+ * b key of the block that shares one rescaling of the online softmax.
+ *
+ * A tile's rows are (position, query head of the group) pairs of one kv head, head fastest: whatever the group's size, one stream
+ * of keys and values serves them all.
+ *
+ * @module
+ */
+
+/** What is spelled out in the text of a program. */
+export interface Tile {
+  readonly headDim: number;
+  /** Rows that a lane keeps. */
+  readonly rows: number;
+  /** Keys between two rescalings of the online softmax (forward only). */
+  readonly block: number;
+  /**
+   * Which lanes are neighbours. "heads": those of other heads and sequences at the same place, so that none waits for a
+   * longer one (CPU). "places": those of the next rows of the same head, which read the same keys together (GPU).
+   */
+  readonly neighbours: "heads" | "places";
+}
+
+/** Lanes of a workgroup. */
+export const LANES = 32;
+
+const upTo = (n: number) => Array.from({ length: n }, (_, i) => i);
+
+/** Joins what `line` gives for 0 .. n. */
+function each(n: number, line: (i: number) => string): string {
+  return upTo(n).map(line).join("\n");
+}
+
+/** How a program addresses heads: by vectors where four divides the head, else word by word with zeros behind the end. */
+class Heads {
+  readonly words: number;
+  /** Buffer elements of a head. */
+  readonly size: number;
+
+  constructor(readonly headDim: number) {
+    this.words = Math.ceil(headDim / 4);
+    this.size = headDim % 4 === 0 ? headDim / 4 : headDim;
+  }
+
+  /** The vector w of the head that begins at `at`. */
+  load(buffer: string, at: string, w: number): string {
+    if (this.headDim % 4 === 0) return `${buffer}[${at} + ${w}u]`;
+    const element = (i: number) => 4 * w + i < this.headDim ? `${buffer}[${at} + ${4 * w + i}u]` : "0.0";
+    return `vec4f(${upTo(4).map(element).join(", ")})`;
+  }
+
+  /** Stores a value as vector w of the head that begins at `at`. */
+  store(buffer: string, at: string, w: number, value: string): string {
+    if (this.headDim % 4 === 0) return `${buffer}[${at} + ${w}u] = ${value};`;
+    const count = Math.min(4, this.headDim - 4 * w);
+    const stores = upTo(count).map((i) => `${buffer}[${at} + ${4 * w + i}u] = stored.${"xyzw"[i]};`);
+    return `{ let stored = ${value}; ${stores.join(" ")} }`;
+  }
+}
+
+const SUM = `fn total(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
+`;
+
+/** The beginning of every program: which tile and which kv head of which sequence a lane has. */
+function opening(tile: Tile, tiles: string, pairs: string): string {
+  const split = tile.neighbours === "heads"
+    ? "let tile = index / pairs; let pair = index % pairs;"
+    : "let pair = index / tiles; let tile = index % tiles;";
+  return `${SUM}
+@compute @workgroup_size(${LANES})
+fn main(
+  @builtin(workgroup_id) id: vec3u,
+  @builtin(num_workgroups) count: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = linear_workgroup(id, count) * ${LANES}u + lane;
+  let pairs = ${pairs};
+  let share = params.heads / params.kvHeads;
+  let tiles = ${tiles};
+  if (index >= pairs * tiles) { return; }
+  ${split}
+  let kv = pair % params.kvHeads;
+`;
+}
+
+/** Declares, for each row of a tile of queries, its place: position t in the sequence, head h. Rows past the end repeat the last. */
+function queryRows(rows: number, length: string): string {
+  return `
+  let ends = ${length} * share;
+  ${
+    each(rows, (r) => `
+  let i${r} = min(tile * ${rows}u + ${r}u, ends - 1u);
+  let t${r} = i${r} / share;
+  let h${r} = kv * share + i${r} % share;`)
+  }
+`;
+}
+
+/**
+ * Forward, over the sequences' own keys and values or over a cache. Masked scores become so small that their exponential is
+ * zero; the first key is visible to every row, so the running maximum is real from the first block on.
+ */
+export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string {
+  const { rows, block } = tile;
+  const heads = new Heads(tile.headDim);
+  const { words, size } = heads;
+  const cached = source === "cache";
+  const length = cached ? "params.rows" : "params.seq";
+  const place = (r: number) => cached ? `(params.start + t${r})` : `t${r}`;
+  const key = cached ? "keys" : "qkv";
+  const value = cached ? "values" : "qkv";
+  return `${
+    opening(
+      tile,
+      `(${length} * share + ${rows - 1}u) / ${rows}u`,
+      cached ? "params.kvHeads" : "params.batch * params.kvHeads",
+    )
+  }
+  let base = ${cached ? "0u" : "(pair / params.kvHeads) * params.seq"};
+  let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
+  ${queryRows(rows, length)}
+  let step = ${cached ? `params.kvHeads * ${size}u` : "stride"};
+  let key0 = ${cached ? `kv * ${size}u` : `base * stride + (params.heads + kv) * ${size}u`};
+  let value0 = ${cached ? "key0" : `key0 + params.kvHeads * ${size}u`};
+  let last = ${place(rows - 1)};
+  let scale = ${1 / Math.sqrt(tile.headDim)};
+  ${
+    each(rows, (r) => `
+  let q${r} = (base + t${r}) * stride + h${r} * ${size}u;
+  ${
+      each(
+        words,
+        (w) => `let q${r}_${w} = ${heads.load("qkv", `q${r}`, w)} * scale; var o${r}_${w} = vec4f(0.0);`,
+      )
+    }
+  var top${r} = -3.0e38;
+  var sum${r} = 0.0;`)
+  }
+  for (var j = 0u; j <= last; j += ${block}u) {
+    ${
+    each(block, (b) => `
+    let j${b} = min(j + ${b}u, last);
+    ${each(rows, (r) => `var a${r}_${b} = vec4f(0.0);`)}
+    {
+      let at = key0 + j${b} * step;
+      ${
+      each(words, (w) =>
+        `{ let k = ${heads.load(key, "at", w)};
+      ${each(rows, (r) => `a${r}_${b} += q${r}_${w} * k;`)} }`)
+    }
+    }`)
+  }
+    ${
+    each(rows, (r) => `
+    ${each(block, (b) => `let s${r}_${b} = select(-3.0e38, total(a${r}_${b}), j + ${b}u <= ${place(r)});`)}
+    let next${r} = ${upTo(block).reduce((text, b) => `max(${text}, s${r}_${b})`, `top${r}`)};
+    let shrink${r} = exp(top${r} - next${r});
+    top${r} = next${r};
+    ${each(block, (b) => `let p${r}_${b} = exp(s${r}_${b} - next${r});`)}
+    sum${r} = ${upTo(block).reduce((text, b) => `${text} + p${r}_${b}`, `sum${r} * shrink${r}`)};
+    ${each(words, (w) => `o${r}_${w} *= shrink${r};`)}`)
+  }
+    ${
+    each(block, (b) => `
+    {
+      let at = value0 + j${b} * step;
+      ${
+      each(words, (w) =>
+        `{ let v = ${heads.load(value, "at", w)};
+      ${each(rows, (r) => `o${r}_${w} += p${r}_${b} * v;`)} }`)
+    }
+    }`)
+  }
+  }
+  ${
+    each(rows, (r) => `
+  if (tile * ${rows}u + ${r}u < ends) {
+    let row = (base + t${r}) * params.heads + h${r};
+    let to = row * ${size}u;
+    let whole = 1.0 / sum${r};
+    ${each(words, (w) => heads.store("out", "to", w, `o${r}_${w} * whole`))}
+    ${cached ? "" : `lse[row] = top${r} + log(sum${r});`}
+  }`)
+  }
+}
+`;
+}
+
+/** Backward to the queries: a tile of queries, keys and values stream past. */
+export function backwardQProgram(tile: Tile): string {
+  const { rows } = tile;
+  const heads = new Heads(tile.headDim);
+  const { words, size } = heads;
+  return `${opening(tile, `(params.seq * share + ${rows - 1}u) / ${rows}u`, "params.batch * params.kvHeads")}
+  let base = (pair / params.kvHeads) * params.seq;
+  let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
+  ${queryRows(rows, "params.seq")}
+  let scale = ${1 / Math.sqrt(tile.headDim)};
+  ${
+    each(rows, (r) => `
+  let q${r} = (base + t${r}) * stride + h${r} * ${size}u;
+  let row${r} = (base + t${r}) * params.heads + h${r};
+  let g${r} = row${r} * ${size}u;
+  let lse${r} = lse[row${r}];
+  let delta${r} = delta[row${r}];
+  ${
+      each(words, (w) =>
+        `let q${r}_${w} = ${heads.load("qkv", `q${r}`, w)} * scale;
+  let g${r}_${w} = ${heads.load("dout", `g${r}`, w)};
+  var d${r}_${w} = vec4f(0.0);`)
+    }`)
+  }
+  var key = base * stride + (params.heads + kv) * ${size}u;
+  let toValue = params.kvHeads * ${size}u;
+  for (var j = 0u; j <= t${rows - 1}; j++) {
+    let value = key + toValue;
+    ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
+    ${
+    each(words, (w) =>
+      `let k${w} = ${heads.load("qkv", "key", w)};
+    ${each(rows, (r) => `a${r} += q${r}_${w} * k${w};`)}
+    { let v = ${heads.load("qkv", "value", w)};
+    ${each(rows, (r) => `b${r} += g${r}_${w} * v;`)} }`)
+  }
+    ${
+    each(rows, (r) =>
+      `let p${r} = select(0.0, exp(total(a${r}) - lse${r}), j <= t${r});
+    let ds${r} = p${r} * (total(b${r}) - delta${r});`)
+  }
+    ${each(words, (w) => each(rows, (r) => `d${r}_${w} += ds${r} * k${w};`))}
+    key += stride;
+  }
+  ${
+    each(rows, (r) => `
+  if (tile * ${rows}u + ${r}u < ends) {
+    ${each(words, (w) => heads.store("dqkv", `q${r}`, w, `d${r}_${w} * scale`))}
+  }`)
+  }
+}
+`;
+}
+
+/** Backward to keys and values: a tile of keys, the queries that see them stream past, head by head. */
+export function backwardKVProgram(tile: Tile): string {
+  const { rows } = tile;
+  const heads = new Heads(tile.headDim);
+  const { words, size } = heads;
+  return `${opening(tile, `(params.seq + ${rows - 1}u) / ${rows}u`, "params.batch * params.kvHeads")}
+  let base = (pair / params.kvHeads) * params.seq;
+  let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
+  let toValue = params.kvHeads * ${size}u;
+  let scale = ${1 / Math.sqrt(tile.headDim)};
+  ${
+    each(rows, (r) => `
+  let j${r} = min(tile * ${rows}u + ${r}u, params.seq - 1u);
+  let at${r} = (base + j${r}) * stride + (params.heads + kv) * ${size}u;
+  let value${r} = at${r} + toValue;
+  ${
+      each(words, (w) =>
+        `let k${r}_${w} = ${heads.load("qkv", `at${r}`, w)} * scale;
+  let v${r}_${w} = ${heads.load("qkv", `value${r}`, w)};
+  var dk${r}_${w} = vec4f(0.0);
+  var dv${r}_${w} = vec4f(0.0);`)
+    }`)
+  }
+  for (var h = kv * share; h < (kv + 1u) * share; h++) {
+    var row = (base + j0) * params.heads + h;
+    var query = (base + j0) * stride + h * ${size}u;
+    for (var t = j0; t < params.seq; t++) {
+      let g = row * ${size}u;
+      ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
+      ${
+    each(words, (w) =>
+      `let q${w} = ${heads.load("qkv", "query", w)};
+      let g${w} = ${heads.load("dout", "g", w)};
+      ${each(rows, (r) => `a${r} += k${r}_${w} * q${w}; b${r} += v${r}_${w} * g${w};`)}`)
+  }
+      let bottom = lse[row];
+      let mean = delta[row];
+      ${
+    each(rows, (r) =>
+      `let p${r} = select(0.0, exp(total(a${r}) - bottom), j${r} <= t);
+      let ds${r} = p${r} * (total(b${r}) - mean);`)
+  }
+      ${each(words, (w) => each(rows, (r) => `dk${r}_${w} += ds${r} * q${w}; dv${r}_${w} += p${r} * g${w};`))}
+      row += params.heads;
+      query += stride;
+    }
+  }
+  ${
+    each(rows, (r) => `
+  if (tile * ${rows}u + ${r}u < params.seq) {
+    ${each(words, (w) => heads.store("dqkv", `at${r}`, w, `dk${r}_${w} * scale`))}
+    ${each(words, (w) => heads.store("dqkv", `value${r}`, w, `dv${r}_${w}`))}
+  }`)
+  }
+}
+`;
+}
