@@ -1,3 +1,11 @@
+/**
+ * A link: frames between two workers, whole and in order, over any channel. Frames travel in lanes that share the
+ * channel piece by piece and have credits of their own: the receiver grants bytes ahead and never holds more, and
+ * unread frames of one lane cannot hold up another. Credits, signs of life and the close handshake wait for nothing.
+ *
+ * @module
+ */
+import { ChannelLink } from "./channel_link.ts";
 import type { FrameHeader } from "./frame.ts";
 import type { Channel, Clock } from "./runtime.ts";
 
@@ -38,7 +46,7 @@ export interface LinkCounters {
   dropped: number;
   /** Frames that had to wait for credit. */
   creditWaits: number;
-  /** The most payload bytes held at once that arrived and were not yet consumed. */
+  /** The most bytes held at once, over all lanes, that arrived (or had begun to) and were not yet consumed. */
   mostHeld: number;
   /** Of the last ping, ms; NaN before the first. */
   roundTrip: number;
@@ -70,7 +78,10 @@ export interface Link {
    * gone, with `FrameError` when the frame is larger than its lane allows.
    */
   send(lane: Lane, header: FrameHeader, parts: readonly Uint8Array[]): Promise<void>;
-  /** Finishes what was sent, receives what the peer had sent, then closes. Resolves when done. */
+  /**
+   * Finishes what was sent, receives what the peer had sent, then closes; the peer's end closes with it. Waits for a
+   * slow consumer as long as the peer lives; `abort` cuts it short. Resolves when done.
+   */
   close(): Promise<LinkClosed>;
   /** Gives up at once; what is under way may be lost. */
   abort(reason: string): void;
@@ -80,4 +91,6 @@ export interface Link {
  * Opens a link over a channel: both ends say hello, check each other's and are ready. Rejects with `LinkError` when the
  * peer speaks another version, belongs to another run or generation, is someone else, or does not answer in time.
  */
-export declare function openLink(channel: Channel, options: LinkOptions): Promise<Link>;
+export function openLink(channel: Channel, options: LinkOptions): Promise<Link> {
+  return new ChannelLink(channel, options).opened;
+}

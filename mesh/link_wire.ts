@@ -1,0 +1,111 @@
+/**
+ * The messages of a link: one byte that says what it is, then its body.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { decodeMessage, encodeMessage } from "./codec.ts";
+import { LinkError } from "./errors.ts";
+import { limits } from "./limits.ts";
+
+/** The first byte of a message of a link. Hello and its version come first and stay the same in all versions. */
+export const KIND = {
+  hello: 0,
+  ready: 1,
+  /** u8 lane, then the bytes of a frame. */
+  data: 2,
+  /** u8 lane, f64 bytes that the sender of the message takes in addition. */
+  credit: 3,
+  ping: 4,
+  pong: 5,
+  /** The last frame was sent. */
+  bye: 6,
+  /** Everything before the other's bye has arrived. */
+  byeAck: 7,
+  /** The answer to bye has arrived; the other end may close the channel. */
+  fin: 8,
+  /** Gives up; UTF-8 text why. */
+  abort: 9,
+} as const;
+
+/** Bytes before a piece's own in a data message. */
+export const DATA_PREFIX = 2;
+
+/** Who is at an end of a link. Proof of it is a matter of the transport's channel; this is what it claims to be. */
+const Hello = z.strictObject({
+  run: z.string().max(limits.nameLength),
+  generation: z.int().min(0).max(0xffff_ffff),
+  id: z.string().min(1).max(limits.nameLength),
+});
+export type Hello = z.infer<typeof Hello>;
+
+export function encodeHello(version: number, hello: Hello): Uint8Array<ArrayBuffer> {
+  const body = encodeMessage(hello), message = new Uint8Array(3 + body.length);
+  message[0] = KIND.hello;
+  new DataView(message.buffer).setUint16(1, version, true);
+  message.set(body, 3);
+  return message;
+}
+
+/** Reads a hello; its version is looked at before anything else. Throws `LinkError` or `MessageError`. */
+export function decodeHello(message: Uint8Array<ArrayBuffer>, version: number): Hello {
+  if (message.length < 3 || message[0] !== KIND.hello) {
+    throw new LinkError("The peer does not begin with a hello");
+  }
+  const theirs = view(message).getUint16(1, true);
+  if (theirs !== version) {
+    const older = theirs < version ? "the peer's worker" : "this worker";
+    throw new LinkError(
+      `The peer speaks protocol ${theirs}, this worker speaks ${version}: update Volary on ${older} and join again`,
+    );
+  }
+  return decodeMessage(Hello, message.slice(3), limits.strangerBytes);
+}
+
+export function encodeCredit(lane: number, bytes: number): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(10);
+  message[0] = KIND.credit;
+  message[1] = lane;
+  new DataView(message.buffer).setFloat64(2, bytes, true);
+  return message;
+}
+
+export function decodeCredit(message: Uint8Array): { lane: number; bytes: number } {
+  const bytes = message.length === 10 ? view(message).getFloat64(2, true) : NaN;
+  if (!(Number.isSafeInteger(bytes) && bytes > 0)) {
+    throw new LinkError("The peer grants credit that is no number of bytes");
+  }
+  return { lane: message[1], bytes };
+}
+
+/** `kind` with a number: ping and pong. */
+export function encodeNumber(kind: number, id: number): Uint8Array<ArrayBuffer> {
+  const message = new Uint8Array(5);
+  message[0] = kind;
+  new DataView(message.buffer).setUint32(1, id, true);
+  return message;
+}
+
+export function decodeNumber(message: Uint8Array): number {
+  if (message.length !== 5) throw new LinkError("A ping or pong of the peer has the wrong size");
+  return view(message).getUint32(1, true);
+}
+
+export function encodeAbort(reason: string): Uint8Array<ArrayBuffer> {
+  const text = new TextEncoder().encode(reason.slice(0, limits.textLength));
+  const message = new Uint8Array(1 + text.length);
+  message[0] = KIND.abort;
+  message.set(text, 1);
+  return message;
+}
+
+/** The reason, bounded and without control characters, as it may end up on a terminal. */
+export function decodeAbort(message: Uint8Array): string {
+  const text = new TextDecoder().decode(message.subarray(1, 1 + 4 * limits.textLength));
+  // deno-lint-ignore no-control-regex
+  return text.slice(0, limits.textLength).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+}
+
+function view(message: Uint8Array): DataView {
+  return new DataView(message.buffer, message.byteOffset, message.length);
+}

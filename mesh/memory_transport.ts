@@ -1,0 +1,200 @@
+/**
+ * Channels between two ends in one process: at once, or with a delay and a bandwidth on a clock.
+ *
+ * @module
+ */
+import { LinkError } from "./errors.ts";
+import { limits } from "./limits.ts";
+import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
+
+export interface MemoryOptions {
+  /** Needed for a delay or a bandwidth. */
+  readonly clock?: Clock;
+  /** From one end to the other. */
+  readonly latencyMs?: number;
+  /** Of each direction; unlimited where absent. */
+  readonly bytesPerSecond?: number;
+  /** Largest message in bytes (1 MiB). */
+  readonly maxMessage?: number;
+}
+
+/** Two ends of one channel. Messages are handed over, not copied: whoever sends one must not touch it again. */
+export function memoryChannelPair(options: MemoryOptions = {}): [MemoryChannel, MemoryChannel] {
+  if (
+    options.clock === undefined && (options.latencyMs !== undefined || options.bytesPerSecond !== undefined)
+  ) {
+    throw new LinkError("Cannot make a slow channel in memory without a clock");
+  }
+  const a = new MemoryChannel(options), b = new MemoryChannel(options);
+  a.other = b;
+  b.other = a;
+  return [a, b];
+}
+
+/** One end. Delivers each message, and then the other end's close, in a microtask or at its time on the clock. */
+export class MemoryChannel implements Channel {
+  readonly kind = "memory";
+  readonly maxMessage: number;
+  readonly closed: Promise<string>;
+  /** The end that receives; set by `memoryChannelPair`. */
+  other!: MemoryChannel;
+
+  private over = false;
+  private resolveClosed!: (reason: string) => void;
+  private handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
+  /** What the other end sent and this one has not delivered yet; a string is the reason of a close. */
+  private readonly inbox: (Uint8Array<ArrayBuffer> | string)[] = [];
+  private delivering = false;
+  /** Bytes that left but were not delivered. */
+  private queued = 0;
+  private readonly waiting: { bytes: number; resolve: () => void }[] = [];
+  /** What is between the ends, in order. */
+  private readonly road: (Uint8Array<ArrayBuffer> | string)[] = [];
+  /** When the modelled wire is free again. */
+  private free = 0;
+
+  constructor(private readonly options: MemoryOptions) {
+    this.maxMessage = options.maxMessage ?? 1 << 20;
+    this.closed = new Promise((resolve) => this.resolveClosed = resolve);
+  }
+
+  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
+    return this.handler;
+  }
+
+  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
+    this.handler = handler;
+    this.deliver();
+  }
+
+  send(message: Uint8Array<ArrayBuffer>): void {
+    if (this.over) throw new LinkError("Cannot send on a closed channel");
+    if (message.length > this.maxMessage) {
+      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
+    }
+    this.queued += message.length;
+    this.travel(message, message.length);
+  }
+
+  buffered(): number {
+    return this.queued;
+  }
+
+  drained(bytes: number): Promise<void> {
+    if (this.over || this.queued <= bytes) return Promise.resolve();
+    return new Promise((resolve) => this.waiting.push({ bytes, resolve }));
+  }
+
+  close(reason = "closed"): void {
+    if (this.over) return;
+    this.travel(reason, 0);
+    this.finish(reason);
+  }
+
+  /** As a killed process ends: nothing that is under way arrives any more, both ends see it at once. */
+  sever(reason = "the peer is gone"): void {
+    for (const end of [this, this.other]) {
+      end.inbox.length = 0;
+      end.finish(reason);
+    }
+  }
+
+  private finish(reason: string): void {
+    if (this.over) return;
+    this.over = true;
+    this.queued = 0;
+    for (const { resolve } of this.waiting.splice(0)) resolve();
+    this.resolveClosed(reason);
+  }
+
+  private travel(what: Uint8Array<ArrayBuffer> | string, size: number): void {
+    const { clock, latencyMs = 0, bytesPerSecond = Infinity } = this.options;
+    if (clock === undefined) return this.arrive(what, size);
+    this.free = Math.max(this.free, clock.now()) + size / bytesPerSecond * 1_000;
+    const left = this.free - clock.now();
+    // Two events: the bytes have left (the window opens), and they are there. Whatever order a clock fires timers of
+    // nearly one time in, messages arrive in the order in which they were sent.
+    if (size > 0) clock.timer(left, () => this.left(size));
+    this.road.push(what);
+    clock.timer(left + latencyMs, () => this.arrive(this.road.shift()!, 0));
+  }
+
+  private arrive(what: Uint8Array<ArrayBuffer> | string, size: number): void {
+    if (this.other.over) return;
+    this.other.inbox.push(what);
+    if (size > 0) queueMicrotask(() => this.left(size));
+    this.other.deliver();
+  }
+
+  private left(size: number): void {
+    if (this.over) return;
+    this.queued -= size;
+    for (let i = 0; i < this.waiting.length;) {
+      if (this.waiting[i].bytes >= this.queued) this.waiting.splice(i, 1)[0].resolve();
+      else i++;
+    }
+  }
+
+  /** Empties the inbox in a microtask, one run for all that is there. */
+  private deliver(): void {
+    if (this.delivering || this.inbox.length === 0) return;
+    if (this.handler === undefined && typeof this.inbox[0] !== "string") {
+      if (this.inbox.length > limits.earlyMessages) this.close("nobody listens");
+      return;
+    }
+    this.delivering = true;
+    queueMicrotask(() => {
+      for (let i = 0; i < this.inbox.length; i++) {
+        const what = this.inbox[i];
+        if (typeof what === "string") this.finish(what);
+        else if (!this.over) this.handler?.(what);
+      }
+      this.inbox.length = 0;
+      this.delivering = false;
+    });
+  }
+}
+
+/** The roads between workers that live in one process: both ends take their transport from the same hub. */
+export class MemoryHub {
+  /** Ends that were offered and not yet taken, by name. */
+  private readonly offered = new Map<string, MemoryChannel>();
+  private next = 0;
+
+  constructor(private readonly clock: Clock, private readonly options: Omit<MemoryOptions, "clock"> = {}) {}
+
+  /** The initiator makes a pair and tells the other end, over its signal, the name under which its end lies here. */
+  transport(): Transport {
+    return {
+      kind: "memory",
+      open: (signal, initiator) => initiator ? this.offer(signal) : this.answer(signal),
+    };
+  }
+
+  private offer(signal: Signal): Promise<Channel> {
+    const slow = this.options.latencyMs !== undefined || this.options.bytesPerSecond !== undefined;
+    const [mine, theirs] = memoryChannelPair(slow ? { ...this.options, clock: this.clock } : this.options);
+    const name = `memory-${this.next++}`;
+    this.offered.set(name, theirs);
+    signal.send({ memory: name });
+    return Promise.resolve(mine);
+  }
+
+  private answer(signal: Signal): Promise<Channel> {
+    return new Promise((resolve, reject) => {
+      const timer = this.clock.timer(limits.connectMs, () => {
+        reject(new LinkError(`The peer offered no channel in memory within ${limits.connectMs / 1_000} s`));
+      });
+      signal.onbody = (body) => {
+        const name = (body as { memory?: unknown } | null)?.memory;
+        const channel = typeof name === "string" ? this.offered.get(name) : undefined;
+        timer.cancel();
+        if (channel === undefined) {
+          return reject(new LinkError("The peer offers a channel that is not in memory here"));
+        }
+        this.offered.delete(name as string);
+        resolve(channel);
+      };
+    });
+  }
+}
