@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceInfo } from "./device.ts";
 
 /** How a kernel sees one of its arguments: the element type in WGSL, and whether it may write there. */
 export type Binding = `${"f32" | "u32" | "vec4f"} ${"read" | "write"}`;
@@ -51,8 +52,10 @@ export interface Kernel<B extends Bindings = Bindings, P extends Params = Params
   readonly name: string;
   readonly bindings: B;
   readonly params: P;
-  /** At least one; without a tuner's word the device takes the last that fits. */
+  /** At least one; without a word from `prefer` or a tuner the device takes the last that fits. */
   readonly variants: readonly Variant<P>[];
+  /** Names the variant that suits a call on a device, where the last that fits is not always the best. */
+  readonly prefer?: (values: Values<P>, device: DeviceInfo) => string;
   readonly cost: (values: Values<P>) => Cost;
   /** The same computation on plain arrays, sums in the same order as the program's. */
   readonly reference: (arrays: Arrays<B>, values: Values<P>) => void;
@@ -73,8 +76,8 @@ export function defineKernel<const B extends Bindings, const P extends Params>(
   const variants = "variants" in definition
     ? definition.variants
     : [{ name: "only", wgsl: definition.wgsl, grid: definition.grid }];
-  const { name, bindings, params, cost, reference } = definition;
-  const kernel: Kernel<B, P> = { name, bindings, params, variants, cost, reference };
+  const { name, bindings, params, prefer, cost, reference } = definition;
+  const kernel: Kernel<B, P> = { name, bindings, params, variants, prefer, cost, reference };
   registry.set(name, kernel as unknown as Kernel);
   return kernel;
 }

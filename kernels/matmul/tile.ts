@@ -1,0 +1,248 @@
+/**
+ * Programs for matrix products: each lane computes a tile of the result in registers, written out term by term, since
+ * compilers neither unroll such loops nor keep indexed arrays in registers.
+ *
+ * Every program starts each sum at zero, adds the products in order of k (no `dot`, no split sums) and touches the old
+ * result once at the end, so all of them agree bit for bit.
+ *
+ * @module
+ */
+
+/** nt: a[M,K] b[N,K]; nn: a[M,K] b[K,N]; tn: a[K,M] b[K,N]. */
+export type Layout = "nt" | "nn" | "tn";
+
+/** What happens to a sum before it is stored. */
+export type Epilogue = "set" | "accumulate" | "bias" | "add";
+
+/** One program. */
+export interface Tile {
+  readonly layout: Layout;
+  readonly epilogue: Epilogue;
+  /** Rows and columns of the result that a lane computes; columns a multiple of 4 where a vector is. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Loads of a, of b, and stores of c go by four words; the variants say what four must divide. */
+  readonly vectorA: boolean;
+  readonly vectorB: boolean;
+  readonly vectorC: boolean;
+  /** Rows belong to groups, each with a matrix b (or c) of its own. */
+  readonly grouped: boolean;
+}
+
+const COMPONENTS = ["x", "y", "z", "w"];
+
+/** Whether sums are kept as vectors of four columns: then b comes in such vectors too. */
+function vectorSums(tile: Tile): boolean {
+  return tile.layout !== "nt" && tile.vectorB;
+}
+
+/** Numbers 0 to n-1. */
+function upTo(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => i);
+}
+
+/** The program of a tile, for workgroups of `width` lanes. */
+export function tileSource(tile: Tile, width: number): string {
+  const lines = [
+    `@compute @workgroup_size(${width})`,
+    "fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,",
+    "        @builtin(local_invocation_index) lane: u32) {",
+    `  let tile = linear_workgroup(workgroup, workgroups) * ${width}u + lane;`,
+    ...place(tile),
+    ...sums(tile),
+    ...(tile.layout === "nt" ? loopNT(tile) : loopColumns(tile)),
+    ...store(tile),
+    "}",
+  ];
+  return lines.join("\n") + "\n";
+}
+
+/**
+ * Where the lane's tile lies: \`row\`, \`row_end\`, \`column\`, the range of k, and where the group's matrices begin
+ * (\`b_base\`, \`c_base\`, in words).
+ */
+function place(tile: Tile): string[] {
+  const { rows, columns } = tile;
+  const lines = [
+    `  let column_tiles = (params.n + ${columns - 1}u) / ${columns}u;`,
+    `  let column = (tile % column_tiles) * ${columns}u;`,
+  ];
+  if (!tile.grouped) {
+    return [
+      ...lines,
+      `  let row = (tile / column_tiles) * ${rows}u;`,
+      "  if (row >= params.m) { return; }",
+      "  let row_end = params.m;",
+      "  let k_start = 0u;",
+      "  let k_end = params.k;",
+      "  let b_base = 0u;",
+      "  let c_base = 0u;",
+    ];
+  }
+  if (tile.layout === "tn") {
+    return [
+      ...lines,
+      `  let row_tiles = (params.m + ${rows - 1}u) / ${rows}u;`,
+      `  let row = (tile / column_tiles % row_tiles) * ${rows}u;`,
+      "  let group = tile / column_tiles / row_tiles;",
+      "  if (group >= params.groups) { return; }",
+      "  let row_end = params.m;",
+      "  let k_start = offsets[params.first + group];",
+      "  let k_end = offsets[params.first + group + 1u];",
+      "  let b_base = 0u;",
+      "  let c_base = group * params.m * params.n;",
+    ];
+  }
+  return [
+    ...lines,
+    // Tiles never straddle groups; which group a tile belongs to is found by counting the tiles of those before it.
+    "  var row_tile = tile / column_tiles;",
+    "  var group = 0u;",
+    "  var start = offsets[params.first];",
+    "  var row_end = start;",
+    "  loop {",
+    "    if (group >= params.groups) { return; }",
+    "    row_end = offsets[params.first + group + 1u];",
+    `    let tiles = (row_end - start + ${rows - 1}u) / ${rows}u;`,
+    "    if (row_tile < tiles) { break; }",
+    "    row_tile -= tiles;",
+    "    start = row_end;",
+    "    group += 1u;",
+    "  }",
+    `  let row = start + row_tile * ${rows}u;`,
+    "  let k_start = 0u;",
+    "  let k_end = params.k;",
+    "  let b_base = group * params.n * params.k;",
+    "  let c_base = 0u;",
+  ];
+}
+
+function sums(tile: Tile): string[] {
+  const columns = vectorSums(tile) ? tile.columns / 4 : tile.columns;
+  const type = vectorSums(tile) ? "vec4f" : "f32";
+  return upTo(tile.rows).flatMap((i) => upTo(columns).map((j) => `  var s${i}_${j} = ${type}();`));
+}
+
+/** Rows of a and rows of b, both along k. Loads past the edges repeat the last row; those sums are not stored. */
+function loopNT(tile: Tile): string[] {
+  const four = tile.vectorA;
+  const width = four ? "params.k / 4u" : "params.k";
+  const base = four ? "b_base / 4u" : "b_base";
+  const terms = four ? COMPONENTS.map((c) => `.${c}`) : [""];
+  return [
+    `  let width = ${width};`,
+    ...upTo(tile.rows).map((i) => `  let a${i} = min(row + ${i}u, row_end - 1u) * width;`),
+    ...upTo(tile.columns).map((j) => `  let b${j} = ${base} + min(column + ${j}u, params.n - 1u) * width;`),
+    "  for (var k = 0u; k < width; k += 1u) {",
+    ...upTo(tile.columns).map((j) => `    let y${j} = b[b${j} + k];`),
+    ...upTo(tile.rows).flatMap((i) => [
+      `    let x${i} = a[a${i} + k];`,
+      ...upTo(tile.columns).flatMap((j) =>
+        terms.map((term) => `    s${i}_${j} += x${i}${term} * y${j}${term};`)
+      ),
+    ]),
+    "  }",
+  ];
+}
+
+/** Rows of b along the columns of the result, and a along k (nn) or along the rows of the result (tn). */
+function loopColumns(tile: Tile): string[] {
+  const vectors = vectorSums(tile);
+  const columns = vectors ? tile.columns / 4 : tile.columns;
+  const lines = vectors
+    ? [
+      "  let b_width = params.n / 4u;",
+      "  let b_start = b_base / 4u;",
+      ...upTo(columns).map((j) => `  let b${j} = b_start + min(column / 4u + ${j}u, b_width - 1u);`),
+    ]
+    : [
+      "  let b_width = params.n;",
+      ...upTo(columns).map((j) => `  let b${j} = b_base + min(column + ${j}u, b_width - 1u);`),
+    ];
+  const loadB = (k: string, indent: string) =>
+    upTo(columns).map((j) => `${indent}let y${j} = b[b${j} + (${k}) * b_width];`);
+  const products = (i: number, x: string, indent: string) =>
+    upTo(columns).map((j) => `${indent}s${i}_${j} += ${x} * y${j};`);
+
+  if (tile.layout === "tn") {
+    const parts = tile.vectorA ? tile.rows / 4 : tile.rows;
+    return [
+      ...lines,
+      tile.vectorA ? "  let a_width = params.m / 4u;" : "  let a_width = params.m;",
+      ...upTo(parts).map((i) =>
+        `  let a${i} = min(${tile.vectorA ? "row / 4u" : "row"} + ${i}u, a_width - 1u);`
+      ),
+      "  for (var k = k_start; k < k_end; k += 1u) {",
+      ...loadB("k", "    "),
+      ...upTo(parts).map((i) => `    let x${i} = a[a${i} + k * a_width];`),
+      ...upTo(tile.rows).flatMap((i) =>
+        products(i, tile.vectorA ? `x${i >> 2}.${COMPONENTS[i & 3]}` : `x${i}`, "    ")
+      ),
+      "  }",
+    ];
+  }
+  if (!tile.vectorA) {
+    return [
+      ...lines,
+      ...upTo(tile.rows).map((i) => `  let a${i} = min(row + ${i}u, row_end - 1u) * params.k;`),
+      "  for (var k = 0u; k < k_end; k += 1u) {",
+      ...loadB("k", "    "),
+      ...upTo(tile.rows).flatMap((i) => [`    let x${i} = a[a${i} + k];`, ...products(i, `x${i}`, "    ")]),
+      "  }",
+    ];
+  }
+  return [
+    ...lines,
+    "  let a_width = params.k / 4u;",
+    ...upTo(tile.rows).map((i) => `  let a${i} = min(row + ${i}u, row_end - 1u) * a_width;`),
+    "  for (var k = 0u; k < a_width; k += 1u) {",
+    ...upTo(tile.rows).map((i) => `    let x${i} = a[a${i} + k];`),
+    ...COMPONENTS.flatMap((component, q) => [
+      "    {",
+      ...loadB(`k * 4u + ${q}u`, "      "),
+      ...upTo(tile.rows).flatMap((i) => products(i, `x${i}.${component}`, "      ")),
+      "    }",
+    ]),
+    "  }",
+  ];
+}
+
+/** The sums of row i, columns 4j to 4j+3, as a vector. */
+function vectorSum(tile: Tile, i: number, j: number): string {
+  if (vectorSums(tile)) return `s${i}_${j}`;
+  return `vec4f(${COMPONENTS.map((_, q) => `s${i}_${4 * j + q}`).join(", ")})`;
+}
+
+/** The sum of one element. */
+function scalarSum(tile: Tile, i: number, j: number): string {
+  return vectorSums(tile) ? `s${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `s${i}_${j}`;
+}
+
+function store(tile: Tile): string[] {
+  const four = tile.vectorC;
+  const count = four ? tile.columns / 4 : tile.columns;
+  const step = four ? 4 : 1;
+  const unit = four ? " / 4u" : "";
+  const lines = four ? ["  let c_width = params.n / 4u;"] : ["  let c_width = params.n;"];
+  lines.push(`  let c_column = column${unit};`);
+  lines.push(`  let c_start = c_base${unit} + row * c_width + c_column;`);
+  for (const i of upTo(tile.rows)) {
+    const guard = i === 0 ? "true" : `row + ${i}u < row_end`;
+    lines.push(`  if (${guard}) {`);
+    for (const j of upTo(count)) {
+      const index = `c_start + ${i}u * c_width + ${j}u`;
+      const sum = four ? vectorSum(tile, i, j) : scalarSum(tile, i, j);
+      let statement: string;
+      if (tile.epilogue === "set") statement = `c[${index}] = ${sum};`;
+      else if (tile.epilogue === "bias") statement = `c[${index}] = ${sum} + bias[c_column + ${j}u];`;
+      else if (tile.epilogue === "add") statement = `c[${index}] = residual[${index}] + ${sum};`;
+      else {
+        statement =
+          `if (params.accumulate != 0u) { c[${index}] = c[${index}] + ${sum}; } else { c[${index}] = ${sum}; }`;
+      }
+      lines.push(j === 0 ? `    ${statement}` : `    if (column + ${j * step}u < params.n) { ${statement} }`);
+    }
+    lines.push("  }");
+  }
+  return lines;
+}

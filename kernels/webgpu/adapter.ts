@@ -1,0 +1,72 @@
+/**
+ * Finding an adapter and asking it for all that it can do.
+ *
+ * @module
+ */
+import type { DeviceInfo } from "../device.ts";
+import { NoAdapterError } from "../errors.ts";
+
+/** Limits that default to small values and are therefore asked for by name. */
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+/** How adapters that compute on the CPU call themselves, where they don't say so in a flag. */
+const SOFTWARE = /llvmpipe|lavapipe|swiftshader|software|basic render/i;
+
+/** Raises {@linkcode NoAdapterError} with what to do about it. */
+function noAdapter(why: string): NoAdapterError {
+  return new NoAdapterError(
+    `No WebGPU adapter: ${why}. Install a Vulkan driver (on Debian a software one comes with ` +
+      "`apt-get install -y mesa-vulkan-drivers`), or choose the reference device, which needs none and is slower.",
+  );
+}
+
+/** The adapter, or a {@linkcode NoAdapterError}. */
+export async function findAdapter(): Promise<GPUAdapter> {
+  const gpu = (globalThis.navigator as Navigator | undefined)?.gpu;
+  if (gpu === undefined) throw noAdapter("this runtime has no navigator.gpu");
+  let adapter: GPUAdapter | null;
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  } catch (cause) {
+    throw noAdapter(cause instanceof Error ? cause.message : String(cause));
+  }
+  if (adapter === null) throw noAdapter("the driver offers none");
+  return adapter;
+}
+
+/** A device with the adapter's own limits. */
+export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+  const requiredLimits: Record<string, number> = {};
+  for (const limit of LIMITS) requiredLimits[limit] = adapter.limits[limit];
+  try {
+    return await adapter.requestDevice({ requiredLimits });
+  } catch (cause) {
+    throw noAdapter(`the adapter refused a device (${cause instanceof Error ? cause.message : cause})`);
+  }
+}
+
+/** What the adapter says about itself. */
+export function describeAdapter(adapter: GPUAdapter, device: GPUDevice): DeviceInfo {
+  const { vendor, architecture, description, device: model } = adapter.info;
+  const name = description || [vendor, architecture, model].filter((word) => word).join(" ") || "WebGPU";
+  const fallback = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
+  return {
+    kind: "webgpu",
+    name,
+    vendor,
+    architecture,
+    software: fallback || SOFTWARE.test(`${name} ${architecture}`),
+    maxBinding: device.limits.maxStorageBufferBindingSize,
+    maxAllocation: device.limits.maxBufferSize,
+  };
+}

@@ -1,0 +1,442 @@
+/**
+ * The WebGPU device: commands are recorded lazily into few passes and submitted together.
+ *
+ * @module
+ */
+import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
+import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
+import { DeviceError, DeviceLostError, ShaderError } from "../errors.ts";
+import type { Bindings, Grid, Kernel, Params, Values, Variant } from "../kernel.ts";
+import { Pool } from "../pool.ts";
+import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
+import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
+import { Readback } from "./readback.ts";
+import { RecentMap } from "./recent.ts";
+
+/** Different parameter values kept on the device; when all are taken, all are forgotten. */
+const PARAMS_SLOTS = 4096;
+
+/** Bind groups kept (twice that at the most): more than a step of a large model uses. */
+const BIND_GROUPS = 8192;
+
+/** Dispatches after which recorded work is submitted by itself, so that the device starts while more is recorded. */
+const DISPATCHES_PER_SUBMIT = 256;
+
+/** Options of {@linkcode webgpuDevice}. */
+export interface WebGpuOptions {
+  /** Largest sum of allocations in bytes. Default: no limit but the driver's. */
+  readonly memory?: number;
+}
+
+/** Opens the adapter that the platform prefers. Throws {@linkcode NoAdapterError} where there is none. */
+export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
+  const adapter = await findAdapter();
+  const device = await requestDevice(adapter);
+  return new WebGpuDevice(device, describeAdapter(adapter, device), options.memory ?? Infinity);
+}
+
+interface Block {
+  readonly id: number;
+  readonly buffer: GPUBuffer;
+}
+
+interface GpuMemory extends OwnedMemory {
+  readonly block: Block;
+}
+
+/** What is kept of a kernel that has run. */
+interface Prepared {
+  readonly id: number;
+  readonly layout: GPUBindGroupLayout;
+  readonly hasParams: boolean;
+  readonly pipelines: Map<string, GPUComputePipeline>;
+}
+
+/** A {@linkcode Device} over WebGPU. Make one with {@linkcode webgpuDevice}. */
+export class WebGpuDevice implements Device {
+  readonly info: DeviceInfo;
+  readonly #device: GPUDevice;
+  readonly #pool: Pool<Block>;
+  readonly #readback: Readback;
+  readonly #kernels = new Map<Kernel, Prepared>();
+  readonly #bindGroups = new RecentMap<GPUBindGroup>(BIND_GROUPS);
+  readonly #params: GPUBuffer;
+  readonly #slots = new Map<string, number>();
+  readonly #paramsWords = new ArrayBuffer(PARAMS_BYTES);
+  /** Checks of the driver that have been asked for and not answered. */
+  readonly #checks = new Set<Promise<void>>();
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #dispatches = 0;
+  #blocks = 0;
+  #failure: Error | undefined;
+
+  constructor(device: GPUDevice, info: DeviceInfo, memory: number) {
+    this.#device = device;
+    this.info = info;
+    this.#readback = new Readback(device);
+    this.#pool = new Pool(
+      {
+        make: (bytes) => this.#makeBlock(bytes),
+        destroy: ({ buffer }) => buffer.destroy(),
+        beforeDestroy: () => {
+          this.#submit();
+          this.#bindGroups.clear();
+        },
+      },
+      info.maxAllocation - info.maxAllocation % (ALIGNMENT * 4),
+      memory,
+    );
+    device.lost.then(({ message }) => {
+      this.#fail(
+        new DeviceLostError(`The WebGPU device was lost: ${message || "no reason given"}; open a new one`),
+      );
+    });
+    device.addEventListener("uncapturederror", (event) => {
+      // Where nobody listens the platform prints it; here the next call throws it.
+      event.preventDefault();
+      this.#fail(
+        new DeviceError(
+          `WebGPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message.trim()}`,
+        ),
+      );
+    });
+    this.#params = device.createBuffer({
+      label: "params",
+      size: PARAMS_SLOTS * PARAMS_BYTES,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#readback.probe();
+    // Everything between two submissions happens inside one error scope.
+    device.pushErrorScope("validation");
+  }
+
+  /** Whether reading back skips the runtime's slow way of waiting. */
+  get fastReads(): boolean {
+    return this.#readback.unawaited;
+  }
+
+  allocate(words: number, label: string): View {
+    this.#check();
+    const block = this.#pool.acquire(Math.max(words, ALIGNMENT) * 4, label);
+    const memory: GpuMemory = { words, label, owner: this, released: false, block };
+    return { memory, offset: 0, length: words };
+  }
+
+  release(view: View): void {
+    this.#check();
+    checkView(view, this, "release");
+    const memory = view.memory as GpuMemory;
+    memory.released = true;
+    this.#pool.release(memory.block);
+  }
+
+  write(view: View, data: Words): void {
+    this.#check();
+    checkView(view, this, "write");
+    checkWrite(view, data);
+    if (data.length === 0) return;
+    this.#submit();
+    this.#device.queue.writeBuffer((view.memory as GpuMemory).block.buffer, view.offset * 4, data);
+  }
+
+  clear(view: View): void {
+    this.#check();
+    checkView(view, this, "clear");
+    if (view.length === 0) return;
+    this.#copying().clearBuffer((view.memory as GpuMemory).block.buffer, view.offset * 4, view.length * 4);
+  }
+
+  copy(from: View, to: View): void {
+    this.#check();
+    checkView(from, this, "copy");
+    checkView(to, this, "copy");
+    checkCopy(from, to);
+    if (from.length === 0) return;
+    const source = from.memory as GpuMemory;
+    const target = to.memory as GpuMemory;
+    if (source === target) {
+      throw new DeviceError(`Cannot copy inside ${source.label}: WebGPU copies between allocations only`);
+    }
+    this.#copying().copyBufferToBuffer(
+      source.block.buffer,
+      from.offset * 4,
+      target.block.buffer,
+      to.offset * 4,
+      from.length * 4,
+    );
+  }
+
+  /** As {@linkcode Device.run}; `variantName` overrules the kernel's choice, for tests, benches and tuners. */
+  run<B extends Bindings, P extends Params>(
+    kernel: Kernel<B, P>,
+    views: { readonly [Name in keyof B]: View },
+    values: Values<P>,
+    variantName?: string,
+  ): void {
+    this.#check();
+    const plain = kernel as unknown as Kernel;
+    const ordered = checkCall(plain, views, values, this, this.info.maxBinding);
+    const variant = chooseVariant(plain, values, this.info, variantName);
+    const [x, y, z] = foldGrid(
+      variant.grid(values),
+      this.#device.limits.maxComputeWorkgroupsPerDimension,
+      plain.name,
+    );
+    if (x === 0 || y === 0 || z === 0) return;
+    const prepared = this.#prepare(plain);
+    const pipeline = this.#pipeline(prepared, plain, variant);
+    const group = this.#bindGroup(prepared, plain, ordered, values);
+    const pass = this.#pass ??= (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(x, y, z);
+    if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
+  }
+
+  async read(views: readonly View[]): Promise<ArrayBuffer[]> {
+    this.#check();
+    let bytes = 0;
+    for (const view of views) {
+      checkView(view, this, "read");
+      bytes += view.length * 4;
+    }
+    if (bytes === 0) {
+      this.#submit();
+      await this.#settle();
+      return views.map(() => new ArrayBuffer(0));
+    }
+    if (bytes > this.info.maxAllocation) {
+      throw new RangeError(
+        `Cannot read ${bytes} bytes at once: the device's largest buffer has ${this.info.maxAllocation}`,
+      );
+    }
+    const staging = this.#readback.take(bytes);
+    const encoder = this.#copying();
+    let offset = 0;
+    for (const view of views) {
+      if (view.length > 0) {
+        const { buffer } = (view.memory as GpuMemory).block;
+        encoder.copyBufferToBuffer(buffer, view.offset * 4, staging, offset, view.length * 4);
+      }
+      offset += view.length * 4;
+    }
+    this.#submit();
+    let all: ArrayBuffer;
+    try {
+      all = await this.#readback.map(staging, bytes);
+    } catch (cause) {
+      await this.#settle();
+      throw this.#failure ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
+    }
+    await this.#settle();
+    if (views.length === 1) return [all];
+    let start = 0;
+    return views.map((view) => all.slice(start, start += view.length * 4));
+  }
+
+  flush(): void {
+    this.#check();
+    this.#submit();
+  }
+
+  memory(): { held: number; used: number; peak: number } {
+    return this.#pool.accounts;
+  }
+
+  /** Gives free blocks back to the driver. */
+  trim(): void {
+    this.#check();
+    this.#pool.trim();
+  }
+
+  close(): void {
+    if (this.#failure === undefined) {
+      this.#submit();
+      this.#failure = new DeviceLostError("The device has been closed; open a new one");
+    }
+    this.#bindGroups.clear();
+    this.#readback.close();
+    this.#pool.close();
+    this.#params.destroy();
+    this.#device.destroy();
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Remembers the first thing that went wrong; results after it would mean nothing, so every later call throws it. */
+  #fail(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  /** Keeps a check of the driver until it is answered, and its answer if it is an error. */
+  #watch(check: Promise<Error | undefined>): void {
+    const watched: Promise<void> = check.then(
+      (error) => {
+        if (error !== undefined) this.#fail(error);
+      },
+      // A scope cannot be popped from a lost device; `lost` tells about that.
+      () => {},
+    ).finally(() => this.#checks.delete(watched));
+    this.#checks.add(watched);
+  }
+
+  /** Waits for the driver's word on everything submitted, and throws if it refused something. */
+  async #settle(): Promise<void> {
+    while (this.#checks.size > 0) await Promise.all(this.#checks);
+    this.#check();
+  }
+
+  #makeBlock(bytes: number): Block {
+    this.#device.pushErrorScope("out-of-memory");
+    const buffer = this.#device.createBuffer({
+      size: bytes,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    this.#watch(
+      this.#device.popErrorScope().then((problem) =>
+        problem === null ? undefined : this.#pool.outOfMemory(bytes, "a buffer", problem.message)
+      ),
+    );
+    return { id: this.#blocks++, buffer };
+  }
+
+  #copying(): GPUCommandEncoder {
+    this.#pass?.end();
+    this.#pass = undefined;
+    return this.#encoder ??= this.#device.createCommandEncoder();
+  }
+
+  #submit(): void {
+    if (this.#encoder === undefined) return;
+    const encoder = this.#copying();
+    this.#encoder = undefined;
+    this.#dispatches = 0;
+    this.#device.queue.submit([encoder.finish()]);
+    this.#watch(
+      this.#device.popErrorScope().then((problem) =>
+        problem === null ? undefined : new DeviceError(`WebGPU refused a command: ${problem.message.trim()}`)
+      ),
+    );
+    this.#device.pushErrorScope("validation");
+  }
+
+  #prepare(kernel: Kernel): Prepared {
+    let prepared = this.#kernels.get(kernel);
+    if (prepared === undefined) {
+      prepared = {
+        id: this.#kernels.size,
+        layout: bindGroupLayout(this.#device, kernel),
+        hasParams: Object.keys(kernel.params).length > 0,
+        pipelines: new Map(),
+      };
+      this.#kernels.set(kernel, prepared);
+    }
+    return prepared;
+  }
+
+  #pipeline(prepared: Prepared, kernel: Kernel, variant: Variant<Params>): GPUComputePipeline {
+    let pipeline = prepared.pipelines.get(variant.name);
+    if (pipeline === undefined) {
+      const compiled = compile(this.#device, prepared.layout, kernel, variant);
+      this.#watch(compiled.error);
+      pipeline = compiled.pipeline;
+      prepared.pipelines.set(variant.name, pipeline);
+    }
+    return pipeline;
+  }
+
+  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[], values: Values<Params>): GPUBindGroup {
+    const slot = prepared.hasParams ? this.#paramsSlot(kernel, values) : 0;
+    let key = `${prepared.id},${slot}`;
+    for (const view of views) {
+      key += `,${(view.memory as GpuMemory).block.id},${view.offset},${view.length}`;
+    }
+    let group = this.#bindGroups.get(key);
+    if (group === undefined) {
+      const entries: GPUBindGroupEntry[] = views.map((view, binding) => {
+        const { buffer } = (view.memory as GpuMemory).block;
+        // WebGPU has no empty bindings: an empty view, which no program reads, becomes some words of its memory.
+        const resource = view.length === 0
+          ? { buffer, offset: 0, size: 16 }
+          : { buffer, offset: view.offset * 4, size: view.length * 4 };
+        return { binding, resource };
+      });
+      if (prepared.hasParams) {
+        entries.push({
+          binding: entries.length,
+          resource: { buffer: this.#params, offset: slot * PARAMS_BYTES, size: PARAMS_BYTES },
+        });
+      }
+      group = this.#device.createBindGroup({ label: kernel.name, layout: prepared.layout, entries });
+      this.#bindGroups.set(key, group);
+    }
+    return group;
+  }
+
+  /** The slot that holds these parameter values: equal values of any kernel share one. */
+  #paramsSlot(kernel: Kernel, values: Values<Params>): number {
+    const floats = new Float32Array(this.#paramsWords);
+    const words = new Uint32Array(this.#paramsWords);
+    let count = 0;
+    let key = "";
+    for (const name in kernel.params) {
+      if (kernel.params[name] === "u32") words[count] = values[name];
+      else floats[count] = values[name];
+      key += `${words[count++]},`;
+    }
+    let slot = this.#slots.get(key);
+    if (slot === undefined) {
+      if (this.#slots.size === PARAMS_SLOTS) {
+        // Recorded work still reads its slots: submit it before they change.
+        this.#submit();
+        this.#slots.clear();
+        this.#bindGroups.clear();
+      }
+      slot = this.#slots.size;
+      this.#slots.set(key, slot);
+      this.#device.queue.writeBuffer(this.#params, slot * PARAMS_BYTES, this.#paramsWords, 0, count * 4);
+    }
+    return slot;
+  }
+}
+
+/** The named variant, the one that the kernel prefers here, or the last that fits. */
+function chooseVariant(
+  kernel: Kernel,
+  values: Values<Params>,
+  info: DeviceInfo,
+  named?: string,
+): Variant<Params> {
+  const { variants } = kernel;
+  const name = named ?? kernel.prefer?.(values, info);
+  if (name !== undefined) {
+    const variant = variants.find((variant) => variant.name === name);
+    if (variant === undefined) throw new ShaderError(`Kernel ${kernel.name} has no variant ${name}`);
+    if (variant.fits?.(values) === false) {
+      throw new ShaderError(
+        `Variant ${name} of kernel ${kernel.name} does not fit ${JSON.stringify(values)}`,
+      );
+    }
+    return variant;
+  }
+  for (let i = variants.length - 1; i >= 0; i--) {
+    if (variants[i].fits?.(values) !== false) return variants[i];
+  }
+  throw new ShaderError(`No variant of kernel ${kernel.name} fits ${JSON.stringify(values)}`);
+}
+
+/** Workgroups in three dimensions; a linear count beyond one dimension goes on in the next row. */
+function foldGrid(grid: Grid, most: number, name: string): readonly [number, number, number] {
+  const [x, y, z] = typeof grid === "number"
+    ? grid <= most ? [grid, 1, 1] : [most, Math.ceil(grid / most), 1]
+    : grid;
+  if (x > most || y > most || z > most) {
+    throw new DeviceError(
+      `Cannot run ${name}: ${x} x ${y} x ${z} workgroups, at most ${most} in each dimension`,
+    );
+  }
+  return [x, y, z];
+}
