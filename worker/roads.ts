@@ -1,0 +1,58 @@
+/**
+ * The open links of a generation, as the parts of a worker use them.
+ *
+ * @module
+ */
+import type { FrameHeader } from "../mesh/frame.ts";
+import { limits } from "../mesh/limits.ts";
+import type { Lane, Link } from "../mesh/link.ts";
+import type { Clock } from "../mesh/runtime.ts";
+import { type GenerationOverError, PlanViolationError } from "./errors.ts";
+
+/** What else a frame's header says; the generation is added. */
+export type Heading = Omit<FrameHeader, "generation">;
+
+/** Links by peer, sending of one generation. */
+export class Roads {
+  readonly #links = new Map<string, Link>();
+  #over: Error | undefined;
+
+  /** `fault` hears of a send that failed, once for each. */
+  constructor(readonly generation: number, private readonly fault: (error: Error) => void) {}
+
+  add(link: Link): void {
+    this.#links.set(link.peer, link);
+  }
+
+  links(): Iterable<Link> {
+    return this.#links.values();
+  }
+
+  /**
+   * Starts to send and does not wait. The promise resolves once the frame is handed over (or the generation is over)
+   * and never rejects: failures go to `fault`. The parts must not change before.
+   */
+  async send(peer: string, lane: Lane, heading: Heading, parts: readonly Uint8Array[]): Promise<void> {
+    if (this.#over !== undefined) return;
+    const link = this.#links.get(peer);
+    if (link === undefined) {
+      return this.fault(
+        new PlanViolationError(`The plan sends ${heading.what} to ${peer}, to whom it has no link`),
+      );
+    }
+    try {
+      await link.send(lane, { ...heading, generation: this.generation }, parts);
+    } catch (error) {
+      if (this.#over === undefined) this.fault(error as Error);
+    }
+  }
+
+  /** No more sending; links close orderly where the other end answers in time, and at once where it does not. */
+  close(clock: Clock, over: GenerationOverError): void {
+    this.#over = over;
+    for (const link of this.#links.values()) {
+      const timer = clock.timer(limits.suspectedMs, () => link.abort(over.message));
+      link.close().catch(() => {}).finally(() => timer.cancel());
+    }
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * The executor: one round of a worker is one pass through its list of operations. They start in the listed order and
+ * each waits for the one before it, but for sends: those leave while the next operation computes.
+ *
+ * @module
+ */
+import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
+import type { Operation, Slice } from "../mesh/plan.ts";
+import type { Compute, HeldTensor } from "./compute.ts";
+import { PlanViolationError } from "./errors.ts";
+import type { ExpertClient, ExpertServer } from "./experts.ts";
+import type { Inbox } from "./inbox.ts";
+import type { Meter } from "./report.ts";
+import type { Roads } from "./roads.ts";
+import { type Sizes, tiedPieces } from "./sizes.ts";
+
+/** The data of a round and the answer to its vote, as the coordinator says them. */
+export type Round = Extract<FromCoordinator, { type: "round" }>;
+export type Decision = Extract<FromCoordinator, { type: "decision" }>;
+type Vote = Extract<FromWorker, { type: "vote" }>;
+type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
+type Transfer = Extract<Operation, { do: "send" | "receive" }>;
+
+/** What an executor works with; all of one generation. */
+export interface RoundParts {
+  readonly slice: Slice;
+  readonly sizes: Sizes;
+  readonly compute: Compute;
+  readonly held: readonly HeldTensor[];
+  readonly roads: Roads;
+  readonly inbox: Inbox;
+  readonly client: ExpertClient;
+  readonly server: ExpertServer;
+  readonly meter: Meter;
+  /** Tells the coordinator. */
+  readonly tell: (message: Vote | Evaluated) => void;
+  /** The coordinator's answer to the vote of a round. */
+  readonly decision: (round: number) => Promise<Decision>;
+  /** Called when the weights are as the decision wanted them. */
+  readonly stepped: (round: number) => void;
+}
+
+/** A round's data, checked against the slice. */
+interface Data {
+  readonly message: Round;
+  readonly ids?: Uint32Array<ArrayBuffer>;
+  readonly labels?: Uint32Array<ArrayBuffer>;
+}
+
+/** Labels that do not count. */
+const IGNORED = 0xffff_ffff;
+
+/** Runs rounds, one after the other. */
+export class RoundExecutor {
+  /** Tensors between operations, by kind, own stage and microbatch. */
+  readonly #at = new Map<string, ArrayBuffer>();
+  /** Sends of the round before this one: rounds without a vote must not run ahead of their transfers without end. */
+  #sends: Promise<void>[] = [];
+  #decision: Decision | undefined;
+
+  constructor(private readonly parts: RoundParts) {}
+
+  /** One round, to its end. Throws what went wrong; the generation is then over. */
+  async run(message: Round): Promise<void> {
+    const { slice, inbox, client, server, compute, meter, tell } = this.parts;
+    const { round, generation, mode } = message, evaluate = mode === "evaluate";
+    const data = this.#checked(message);
+    inbox.enter(round, evaluate);
+    client.enter(round, evaluate);
+    server.enter(round, evaluate);
+    this.#at.clear();
+    this.#decision = undefined;
+    const before = this.#sends;
+    this.#sends = [];
+    for (const operation of slice.operations[mode]) await this.#do(operation, data);
+    if (evaluate) {
+      await this.#hosted();
+      const { losses } = await compute.finish();
+      tell({ type: "evaluated", generation, round, losses, report: meter.take(await compute.busy()) });
+    }
+    await Promise.all(before);
+  }
+
+  /** Our hosts know that this round's rows are complete, and our guests have said the same. */
+  #hosted(): Promise<void> {
+    this.parts.client.end();
+    return this.parts.meter.waiting(this.parts.server.finished());
+  }
+
+  async #do(operation: Operation, data: Data): Promise<void> {
+    switch (operation.do) {
+      case "forward":
+        return await this.#forward(operation.stage, operation.microbatch, data);
+      case "backward":
+        return await this.#backward(operation.stage, operation.microbatch);
+      case "vote":
+        return await this.#vote(data);
+      case "send":
+      case "receive":
+        if (operation.what === "tied-gradient") return await this.#tiedGradient(operation, data);
+        if (operation.what === "tied-weight") return await this.#tiedWeight(operation, data);
+        return await this.#transfer(operation, data);
+    }
+  }
+
+  async #forward(stage: number, microbatch: number, { message, ids, labels }: Data): Promise<void> {
+    const { embedding, head } = this.#stage(stage);
+    const output = await this.parts.compute.forward({
+      stage,
+      microbatch,
+      mode: message.mode,
+      validLabels: message.validLabels,
+      ...(embedding
+        ? { ids: this.#ofMicrobatch(ids!, microbatch) }
+        : { activation: this.#take("activation", stage, microbatch) }),
+      ...(head ? { labels: this.#ofMicrobatch(labels!, microbatch) } : {}),
+    });
+    if (!head) this.#keep("activation out", stage, microbatch, output);
+  }
+
+  async #backward(stage: number, microbatch: number): Promise<void> {
+    const { embedding, head } = this.#stage(stage);
+    const gradient = head ? undefined : this.#take("gradient", stage, microbatch);
+    const output = await this.parts.compute.backward(stage, microbatch, gradient);
+    if (!embedding) this.#keep("gradient out", stage, microbatch, output);
+  }
+
+  /** Activations and gradients between neighbours. Between two stages of one worker they only change hands. */
+  async #transfer(operation: Transfer, { message }: Data): Promise<void> {
+    const { what, stage, peer } = operation, { slice, inbox, roads, meter } = this.parts;
+    if (what !== "activation" && what !== "gradient") return;
+    const { microbatch } = operation, other = this.#stage(peer).worker;
+    if (operation.do === "send") {
+      const words = this.#take(`${what} out`, stage, microbatch);
+      if (other === slice.self) return this.#keep(what, peer, microbatch, words);
+      const heading = {
+        what,
+        round: message.round,
+        evaluate: message.mode === "evaluate",
+        index: peer,
+        microbatch,
+        sequence: 0,
+      };
+      this.#sends.push(roads.send(other, "pipeline", heading, [new Uint8Array(words)]));
+    } else if (other !== slice.self) {
+      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence: 0 }));
+      this.#keep(what, stage, microbatch, payload.buffer);
+    }
+  }
+
+  async #tiedGradient(operation: Transfer, data: Data): Promise<void> {
+    const { compute, sizes } = this.parts;
+    if (operation.do === "send") {
+      const words = await compute.takeTiedGradient();
+      this.#sendTied(
+        "tied-gradient",
+        operation,
+        data,
+        (start, length) => words.subarray(start, start + length),
+      );
+    } else {
+      const words = new Float32Array(sizes.tied.words);
+      for await (const { start, piece } of this.#receiveTied("tied-gradient", operation)) {
+        words.set(piece, start);
+      }
+      await compute.addTiedGradient(words);
+    }
+  }
+
+  async #tiedWeight(operation: Transfer, data: Data): Promise<void> {
+    const { compute, sizes, held } = this.parts, { name, words } = sizes.tied;
+    if (!this.#decision?.commit) return; // the weight did not change, and the other end knows that too
+    if (operation.do === "send") {
+      const weight = await compute.get(name, "weight", 0, words);
+      this.#sendTied(
+        "tied-weight",
+        operation,
+        data,
+        (start, length) => weight.subarray(start, start + length),
+      );
+    } else {
+      const copy = held.find((tensor) => tensor.copy);
+      if (copy === undefined) {
+        throw new PlanViolationError("The plan sends a tied weight to a worker without a copy");
+      }
+      for await (const { start, piece } of this.#receiveTied("tied-weight", operation)) {
+        await compute.put(copy.name, "weight", start, piece);
+      }
+    }
+  }
+
+  #sendTied(
+    what: "tied-gradient" | "tied-weight",
+    { peer }: Transfer,
+    { message }: Data,
+    words: (start: number, length: number) => Float32Array<ArrayBuffer>,
+  ): void {
+    const { worker } = this.#stage(peer);
+    tiedPieces(this.parts.sizes.tied.words).forEach(({ start, length }, sequence) => {
+      const piece = words(start, length);
+      const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
+      const heading = { what, round: message.round, evaluate: false, index: peer, microbatch: 0, sequence };
+      this.#sends.push(this.parts.roads.send(worker, "pipeline", heading, [bytes]));
+    });
+  }
+
+  async *#receiveTied(what: "tied-gradient" | "tied-weight", { stage }: Transfer) {
+    const { inbox, meter, sizes } = this.parts;
+    for (const [sequence, { start }] of tiedPieces(sizes.tied.words).entries()) {
+      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch: 0, sequence }));
+      yield { start, piece: new Float32Array(payload.buffer) };
+    }
+  }
+
+  async #vote({ message }: Data): Promise<void> {
+    const { compute, meter, tell, decision, stepped } = this.parts, { round, generation } = message;
+    await this.#hosted();
+    const { losses, tensors } = await compute.finish();
+    tell({
+      type: "vote",
+      generation,
+      round,
+      // A sum that overflowed is as useless as a gradient that is not a number, and says so in the same way.
+      tensors: tensors.map(({ name, sum, finite }) =>
+        Number.isFinite(sum) ? { name, sum, finite } : { name, sum: 0, finite: false }
+      ),
+      losses,
+      report: meter.take(await compute.busy()),
+    });
+    const answer = await decision(round);
+    await compute.step(answer);
+    this.#decision = answer;
+    stepped(round);
+  }
+
+  #stage(index: number) {
+    const stage = this.parts.slice.stages[index];
+    if (stage === undefined) {
+      throw new PlanViolationError(`An operation names stage ${index}, which the plan lacks`);
+    }
+    return stage;
+  }
+
+  #keep(what: string, stage: number, microbatch: number, words: ArrayBuffer | undefined): void {
+    if (words === undefined) {
+      throw new Error(`Stage ${stage} gave no ${what} for microbatch ${microbatch}`);
+    }
+    this.#at.set(`${what} ${stage} ${microbatch}`, words);
+  }
+
+  #take(what: string, stage: number, microbatch: number): ArrayBuffer {
+    const key = `${what} ${stage} ${microbatch}`, words = this.#at.get(key);
+    if (words === undefined) {
+      throw new PlanViolationError(
+        `The operations of ${this.parts.slice.self} use the ${what} of stage ${stage}, microbatch ${microbatch}, ` +
+          "before it is there",
+      );
+    }
+    this.#at.delete(key);
+    return words;
+  }
+
+  #ofMicrobatch(words: Uint32Array<ArrayBuffer>, microbatch: number): Uint32Array<ArrayBuffer> {
+    const { tokens } = this.parts.sizes;
+    return words.slice(microbatch * tokens, (microbatch + 1) * tokens);
+  }
+
+  /** Ids and labels of a round as words, after comparing them with the slice. */
+  #checked(message: Round): Data {
+    const { slice, sizes } = this.parts, { round } = message;
+    const own = slice.stages.filter((stage) => stage.worker === slice.self);
+    const count = slice.shape.microbatches * sizes.tokens;
+    const words = (what: "ids" | "labels", wanted: boolean): Uint32Array<ArrayBuffer> | undefined => {
+      const bytes = message[what];
+      if (!wanted) return undefined;
+      if (bytes?.length !== count * 4) {
+        throw new PlanViolationError(
+          `Round ${round} came with ${bytes?.length ?? 0} bytes of ${what}: the plan says ${count * 4}`,
+        );
+      }
+      const values = new Uint32Array(bytes.slice().buffer), { vocabSize } = sizes.config;
+      const strange = values.find((value) => value >= vocabSize && !(what === "labels" && value === IGNORED));
+      if (strange !== undefined) {
+        throw new PlanViolationError(
+          `Round ${round} has ${strange} among its ${what}: the vocabulary has ${vocabSize} entries`,
+        );
+      }
+      return values;
+    };
+    return {
+      message,
+      ids: words("ids", own.some((stage) => stage.embedding)),
+      labels: words("labels", own.some((stage) => stage.head)),
+    };
+  }
+}
