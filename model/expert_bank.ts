@@ -1,0 +1,248 @@
+/**
+ * The experts that one device holds, of any layers: run on the device's own rows, or on rows of other workers.
+ *
+ * Legend: R rows (one for each assignment of a token to an expert), D hidden, F width of an expert, G experts held.
+ *
+ * @module
+ */
+import {
+  type Device,
+  groupedNN,
+  groupedNT,
+  groupedTN,
+  swiglu,
+  swigluBackward,
+  type View,
+} from "../kernels/mod.ts";
+import type { ModelConfig } from "./config.ts";
+import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
+import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
+import { Scope } from "./scope.ts";
+
+/** The held experts of one layer, ids ascending. */
+export interface HeldExperts {
+  readonly experts: readonly number[];
+  /** [G, 2F, D] */
+  readonly gateUp: BoundBlock;
+  /** [G, D, F] */
+  readonly down: BoundBlock;
+}
+
+/** Rows in groups: expert g's are offsets[g]..offsets[g + 1]. */
+export interface GroupedRows {
+  /** [count, D] */
+  readonly rows: View;
+  /** u32, at least G + 1 words. */
+  readonly offsets: View;
+  /** How many rows there are, or an upper bound. */
+  readonly count: number;
+}
+
+/** What the backward pass needs besides the rows. */
+export interface ExpertsKept {
+  /** [R, 2F] */
+  readonly gateUp: View;
+  /** [R, F] */
+  readonly inner: View;
+}
+
+/** Writes down(silu(gate(x)) * up(x)) for each row to `out` [R, D]; what is kept is taken from `scope`. */
+export function expertsForward(
+  device: Device,
+  config: ModelConfig,
+  held: HeldExperts,
+  { rows, offsets, count }: GroupedRows,
+  out: View,
+  scope: Scope,
+): ExpertsKept {
+  const { hiddenSize: D, intermediateSize: F } = config;
+  const groups = held.experts.length;
+  const gateUp = scope.take(count * 2 * F, "experts' gate and up");
+  device.run(groupedNT, { a: rows, b: held.gateUp.weight, offsets, c: gateUp }, {
+    rows: count,
+    n: 2 * F,
+    k: D,
+    first: 0,
+    groups,
+  });
+  const inner = scope.take(count * F, "experts' gated values");
+  device.run(swiglu, { gu: gateUp, offsets, y: inner }, { rows: count, width: F, first: 0, groups });
+  device.run(groupedNT, { a: inner, b: held.down.weight, offsets, c: out }, {
+    rows: count,
+    n: D,
+    k: F,
+    first: 0,
+    groups,
+  });
+  return { gateUp, inner };
+}
+
+/** Writes the gradient of the rows to `din` [R, D], given that of the outputs, and adds to the experts' gradients. */
+export function expertsBackward(
+  device: Device,
+  config: ModelConfig,
+  held: HeldExperts,
+  { rows, offsets, count }: GroupedRows,
+  kept: ExpertsKept,
+  dout: View,
+  din: View,
+): void {
+  const { hiddenSize: D, intermediateSize: F } = config;
+  const gateUp = trained(held.gateUp), down = trained(held.down);
+  const shared = { rows: count, first: 0, groups: held.experts.length };
+  const scope = new Scope(device);
+  const dinner = scope.take(count * F, "gradient of experts' gated values");
+  device.run(groupedNN, { a: dout, b: down.weight, offsets, c: dinner }, { ...shared, n: F, k: D });
+  device.run(groupedTN, { a: dout, b: kept.inner, offsets, c: down.gradient }, {
+    ...shared,
+    m: D,
+    n: F,
+    accumulate: 1,
+  });
+  const dgateUp = scope.take(count * 2 * F, "gradient of experts' gate and up");
+  device.run(swigluBackward, { gu: kept.gateUp, dy: dinner, offsets, dgu: dgateUp }, { ...shared, width: F });
+  device.run(groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
+    ...shared,
+    m: 2 * F,
+    n: D,
+    accumulate: 1,
+  });
+  device.run(groupedNN, { a: dgateUp, b: gateUp.weight, offsets, c: din }, { ...shared, n: D, k: 2 * F });
+  scope.release();
+}
+
+/** A request for experts held here: {@linkcode RowExchange} with the one part that is ours. */
+export type HostRequest = Omit<RowExchange, "parts"> & { readonly part: Omit<RowsForHost, "host"> };
+
+/** A request that does not fit what is held or what came before. */
+export class ExpertRequestError extends Error {
+  override readonly name = "ExpertRequestError";
+}
+
+interface Guest {
+  readonly scope: Scope;
+  readonly grouped: GroupedRows;
+  /** Absent where it is computed again in the backward pass. */
+  readonly kept: ExpertsKept | undefined;
+}
+
+/** All experts that one device holds, and the rows of other workers between their two passes. */
+export class ExpertBank {
+  readonly #device: Device;
+  readonly #config: ModelConfig;
+  readonly #recompute: boolean;
+  readonly #layers = new Map<number, HeldExperts>();
+  readonly #guests = new Map<string, Guest>();
+
+  /** `recompute`: keep only the rows of a forward pass and compute the rest again in the backward pass. */
+  constructor(device: Device, parameters: Parameters, options: { readonly recompute: boolean }) {
+    this.#device = device;
+    this.#config = parameters.config;
+    this.#recompute = options.recompute;
+    for (const [layer, experts] of parameters.holding.experts) {
+      if (experts.length === 0) continue;
+      this.#layers.set(layer, {
+        experts,
+        gateUp: parameters.block("experts-gate-up", layer),
+        down: parameters.block("experts-down", layer),
+      });
+    }
+  }
+
+  /** The held experts of a layer. */
+  layer(layer: number): HeldExperts | undefined {
+    return this.#layers.get(layer);
+  }
+
+  /**
+   * Runs a layer's experts on another worker's rows: outputs of the forward pass, input gradients of the backward pass.
+   *
+   * @throws {ExpertRequestError} Where sizes do not fit, or a backward pass has had no forward pass.
+   */
+  async host(request: HostRequest): Promise<ArrayBuffer> {
+    const held = this.#layers.get(request.layer);
+    if (held === undefined) throw new ExpertRequestError(`No experts of layer ${request.layer} are held here`);
+    const count = this.#checkSize(request, held);
+    const scope = new Scope(this.#device);
+    try {
+      const answer = request.pass === "forward"
+        ? this.#forward(request, held, count, scope)
+        : this.#backward(request, held, count, scope);
+      const [bytes] = await this.#device.read([answer]);
+      return bytes;
+    } finally {
+      scope.release();
+    }
+  }
+
+  #checkSize({ layer, part }: HostRequest, held: HeldExperts): number {
+    const count = part.counts.reduce((sum, rows) => sum + rows, 0);
+    const bytes = count * this.#config.hiddenSize * 4;
+    if (part.counts.length !== held.experts.length || part.rows.byteLength !== bytes || count === 0) {
+      throw new ExpertRequestError(
+        `Rows for layer ${layer} do not fit: ${part.counts.length} counts for ${held.experts.length} experts, ` +
+          `${part.rows.byteLength} bytes for ${count} rows of ${this.#config.hiddenSize * 4} bytes`,
+      );
+    }
+    return count;
+  }
+
+  #upload(words: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, label: string, scope: Scope): View {
+    const view = scope.take(words.length, label);
+    this.#device.write(view, words);
+    return view;
+  }
+
+  #forward({ layer, microbatch, mode, part }: HostRequest, held: HeldExperts, count: number, scope: Scope): View {
+    const key = `${layer} ${microbatch}`;
+    if (this.#guests.has(key)) {
+      throw new ExpertRequestError(`Rows of layer ${layer}, microbatch ${microbatch} came twice`);
+    }
+    const stay = new Scope(this.#device);
+    const offsets = new Uint32Array(part.counts.length + 1);
+    part.counts.forEach((rows, i) => offsets[i + 1] = offsets[i] + rows);
+    const grouped: GroupedRows = {
+      rows: this.#upload(new Float32Array(part.rows), "guest rows", stay),
+      offsets: this.#upload(offsets, "guest offsets", stay),
+      count,
+    };
+    const out = scope.take(count * this.#config.hiddenSize, "guest outputs");
+    const keep = mode === "train" && !this.#recompute;
+    const kept = expertsForward(this.#device, this.#config, held, grouped, out, keep ? stay : scope);
+    if (mode === "train") this.#guests.set(key, { scope: stay, grouped, kept: keep ? kept : undefined });
+    else stay.release();
+    return out;
+  }
+
+  #backward({ layer, microbatch, part }: HostRequest, held: HeldExperts, count: number, scope: Scope): View {
+    const key = `${layer} ${microbatch}`;
+    const guest = this.#guests.get(key);
+    if (guest === undefined || guest.grouped.count !== count) {
+      throw new ExpertRequestError(
+        `Gradients of ${count} rows of layer ${layer}, microbatch ${microbatch} came, but ` +
+          `${guest?.grouped.count ?? "no"} rows went forward`,
+      );
+    }
+    this.#guests.delete(key);
+    const { hiddenSize: D } = this.#config;
+    const kept = guest.kept ?? expertsForward(
+      this.#device,
+      this.#config,
+      held,
+      guest.grouped,
+      scope.take(count * D, "guest outputs"),
+      scope,
+    );
+    const dout = this.#upload(new Float32Array(part.rows), "guest output gradients", scope);
+    const din = scope.take(count * D, "guest row gradients");
+    expertsBackward(this.#device, this.#config, held, guest.grouped, kept, dout, din);
+    guest.scope.release();
+    return din;
+  }
+
+  /** Forgets rows whose backward pass never came. */
+  release(): void {
+    for (const guest of this.#guests.values()) guest.scope.release();
+    this.#guests.clear();
+  }
+}

@@ -1,0 +1,288 @@
+/**
+ * The second half of a mixture-of-experts layer: y = x + sum over the chosen experts of weight * expert(norm(x)).
+ *
+ * Rows of experts that live elsewhere leave in the middle of the pass and come back unweighted; this device weights and
+ * adds all rows in order of rank, so that nothing depends on where an expert lives or who answers first.
+ *
+ * Legend: T rows, D hidden, E experts, k experts a token, R = T k assignments, slot = an expert's place by host.
+ *
+ * @module
+ */
+import {
+  combine,
+  combineBackward,
+  dispatchCount,
+  dispatchPlace,
+  gatherRows,
+  matmulNN,
+  matmulNT,
+  matmulTN,
+  part,
+  rmsNorm,
+  routerBackward,
+  routerStats,
+  routerTopK,
+  sumRows,
+  type View,
+} from "../kernels/mod.ts";
+import { normBackward } from "./attention_block.ts";
+import { expertsBackward, expertsForward, type ExpertsKept, type HeldExperts } from "./expert_bank.ts";
+import type { RowExchanger, Slots } from "./expert_exchange.ts";
+import { type BoundBlock, trained } from "./parameters.ts";
+import type { Pass } from "./pass.ts";
+import { Scope } from "./scope.ts";
+
+/** The tensors of this half and where its experts are. */
+export interface MoeBlock {
+  readonly layer: number;
+  readonly norm: BoundBlock;
+  /** [E, D] */
+  readonly router: BoundBlock;
+  /** This device's experts of the layer. */
+  readonly held: HeldExperts | undefined;
+  readonly slots: Slots;
+  /** u32 [E], `slots.slotOf` on the device. */
+  readonly slotOf: View;
+  readonly exchange: RowExchanger;
+}
+
+/** Rows that other workers answered. */
+export interface MoeReplay {
+  /** First row of each slot, and the end: u32 [E + 1] on the host. */
+  readonly offsets: Uint32Array<ArrayBuffer>;
+  /** The answers [rows of other hosts, D], where all else is computed again. */
+  readonly answers?: View;
+}
+
+/** What the backward pass needs, in `scope`. */
+export interface MoeKept {
+  readonly scope: Scope;
+  /** [T, D] */
+  readonly normed: View;
+  /** [T] */
+  readonly inverse: View;
+  /** [T, E] */
+  readonly logits: View;
+  /** [R] */
+  readonly weights: View;
+  /** u32 [R] */
+  readonly experts: View;
+  /** u32 [R]: the row of each assignment. */
+  readonly position: View;
+  /** u32 [E + 1] */
+  readonly offsets: View;
+  /** [2E + 1], not in `scope`. */
+  readonly stats: View;
+  /** Rows that stayed here [at least count, D]; absent where there is none. */
+  readonly own: { readonly rows: View; readonly count: number; readonly kept: ExpertsKept } | undefined;
+  /** All rows' outputs [R, D]. */
+  readonly out: View;
+  readonly remote: MoeReplay | undefined;
+}
+
+/** Words of the statistics of one layer's router (see the kernel `routerStats`). */
+export function statsWords(experts: number): number {
+  return 2 * experts + 1;
+}
+
+/**
+ * y [T, D] and what was kept; x and `stats` stay the caller's. With `replay` (what {@linkcode shrink} left) the answers
+ * of other workers are not asked for again.
+ */
+export async function moeForward(
+  pass: Pass,
+  block: MoeBlock,
+  x: View,
+  stats: View,
+  replay?: MoeReplay,
+): Promise<{ y: View; kept: MoeKept }> {
+  const { device, rows: T, config } = pass;
+  const { hiddenSize: D, experts: E, expertsPerToken: chosen, rmsNormEps: eps } = config;
+  const R = T * chosen;
+  const scope = new Scope(device);
+  const normed = scope.take(T * D, "normed input");
+  const inverse = scope.take(T, "inverse norms");
+  device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+  const logits = scope.take(T * E, "router logits");
+  device.run(matmulNT, { a: normed, b: block.router.weight, c: logits }, { m: T, n: E, k: D, accumulate: 0 });
+  const weights = scope.take(R, "gate weights");
+  const experts = scope.take(R, "chosen experts");
+  device.run(routerTopK, { logits, weights, experts }, { rows: T, experts: E, chosen });
+  device.run(routerStats, { logits, experts, stats }, { rows: T, experts: E, chosen });
+  const counts = scope.take(E, "rows of each slot");
+  const offsets = scope.take(E + 1, "first row of each slot");
+  const position = scope.take(R, "row of each assignment");
+  const source = scope.take(R, "assignment of each row");
+  device.run(dispatchCount, { experts, slotOf: block.slotOf, counts }, { assignments: R, experts: E });
+  device.run(dispatchPlace, { experts, slotOf: block.slotOf, counts, offsets, position, source }, {
+    assignments: R,
+    experts: E,
+  });
+  const out = scope.take(R * D, "experts' outputs");
+
+  const { own: ownSlots, remote: hosts } = block.slots;
+  let remote: MoeReplay | undefined;
+  let answered: Promise<void> | undefined;
+  if (hosts.length > 0) {
+    if (replay?.answers) {
+      remote = { offsets: replay.offsets };
+      const first = replay.offsets[ownSlots] * D;
+      device.copy(replay.answers, part(out, first, replay.answers.length));
+    } else if (replay) {
+      remote = replay;
+    } else {
+      const read = await device.read([part(offsets, 0, E + 1), part(normed, 0, T * D), part(source, 0, R)]);
+      remote = { offsets: new Uint32Array(read[0]) };
+      answered = askForward(pass, block, remote.offsets, new Float32Array(read[1]), new Uint32Array(read[2]), out);
+      answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
+    }
+  }
+
+  const count = remote ? remote.offsets[ownSlots] : R;
+  let own: MoeKept["own"];
+  if (block.held !== undefined && count > 0) {
+    // The kernel counts in tokens, k rows each: some rows beyond `count` may come along.
+    const tokens = Math.ceil(count / chosen);
+    const rows = scope.take(tokens * chosen * D, "own rows");
+    device.run(gatherRows, { x: normed, source, y: rows }, { rows: tokens, width: D, chosen });
+    own = {
+      rows,
+      count,
+      kept: expertsForward(device, config, block.held, { rows, offsets, count }, out, scope),
+    };
+    if (answered) device.flush();
+  }
+  await answered;
+  scope.drop(counts);
+  scope.drop(source);
+  const y = device.allocate(T * D, "layer output");
+  device.run(combine, { residual: x, rows: out, weights, position, y }, { rows: T, width: D, chosen });
+  return {
+    y,
+    kept: { scope, normed, inverse, logits, weights, experts, position, offsets, stats, own, out, remote },
+  };
+}
+
+/** Sends each host its rows of normed [T, D] and writes what comes back behind the own rows of `out`. */
+async function askForward(
+  pass: Pass,
+  block: MoeBlock,
+  offsets: Uint32Array<ArrayBuffer>,
+  normed: Float32Array<ArrayBuffer>,
+  source: Uint32Array<ArrayBuffer>,
+  out: View,
+): Promise<void> {
+  const { hiddenSize: D, expertsPerToken: chosen } = pass.config;
+  await ask(pass, block, "forward", offsets, out, (first, end) => {
+    const rows = new Float32Array((end - first) * D);
+    for (let row = first; row < end; row++) {
+      const token = Math.floor(source[row] / chosen);
+      rows.set(normed.subarray(token * D, (token + 1) * D), (row - first) * D);
+    }
+    return rows;
+  });
+}
+
+/** Exchanges rows with every host that has some; `rowsOf` makes rows first..end of the rows sorted by slot. */
+async function ask(
+  { device, config, microbatch, mode }: Pass,
+  { layer, slots, exchange }: MoeBlock,
+  pass: "forward" | "backward",
+  offsets: Uint32Array<ArrayBuffer>,
+  into: View,
+  rowsOf: (first: number, end: number) => Float32Array<ArrayBuffer>,
+): Promise<void> {
+  const D = config.hiddenSize;
+  const asked = slots.remote.flatMap(({ host, first, count }) => {
+    const start = offsets[first], end = offsets[first + count];
+    if (start === end) return [];
+    const counts = Uint32Array.from({ length: count }, (_, i) => offsets[first + i + 1] - offsets[first + i]);
+    return [{ start, end, part: { host, counts, rows: rowsOf(start, end).buffer } }];
+  });
+  if (asked.length === 0) return;
+  const answers = await exchange({ layer, microbatch, pass, mode, parts: asked.map(({ part }) => part) });
+  asked.forEach(({ start, end, part: { host } }, i) => {
+    const words = (end - start) * D;
+    if (answers[i]?.byteLength !== words * 4) {
+      throw new Error(
+        `Worker ${host} answered ${answers[i]?.byteLength ?? 0} bytes for layer ${layer}, expected ${words * 4}`,
+      );
+    }
+    device.write(part(into, start * D, words), new Float32Array(answers[i]));
+  });
+}
+
+/** Releases everything but what other workers answered, for a pass that is computed again. */
+export function shrink(pass: Pass, block: MoeBlock, kept: MoeKept): MoeReplay | undefined {
+  const { device, config } = pass;
+  let left: MoeReplay | undefined;
+  if (kept.remote) {
+    const first = kept.remote.offsets[block.slots.own] * config.hiddenSize;
+    const words = pass.rows * config.expertsPerToken * config.hiddenSize - first;
+    if (words > 0) {
+      const answers = device.allocate(words, "answers of other workers");
+      device.copy(part(kept.out, first, words), answers);
+      left = { offsets: kept.remote.offsets, answers };
+    } else {
+      left = { offsets: kept.remote.offsets };
+    }
+  }
+  kept.scope.release();
+  return left;
+}
+
+/** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
+export async function moeBackward(pass: Pass, block: MoeBlock, x: View, kept: MoeKept, dy: View): Promise<void> {
+  const { device, rows: T, config, microbatches } = pass;
+  const { hiddenSize: D, experts: E, expertsPerToken: chosen } = config;
+  const R = T * chosen;
+  const norm = trained(block.norm), router = trained(block.router);
+  const scope = new Scope(device);
+  const { weights, position } = kept;
+  const drows = scope.take(R * D, "gradients of experts' outputs");
+  const dweights = scope.take(R, "gradients of gate weights");
+  device.run(combineBackward, { dy, rows: kept.out, weights, position, drows, dweights }, {
+    rows: T,
+    width: D,
+    chosen,
+  });
+  const din = scope.take(R * D, "gradients of experts' inputs");
+  const first = kept.remote ? kept.remote.offsets[block.slots.own] : R;
+  let answered: Promise<void> | undefined;
+  if (kept.remote && first < R) {
+    const [bytes] = await device.read([part(drows, first * D, (R - first) * D)]);
+    const words = new Float32Array(bytes);
+    answered = ask(
+      pass,
+      block,
+      "backward",
+      kept.remote.offsets,
+      din,
+      (start, end) => words.slice((start - first) * D, (end - first) * D),
+    );
+    answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
+  }
+  if (block.held !== undefined && kept.own) {
+    const { rows, count } = kept.own;
+    const grouped = { rows, offsets: kept.offsets, count };
+    expertsBackward(device, config, block.held, grouped, kept.own.kept, drows, din);
+  }
+  const dlogits = scope.take(T * E, "gradient of router logits");
+  const { logits, experts, stats } = kept;
+  device.run(routerBackward, { logits, experts, weights, dweights, stats, dlogits }, {
+    rows: T,
+    experts: E,
+    chosen,
+    balance: config.balanceCoefficient / microbatches,
+    z: config.zCoefficient / microbatches,
+  });
+  device.run(matmulTN, { a: dlogits, b: kept.normed, c: router.gradient }, { m: E, n: D, k: T, accumulate: 1 });
+  if (answered) device.flush();
+  await answered;
+  const dnormed = scope.take(T * D, "gradient of normed input");
+  device.run(sumRows, { drows: din, position, dx: dnormed }, { rows: T, width: D, chosen, accumulate: 0 });
+  device.run(matmulNN, { a: dlogits, b: router.weight, c: dnormed }, { m: T, n: D, k: E, accumulate: 1 });
+  normBackward(pass, norm, x, kept.inverse, dnormed, dy);
+  scope.release();
+  kept.scope.release();
+}
