@@ -7,10 +7,29 @@
 import type { Device } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import { LoadedModel } from "./local_model.ts";
-import { parameterTable } from "./tensors.ts";
+import { CheckpointError } from "./errors.ts";
+import type { TensorSource } from "./source.ts";
+import { elements, parameterTable } from "./tensors.ts";
 
 /** f32 tensors by name. */
 export type Tensors = ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+
+/** Tensors in memory as a source. @throws {CheckpointError} where one is missing or has another size. */
+export function arraySource(config: ModelConfig, tensors: Tensors): TensorSource {
+  for (const { name, shape } of parameterTable(config)) {
+    const length = tensors.get(name)?.length;
+    if (length !== elements(shape)) {
+      throw new CheckpointError(
+        `Tensor ${name} should be [${shape}], ${elements(shape)} values; ` +
+          (length === undefined ? "there is none of that name." : `there are ${length}.`),
+      );
+    }
+  }
+  // A copy, since a device may keep or transfer what it is given.
+  const read = (name: string, start: number, length: number) =>
+    Promise.resolve(tensors.get(name)!.slice(start, start + length));
+  return { config, read };
+}
 
 /** A training case: config.json, weights.safetensors, batch.json, train.json and the expected answers. */
 export interface TrainingCase {
@@ -89,7 +108,7 @@ export async function checkTrainingCase(device: Device, given: TrainingCase): Pr
   const sequences = { ids: Uint32Array.from(given.batch.input_ids.flat()), batch, sequence };
   const labels = Uint32Array.from(given.batch.labels.flat(), (label) => label < 0 ? 0xffffffff : label);
   const names = parameterTable(config).map(({ name }) => name);
-  const model = await LoadedModel.load(device, config, (name) => find(weights, name), { training: true });
+  const model = await LoadedModel.load(device, arraySource(config, weights), { training: true });
   try {
     worst.tensor("logits", "logits", await model.forwardLogits(sequences), find(answers, "logits"));
     const first = await model.gradients(sequences, labels);

@@ -11,12 +11,8 @@ import { Lease } from "./lease.ts";
 import { clipFactor, type GradientSize, Optimizer } from "./optimizer.ts";
 import { Parameters } from "./parameters.ts";
 import { PassTables } from "./pass.ts";
+import { pieces, type TensorSource } from "./source.ts";
 import { Stage } from "./stage.ts";
-
-/** Words of a tensor by its Hugging Face name. */
-export type TensorSource = (
-  name: string,
-) => Float32Array<ArrayBuffer> | Promise<Float32Array<ArrayBuffer>>;
 
 /** Options of {@linkcode LoadedModel.load}. */
 export interface LoadOptions {
@@ -97,21 +93,14 @@ export class LoadedModel {
     this.#optimizer = training ? new Optimizer(this.device, this.parameters) : undefined;
   }
 
-  /** Puts a model on a device, one tensor after the other. */
-  static async load(
-    device: Device,
-    config: ModelConfig,
-    source: TensorSource,
-    options: LoadOptions = {},
-  ): Promise<LoadedModel> {
-    const model = new LoadedModel(device, config, options);
+  /** Puts a model on a device, piece by piece. */
+  static async load(device: Device, source: TensorSource, options: LoadOptions = {}): Promise<LoadedModel> {
+    const model = new LoadedModel(device, source.config, options);
     try {
-      for (const { spec, length } of model.parameters.tensors) {
-        const words = await source(spec.name);
-        if (words.length !== length) {
-          throw new RangeError(`Tensor ${spec.name} has ${words.length} values and needs ${length}`);
+      for (const { spec: { name }, length } of model.parameters.tensors) {
+        for (const [start, count] of pieces(length)) {
+          model.parameters.put(name, "weight", start, await source.read(name, start, count));
         }
-        model.parameters.put(spec.name, "weight", 0, words);
       }
     } catch (error) {
       model.release();
