@@ -105,6 +105,8 @@ export type RunEvent =
     readonly seconds: number;
   }
   | { readonly event: "done"; readonly position: Position; readonly path: string; readonly seconds: number }
+  /** A fault of this program itself; what ended is told by "stopped" behind it. */
+  | { readonly event: "bug"; readonly stack: string }
   | {
     readonly event: "stopped";
     /** "asked": by its user, after a checkpoint. "failed": see the reason. */

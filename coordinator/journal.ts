@@ -1,7 +1,7 @@
 /**
  * A run's folder: the recipe as it was started with, every event as a line, checkpoints, and which of them is the newest.
  *
- *     recipe.toml   metrics.jsonl   latest.json   checkpoints/step-000120/   checkpoints/step-000120.state/
+ *     recipe.toml  metrics.jsonl  generation  latest.json  checkpoints/step-000120/  checkpoints/step-000120.state/
  *
  * @module
  */
@@ -21,15 +21,12 @@ export interface Resumable {
   readonly checkpoint: Checkpoint;
   readonly saved: SavedState;
   readonly position: Position;
-  /** The highest generation of plans so far. */
-  readonly generation: number;
 }
 
 /** What goes into a checkpoint beside the tensors. */
 export interface CheckpointInfo {
   readonly config: ModelConfig;
   readonly position: Position;
-  readonly generation: number;
   /** Steps done over all phases: the checkpoint's name. */
   readonly steps: number;
   /** Samples of the phase's text that were drawn, and the seed of their order. */
@@ -89,8 +86,25 @@ export class Journal {
         `${this.latest} has no optimizer state beside it; the run cannot go on exactly from it.`,
       );
     }
-    const { position, generation } = place(saved.state.recipe, this.latest);
-    return { path: this.latest, checkpoint, saved, position, generation };
+    return { path: this.latest, checkpoint, saved, position: place(saved.state.recipe, this.latest) };
+  }
+
+  /** The highest generation of plans that this run had; 0 before the first. */
+  async generation(): Promise<number> {
+    const text = await readText(this.storage, joinPath(this.folder, "generation"));
+    const number = text === undefined ? 0 : Number(text);
+    if (!Number.isSafeInteger(number) || number < 0) {
+      throw new JournalError(
+        `${joinPath(this.folder, "generation")} is damaged: it must hold a whole number.`,
+      );
+    }
+    return number;
+  }
+
+  /** Notes a generation before anyone hears of it. */
+  async setGeneration(generation: number): Promise<void> {
+    const bytes = new TextEncoder().encode(`${generation}\n`);
+    await writeAtomic(this.storage, joinPath(this.folder, "generation"), bytes);
   }
 
   /** Adds a line to metrics.jsonl, in order of the calls. */
@@ -121,7 +135,7 @@ export class Journal {
         step: info.position.committed,
         position: info.samples,
         seed: info.seed,
-        recipe: { text: this.recipe, position: { ...info.position }, generation: info.generation },
+        recipe: { text: this.recipe, position: { ...info.position } },
       },
     });
     try {
@@ -138,14 +152,14 @@ export class Journal {
 }
 
 /** Reads back what `checkpoint` put beside the recipe. */
-function place(recipe: unknown, path: string): { position: Position; generation: number } {
-  const { position, generation } = (recipe ?? {}) as { position?: Partial<Position>; generation?: unknown };
-  const numbers = [position?.phase, position?.step, position?.committed, generation];
+function place(recipe: unknown, path: string): Position {
+  const { position } = (recipe ?? {}) as { position?: Partial<Position> };
+  const numbers = [position?.phase, position?.step, position?.committed];
   if (!numbers.every((n) => Number.isSafeInteger(n) && (n as number) >= 0)) {
     throw new JournalError(
       `${path}.state/state.json does not say where the run stood; use an earlier checkpoint.`,
     );
   }
   const { phase, step, committed } = position as Position;
-  return { position: { phase, step, committed }, generation: generation as number };
+  return { phase, step, committed };
 }

@@ -218,3 +218,41 @@ export function learningRate(phase: TrainPhase, step: number): number {
   const cosine = (1 + Math.cos(Math.PI * Math.min(1, done))) / 2;
   return phase.learning_rate * (phase.final_ratio + (1 - phase.final_ratio) * cosine);
 }
+
+/** Keys of a phase that may change when a run goes on: they say when to look and when to end, not what is computed. */
+const changeable = ["steps", "evaluate_every", "evaluate_batches", "checkpoint_every"];
+
+/**
+ * Whether a run that was begun with one recipe may go on with another: only the mesh, the lengths of phases and what is
+ * reported may differ. (A changed length changes the learning rates of a cosine that is still under way.)
+ * Throws {@linkcode RecipeError} naming what differs.
+ */
+export function checkResume(begun: Recipe, now: Recipe): void {
+  const flat = (recipe: Recipe) => {
+    const { mesh: _, phases, ...rest } = recipe;
+    const entries = new Map<string, string>();
+    const walk = (value: unknown, at: string) => {
+      if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+        for (const [key, inner] of Object.entries(value)) walk(inner, at ? `${at}.${key}` : key);
+      } else entries.set(at, JSON.stringify(value));
+    };
+    walk(rest, "");
+    phases.forEach((phase, p) => {
+      for (const [key, value] of Object.entries(phase)) {
+        if (!changeable.includes(key)) entries.set(`[[phase]] ${p + 1}: ${key}`, JSON.stringify(value));
+      }
+    });
+    return entries;
+  };
+  const before = flat(begun), after = flat(now);
+  const differs = [...new Set([...before.keys(), ...after.keys()])]
+    .filter((key) => before.get(key) !== after.get(key));
+  if (differs.length === 0) return;
+  const list = differs.slice(0, 4).map((key) => `${key} (was ${before.get(key) ?? "absent"})`).join(", ");
+  throw new RecipeError(
+    `The run was begun with another recipe: ${list} ${
+      differs.length === 1 ? "differs" : "differ"
+    }. Resume with what it ` +
+      `was begun with (a copy lies in the run's folder), or give the recipe another name and start anew.`,
+  );
+}

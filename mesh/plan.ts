@@ -29,31 +29,29 @@ export type Stage = z.infer<typeof Stage>;
 export const Operation = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("forward"), stage: index, microbatch: index }),
   z.strictObject({ do: z.literal("backward"), stage: index, microbatch: index }),
-  z.strictObject({
-    do: z.enum(["send", "receive"]),
-    what: z.enum(["activation", "gradient"]),
-    /** The worker's own stage. */
-    stage: index,
-    /** The stage at the other end. */
-    peer: index,
-    microbatch: index,
-  }),
-  /** Gradients of a tied embedding: the head's stage sends, the embedding's receives and adds (head first). */
-  z.strictObject({
-    do: z.enum(["send", "receive"]),
-    what: z.literal("tied-gradient"),
-    stage: index,
-    peer: index,
-  }),
   /** Report norms and losses, wait for the decision, apply it. */
   z.strictObject({ do: z.literal("vote") }),
-  /** The updated tied embedding goes back to the head's stage. */
-  z.strictObject({
-    do: z.enum(["send", "receive"]),
-    what: z.literal("tied-weight"),
-    stage: index,
-    peer: index,
-  }),
+  z.discriminatedUnion("what", [
+    z.strictObject({
+      do: z.enum(["send", "receive"]),
+      what: z.enum(["activation", "gradient"]),
+      /** The worker's own stage. */
+      stage: index,
+      /** The stage at the other end. */
+      peer: index,
+      microbatch: index,
+    }),
+    /**
+     * `tied-gradient`: of a tied embedding; the head's stage sends, the embedding's receives and adds (head first).
+     * `tied-weight`: the updated embedding goes back to the head's stage.
+     */
+    z.strictObject({
+      do: z.enum(["send", "receive"]),
+      what: z.enum(["tied-gradient", "tied-weight"]),
+      stage: index,
+      peer: index,
+    }),
+  ]),
 ]);
 export type Operation = z.infer<typeof Operation>;
 

@@ -1,0 +1,90 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { PlanInfeasible } from "../../coordinator/errors.ts";
+import { owners } from "../../coordinator/holdings.ts";
+import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
+import { splitLayers } from "../../coordinator/split.ts";
+import { Plan } from "../../mesh/plan.ts";
+import { parseConfig } from "../../model/config.ts";
+
+const dense = parseConfig({
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 6,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  vocab_size: 30,
+});
+const moe = { ...dense, experts: 4, expertsPerToken: 2 };
+const worker = (id: string, flops = 1e9, memory = 1e9) => ({ id, profile: { flops, memory } });
+const request = (more: Partial<PlanRequest>): PlanRequest => ({
+  run: "r",
+  generation: 1,
+  config: dense,
+  workers: [worker("a"), worker("b")],
+  shape: { batch: 2, sequence: 8, microbatches: 4 },
+  recompute: false,
+  ...more,
+});
+
+Deno.test("layers are cut so that the slowest stage is quickest, by trying everything", () => {
+  const costs = [3, 1, 4, 1, 5, 9, 2, 6], speeds = [1, 3, 2], first = 2, last = 7;
+  const time = (cuts: number[]) =>
+    Math.max(...speeds.map((speed, w) => {
+      const sum = costs.slice(cuts[w], cuts[w + 1]).reduce((a, b) => a + b, 0);
+      return (sum + (w === 0 ? first : 0) + (w === 2 ? last : 0)) / speed;
+    }));
+  let best = Infinity;
+  for (let a = 1; a < 7; a++) for (let b = a + 1; b < 8; b++) best = Math.min(best, time([0, a, b, 8]));
+  assertEquals(time(splitLayers(costs, speeds, first, last)), best);
+});
+
+Deno.test("faster workers hold more layers, and a plan is a valid message", () => {
+  const { plan, holdings } = makePlan(request({ workers: [worker("slow", 1e9), worker("fast", 4e9)] }));
+  assertEquals(plan.stages.map((s) => s.worker), ["fast", "slow"]);
+  assert(plan.stages[0].to >= 4);
+  assertEquals(plan.stages.at(-1)!.to, 6);
+  Plan.parse(plan);
+  const all = holdings.reduce((sum, holding) => sum + holding.parameters, 0);
+  assertEquals(all, owners(dense, plan.stages).reduce((n, t) => n + t.shape.reduce((a, b) => a * b, 1), 0));
+});
+
+Deno.test("experts lie on the layer's worker and on the hosts, every one exactly once", () => {
+  const workers = ["a", "b", "c", "d"].map((id) => worker(id));
+  const { plan, idle } = makePlan(request({ config: moe, workers, stages: 2, expertHosts: 2 }));
+  assertEquals(plan.stages.length, 2);
+  for (const stage of plan.stages) {
+    for (const hosts of stage.experts) {
+      assertEquals(hosts.length, 4);
+      for (const host of hosts) assert(host === stage.worker || host === "c" || host === "d");
+    }
+  }
+  assert(plan.stages.some((stage) => stage.experts.flat().includes("c")));
+  assert(plan.stages.some((stage) => stage.experts.flat().includes("d")));
+  assertEquals(plan.operations.c, { train: [{ do: "vote" }], evaluate: [] });
+  assertEquals(idle, []);
+});
+
+Deno.test("workers without a part are named", () => {
+  const workers = ["a", "b", "c"].map((id) => worker(id));
+  assertEquals(makePlan(request({ workers, stages: 2 })).idle, ["c"]);
+});
+
+const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
+  ["no workers", { workers: [] }, "No worker has joined"],
+  ["more stages than layers", { stages: 7 }, "7 stages are more than the model's 6 layers"],
+  ["more parts than workers", { stages: 3 }, "start 1 more"],
+  ["hosts of a dense model", { expertHosts: 1 }, "dense"],
+  ["more hosts than experts", {
+    config: moe,
+    stages: 1,
+    expertHosts: 5,
+    workers: "abcdef".split("").map((w) => worker(w)),
+  }, "4 experts"],
+  ["too little memory", { workers: [worker("a"), worker("b", 1e9, 1e5)] }, "MiB short"],
+];
+for (const [what, more, says] of infeasible) {
+  Deno.test(`there is no plan: ${what}`, () => {
+    const error = assertThrows(() => makePlan(request(more)), PlanInfeasible);
+    assertStringIncludes(error.message, says);
+  });
+}
