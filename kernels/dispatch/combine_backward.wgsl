@@ -12,7 +12,7 @@ fn main(
   let columns = params.width / span;
   let a = linear_workgroup(group, groups) * 8u + lane / 8u;
   let inside = a < params.rows * params.chosen;
-  var sum: Element;
+  var sum = Element();
   if (inside) {
     let from_row = (a / params.chosen) * columns;
     let to_row = position[a] * columns;

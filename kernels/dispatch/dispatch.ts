@@ -25,8 +25,14 @@ import placeProgram from "./dispatch_place.wgsl" with { type: "text" };
 import gatherProgram from "./gather_rows.wgsl" with { type: "text" };
 import sumRowsProgram from "./sum_rows.wgsl" with { type: "text" };
 
-/** Lanes of the programs here. */
-const LANES = 64;
+/** Rows and columns (of one or four words) that one workgroup of the row kernels takes. */
+const TILE_ROWS = 8;
+const TILE_COLUMNS = 128;
+
+/** Workgroups for `rows` rows of `columns` columns. */
+function tiles(rows: number, columns: number): number {
+  return Math.ceil(rows / TILE_ROWS) * Math.ceil(columns / TILE_COLUMNS);
+}
 
 type RowParams = { readonly rows: "u32"; readonly width: "u32"; readonly chosen: "u32" };
 
@@ -120,7 +126,7 @@ export const gatherRows = defineKernel({
   variants: byWidth(
     gatherProgram,
     ["x", "y"],
-    (rows, columns, chosen) => Math.ceil(rows * chosen * columns / LANES),
+    (rows, columns, chosen) => tiles(rows * chosen, columns),
   ),
   cost: gatherRowsCost,
   reference({ x, source, y }, { rows, width, chosen }) {
@@ -150,7 +156,7 @@ export const combine = defineKernel({
   variants: byWidth(
     combineProgram,
     ["residual", "rows", "y"],
-    (rows, columns) => Math.ceil(rows * columns / LANES),
+    tiles,
   ),
   cost: combineCost,
   reference({ residual, rows: rows_RD, weights, position, y }, { rows, width, chosen }) {
@@ -189,7 +195,7 @@ export const combineBackward = defineKernel({
   variants: byWidth(
     combineBackwardProgram,
     ["dy", "rows", "drows"],
-    (rows, _columns, chosen) => Math.ceil(rows * chosen / 8),
+    (rows, _columns, chosen) => Math.ceil(rows * chosen / TILE_ROWS),
   ),
   cost: combineBackwardCost,
   reference({ dy, rows: rows_RD, weights, position, drows, dweights }, { rows, width, chosen }) {
@@ -214,7 +220,7 @@ export const sumRows = defineKernel({
   name: "sumRows",
   bindings: { drows: "f32 read", position: "u32 read", dx: "f32 write" },
   params: { rows: "u32", width: "u32", chosen: "u32", accumulate: "u32" },
-  variants: byWidth(sumRowsProgram, ["drows", "dx"], (rows, columns) => Math.ceil(rows * columns / LANES)),
+  variants: byWidth(sumRowsProgram, ["drows", "dx"], tiles),
   cost: sumRowsCost,
   reference({ drows, position, dx }, { rows, width, chosen, accumulate }) {
     checkLength("sumRows", "drows", drows, rows * chosen * width);

@@ -1,4 +1,12 @@
-// One lane for each element (or four) of the result; the rows that belong to it are added in order of rank.
+// Tiled as `combine` is: eight lanes a token, four sums a lane. Rows are added in order of rank.
+
+fn store(at: u32, sum: Element) {
+  if (params.accumulate != 0u) {
+    dx[at] = dx[at] + sum;
+  } else {
+    dx[at] = sum;
+  }
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -7,18 +15,39 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let columns = params.width / span;
-  let index = linear_workgroup(group, groups) * 64u + lane;
-  let row = index / columns;
+  let blocks = (columns + 127u) / 128u;
+  let tile = linear_workgroup(group, groups);
+  let row = (tile / blocks) * 8u + lane / 8u;
   if (row >= params.rows) {
     return;
   }
-  let column = index % columns;
-  var sum: Element;
-  for (var rank = 0u; rank < params.chosen; rank++) {
-    sum += drows[position[row * params.chosen + rank] * columns + column];
+  let first = (tile % blocks) * 128u;
+  let last = columns - 1u;
+  for (var column = first + lane % 8u; column < min(first + 128u, columns); column += 32u) {
+    let column1 = min(column + 8u, last);
+    let column2 = min(column + 16u, last);
+    let column3 = min(column + 24u, last);
+    var sum0 = Element();
+    var sum1 = Element();
+    var sum2 = Element();
+    var sum3 = Element();
+    for (var rank = 0u; rank < params.chosen; rank++) {
+      let from_row = position[row * params.chosen + rank] * columns;
+      sum0 += drows[from_row + column];
+      sum1 += drows[from_row + column1];
+      sum2 += drows[from_row + column2];
+      sum3 += drows[from_row + column3];
+    }
+    let to_row = row * columns;
+    store(to_row + column, sum0);
+    if (column + 8u < columns) {
+      store(to_row + column1, sum1);
+    }
+    if (column + 16u < columns) {
+      store(to_row + column2, sum2);
+    }
+    if (column + 24u < columns) {
+      store(to_row + column3, sum3);
+    }
   }
-  if (params.accumulate != 0u) {
-    sum = dx[index] + sum;
-  }
-  dx[index] = sum;
 }

@@ -6,7 +6,7 @@ var<workgroup> largest: array<f32, 64>;
 var<workgroup> inverse: array<f32, 64>;
 var<workgroup> sums: array<f32, 64>;
 var<workgroup> squares: array<f32, 64>;
-var<workgroup> tallies: array<u32, 64>;
+var<workgroup> tallies: array<atomic<u32>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -53,23 +53,23 @@ fn main(
     }
     workgroupBarrier();
   }
-  var tally = 0u;
+  // Whole numbers may be counted in any order.
   let assignments = params.rows * params.chosen;
-  for (var a = slice; a < assignments; a += slices) {
-    tally += select(0u, 1u, experts[a] == expert);
+  for (var a = lane; a < assignments; a += 64u) {
+    let place = experts[a] - first;
+    if (place < tile) {
+      atomicAdd(&tallies[place], 1u);
+    }
   }
   sums[lane] = probability;
   squares[lane] = square;
-  tallies[lane] = tally;
   workgroupBarrier();
   if (lane < tile && expert < count) {
-    var all = 0u;
     var mean = 0.0;
     for (var s = 0u; s < slices; s++) {
-      all += tallies[s * tile + lane];
       mean += sums[s * tile + lane];
     }
-    stats[expert] = f32(all) / f32(assignments);
+    stats[expert] = f32(atomicLoad(&tallies[lane])) / f32(assignments);
     stats[count + expert] = mean / f32(params.rows);
   }
   if (first == 0u && lane == 0u) {

@@ -91,6 +91,7 @@ const SHAPES = [
   { rows: 31, width: 129, chosen: 3 },
   { rows: 130, width: 128, chosen: 2 },
   { rows: 9, width: 260, chosen: 16 },
+  { rows: 3, width: 1100, chosen: 2 },
 ];
 
 onDevices("rows go to the experts and come back", async (device) => {
