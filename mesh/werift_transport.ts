@@ -1,0 +1,112 @@
+/**
+ * Data channels over werift, WebRTC in TypeScript. For Deno only: it needs UDP sockets and Node's Buffer.
+ *
+ * Permissions: `--allow-env --allow-sys=networkInterfaces --allow-net`.
+ *
+ * werift 0.25.2 leaves to its user what this file adds: no packet to a public STUN server, only values (no session
+ * text) from a peer, a filter for datagrams that are not the peer's, bounds on what a peer can have held, and a
+ * watch over promises that werift does not await. It does not prove who the peer is.
+ *
+ * @module
+ */
+import { RTCPeerConnection } from "werift";
+import { LinkError } from "./errors.ts";
+import { limits } from "./limits.ts";
+import { PeerDescription, sessionDescription } from "./peer_description.ts";
+import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
+import { WeriftChannel } from "./werift_channel.ts";
+
+export interface WeriftOptions {
+  readonly clock: Clock;
+  /** Also offer 127.0.0.1: for workers on one machine. */
+  readonly loopback?: boolean;
+}
+
+/** Largest message: werift's own default, and four pieces of a link. */
+const MAX_MESSAGE = 65_536;
+
+export function weriftTransport(options: WeriftOptions): Transport {
+  return { kind: "webrtc (werift)", open: (signal, initiator) => open(options, signal, initiator) };
+}
+
+async function open({ clock, loopback }: WeriftOptions, signal: Signal, initiator: boolean): Promise<Channel> {
+  const connection = new RTCPeerConnection({
+    iceServers: [],
+    iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],
+    maxMessageSize: MAX_MESSAGE,
+  });
+  const channel = new WeriftChannel(connection, MAX_MESSAGE);
+  const timer = clock.timer(limits.connectMs, () => {
+    channel.close(`no connection after ${limits.connectMs / 1_000} s (try again; is UDP blocked between the two?)`);
+  });
+  const gone = channel.closed.then((reason) => {
+    throw new LinkError(`Cannot connect to the peer: ${reason}`);
+  });
+  gone.catch(() => {}); // the channel may also close later, when nobody waits here
+  try {
+    const remote = new Promise<PeerDescription>((resolve, reject) => {
+      signal.onbody = (body) => {
+        const parsed = PeerDescription.safeParse(body);
+        if (parsed.success && parsed.data.role === (initiator ? "answer" : "offer")) resolve(parsed.data);
+        else reject(new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"));
+      };
+    });
+    remote.catch(() => {}); // it is awaited below, perhaps after it failed
+    await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote)]);
+    await Promise.race([gone, channel.opened]);
+    return channel;
+  } catch (error) {
+    channel.close("could not be opened");
+    if (error instanceof LinkError) throw error;
+    throw new LinkError(`Cannot connect to the peer: ${error instanceof Error ? error.message : error}`);
+  } finally {
+    timer.cancel();
+    signal.onbody = undefined;
+  }
+}
+
+/** Exchanges descriptions; the initiator offers. */
+async function negotiate(
+  connection: RTCPeerConnection,
+  channel: WeriftChannel,
+  signal: Signal,
+  initiator: boolean,
+  remote: Promise<PeerDescription>,
+): Promise<void> {
+  const setRemote = async () => {
+    const peer = await remote;
+    await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer, MAX_MESSAGE) });
+  };
+  if (!initiator) await setRemote();
+  channel.attach();
+  // Without a server of ours werift asks a public one; an undefined address is the way to have it ask none.
+  for (const transport of connection.iceTransports) {
+    (transport.connection as { stunServer: unknown }).stunServer = undefined;
+  }
+  await connection.setLocalDescription(initiator ? await connection.createOffer() : await connection.createAnswer());
+  signal.send(describe(connection, initiator ? "offer" : "answer"));
+  if (initiator) await setRemote();
+}
+
+/** This end's values, once its candidates are gathered. */
+function describe(connection: RTCPeerConnection, role: PeerDescription["role"]): PeerDescription {
+  const ice = connection.iceTransports[0], { usernameFragment, password } = ice.localParameters;
+  const fingerprint = connection.dtlsTransports[0].localParameters.fingerprints
+    .find(({ algorithm }) => algorithm.toLowerCase() === "sha-256");
+  const candidates = ice.localCandidates
+    .filter(({ protocol }) => protocol.toLowerCase() === "udp")
+    .slice(0, limits.candidates)
+    .map(({ ip, port, priority, type }) => ({ address: ip, port, priority, type }));
+  const parsed = PeerDescription.safeParse({
+    role,
+    ufrag: usernameFragment,
+    pwd: password,
+    fingerprint: fingerprint?.value.toUpperCase(),
+    candidates,
+  });
+  if (!parsed.success) throw new LinkError("Cannot describe this end of a connection: werift gave unusual values");
+  if (candidates.length === 0) {
+    throw new LinkError("Cannot connect to the peer: this machine has no network address to offer");
+  }
+  return parsed.data;
+}
