@@ -36,7 +36,10 @@ export interface TrainingCase {
   readonly config: ModelConfig;
   readonly weights: Tensors;
   /** Equally long sequences of token ids, and labels already shifted; -100 does not count. */
-  readonly batch: { readonly input_ids: readonly (readonly number[])[]; readonly labels: readonly (readonly number[])[] };
+  readonly batch: {
+    readonly input_ids: readonly (readonly number[])[];
+    readonly labels: readonly (readonly number[])[];
+  };
   readonly train: {
     readonly lr: number;
     readonly beta1: number;
@@ -81,7 +84,9 @@ export type Verdict = Readonly<Record<Kind, Worst>>;
 
 /** Whether every kind is within its limit. */
 export function passes(verdict: Verdict): boolean {
-  return (Object.keys(conformanceLimits) as Kind[]).every((kind) => verdict[kind].error <= conformanceLimits[kind]);
+  return (Object.keys(conformanceLimits) as Kind[]).every((kind) =>
+    verdict[kind].error <= conformanceLimits[kind]
+  );
 }
 
 /**
@@ -157,7 +162,9 @@ class Tally {
   }
 
   scalar(name: string, actual: number, expected: number): void {
-    const error = expected === 0 ? (actual === 0 ? 0 : Infinity) : Math.abs(actual - expected) / Math.abs(expected);
+    const error = expected === 0
+      ? (actual === 0 ? 0 : Infinity)
+      : Math.abs(actual - expected) / Math.abs(expected);
     this.#add("losses", name, Number.isFinite(error) ? error : Infinity);
   }
 

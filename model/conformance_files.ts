@@ -20,8 +20,13 @@ export type CaseKind = "training" | "growth" | "upcycle";
 
 /** Which kind of case a folder holds, by the file that only that kind has; undefined where none. */
 export async function caseKind(files: FileReader, folder: string): Promise<CaseKind | undefined> {
-  const markers = [["training", "train.json"], ["growth", "growth.json"], ["upcycle", "upcycle.json"]] as const;
-  for (const [kind, marker] of markers) if (await files.size(joinPath(folder, marker)) !== undefined) return kind;
+  const markers = [["training", "train.json"], ["growth", "growth.json"], [
+    "upcycle",
+    "upcycle.json",
+  ]] as const;
+  for (const [kind, marker] of markers) {
+    if (await files.size(joinPath(folder, marker)) !== undefined) return kind;
+  }
   return undefined;
 }
 

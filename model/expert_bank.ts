@@ -161,7 +161,9 @@ export class ExpertBank {
    */
   async host(request: HostRequest): Promise<ArrayBuffer> {
     const held = this.#layers.get(request.layer);
-    if (held === undefined) throw new ExpertRequestError(`No experts of layer ${request.layer} are held here`);
+    if (held === undefined) {
+      throw new ExpertRequestError(`No experts of layer ${request.layer} are held here`);
+    }
     const count = this.#checkSize(request, held);
     const scope = new Scope(this.#device);
     try {
@@ -193,7 +195,12 @@ export class ExpertBank {
     return view;
   }
 
-  #forward({ layer, microbatch, mode, part }: HostRequest, held: HeldExperts, count: number, scope: Scope): View {
+  #forward(
+    { layer, microbatch, mode, part }: HostRequest,
+    held: HeldExperts,
+    count: number,
+    scope: Scope,
+  ): View {
     const key = `${layer} ${microbatch}`;
     if (this.#guests.has(key)) {
       throw new ExpertRequestError(`Rows of layer ${layer}, microbatch ${microbatch} came twice`);

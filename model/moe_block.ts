@@ -133,7 +133,14 @@ export async function moeForward(
     } else {
       const read = await device.read([part(offsets, 0, E + 1), part(normed, 0, T * D), part(source, 0, R)]);
       remote = { offsets: new Uint32Array(read[0]) };
-      answered = askForward(pass, block, remote.offsets, new Float32Array(read[1]), new Uint32Array(read[2]), out);
+      answered = askForward(
+        pass,
+        block,
+        remote.offsets,
+        new Float32Array(read[1]),
+        new Uint32Array(read[2]),
+        out,
+      );
       answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
     }
   }
@@ -205,7 +212,9 @@ async function ask(
     const words = (end - start) * D;
     if (answers[i]?.byteLength !== words * 4) {
       throw new Error(
-        `Worker ${host} answered ${answers[i]?.byteLength ?? 0} bytes for layer ${layer}, expected ${words * 4}`,
+        `Worker ${host} answered ${answers[i]?.byteLength ?? 0} bytes for layer ${layer}, expected ${
+          words * 4
+        }`,
       );
     }
     device.write(part(into, start * D, words), new Float32Array(answers[i]));
@@ -232,7 +241,13 @@ export function shrink(pass: Pass, block: MoeBlock, kept: MoeKept): MoeReplay | 
 }
 
 /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
-export async function moeBackward(pass: Pass, block: MoeBlock, x: View, kept: MoeKept, dy: View): Promise<void> {
+export async function moeBackward(
+  pass: Pass,
+  block: MoeBlock,
+  x: View,
+  kept: MoeKept,
+  dy: View,
+): Promise<void> {
   const { device, rows: T, config, microbatches } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen } = config;
   const R = T * chosen;
@@ -276,7 +291,12 @@ export async function moeBackward(pass: Pass, block: MoeBlock, x: View, kept: Mo
     balance: config.balanceCoefficient / microbatches,
     z: config.zCoefficient / microbatches,
   });
-  device.run(matmulTN, { a: dlogits, b: kept.normed, c: router.gradient }, { m: E, n: D, k: T, accumulate: 1 });
+  device.run(matmulTN, { a: dlogits, b: kept.normed, c: router.gradient }, {
+    m: E,
+    n: D,
+    k: T,
+    accumulate: 1,
+  });
   if (answered) device.flush();
   await answered;
   const dnormed = scope.take(T * D, "gradient of normed input");

@@ -3,10 +3,18 @@
  *
  * @module
  */
-import { ALIGNMENT, type Device, embedding, embeddingBackward, groupTokens, part, type View } from "../kernels/mod.ts";
 import {
-  type AttentionBlock,
+  ALIGNMENT,
+  type Device,
+  embedding,
+  embeddingBackward,
+  groupTokens,
+  part,
+  type View,
+} from "../kernels/mod.ts";
+import {
   attentionBackward,
+  type AttentionBlock,
   attentionBlock,
   attentionForward,
   type AttentionKept,
@@ -15,10 +23,10 @@ import type { ModelConfig } from "./config.ts";
 import type { ExpertBank } from "./expert_bank.ts";
 import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
-import { type MlpBlock, mlpBackward, mlpBlock, mlpForward, type MlpKept } from "./mlp_block.ts";
+import { mlpBackward, type MlpBlock, mlpBlock, mlpForward, type MlpKept } from "./mlp_block.ts";
 import {
-  type MoeBlock,
   moeBackward,
+  type MoeBlock,
   moeForward,
   type MoeKept,
   type MoeReplay,
@@ -77,7 +85,10 @@ export interface StageLosses {
   readonly load: number[][];
 }
 
-type Middle = { readonly kind: "mlp"; readonly block: MlpBlock } | { readonly kind: "moe"; readonly block: MoeBlock };
+type Middle = { readonly kind: "mlp"; readonly block: MlpBlock } | {
+  readonly kind: "moe";
+  readonly block: MoeBlock;
+};
 
 interface Layer {
   readonly attention: AttentionBlock;
@@ -210,7 +221,9 @@ export class Stage {
     const { rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
     if (!this.#options.embedding) {
       if (activation?.length !== T * D) {
-        throw new Error(`A stage needs an activation of ${T * D} words and got ${activation?.length ?? "none"}`);
+        throw new Error(
+          `A stage needs an activation of ${T * D} words and got ${activation?.length ?? "none"}`,
+        );
       }
       return activation;
     }
@@ -255,7 +268,12 @@ export class Stage {
   }
 
   /** Releases what a layer's forward pass kept, but for what a replay needs. */
-  #forget(pass: Pass, i: number, full: NonNullable<KeptLayer["full"]>, replayed: boolean): MoeReplay | undefined {
+  #forget(
+    pass: Pass,
+    i: number,
+    full: NonNullable<KeptLayer["full"]>,
+    replayed: boolean,
+  ): MoeReplay | undefined {
     const { middle } = this.#layers[i];
     let replay: MoeReplay | undefined;
     full.attention.scope.release();
@@ -305,7 +323,7 @@ export class Stage {
       this.#device.release(x);
     }
     if (tape.ids === undefined) return dy;
-    this.#embeddingBackward(pass, tape.ids, dy);
+    this.#embeddingBackward(tape.ids, dy);
     this.#device.release(dy);
     return undefined;
   }
@@ -326,7 +344,7 @@ export class Stage {
     attentionBackward(pass, attention, x, full.attention, dy);
   }
 
-  #embeddingBackward(pass: Pass, ids: Uint32Array<ArrayBuffer>, dy: View): void {
+  #embeddingBackward(ids: Uint32Array<ArrayBuffer>, dy: View): void {
     const groups = groupTokens(ids);
     const scope = new Scope(this.#device);
     const upload = (words: Uint32Array<ArrayBuffer>, label: string) => {
@@ -360,9 +378,11 @@ export class Stage {
       for (let e = 0; e < E; e++) product += stats[e] * stats[E + e];
       balance += onGrid(E * product);
       z += onGrid(stats[2 * E]);
-      load.push(Array.from(stats.subarray(0, E), (share) => Math.round(share * notes.rows * expertsPerToken)));
+      load.push(
+        Array.from(stats.subarray(0, E), (share) => Math.round(share * notes.rows * expertsPerToken)),
+      );
     }
-    if (this.#head) for (const loss of words.subarray(this.#noteLayers * this.#statsStride)) ce += loss;
+    if (this.#head) { for (const loss of words.subarray(this.#noteLayers * this.#statsStride)) ce += loss; }
     return { microbatch: notes.microbatch, ce, balance, z, load };
   }
 

@@ -1,0 +1,268 @@
+/**
+ * {@linkcode Compute} on a device of this thread.
+ *
+ * Calls may overlap wherever one awaits (a peer's expert rows are served while an own pass waits for rows): every call has
+ * its own memory, and gradients of one tensor are only touched by calls that the plan puts in order.
+ *
+ * @module
+ */
+import { add, type Device, type View } from "../kernels/mod.ts";
+import type { Losses, Part, Profile } from "../mesh/messages.ts";
+import { hostedExperts, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
+import { parseConfig } from "../model/config.ts";
+import { ExpertBank, type HostRequest } from "../model/expert_bank.ts";
+import type { RowExchanger } from "../model/expert_exchange.ts";
+import type { Holding } from "../model/layout.ts";
+import { Lease } from "../model/lease.ts";
+import { type GradientSize, Optimizer } from "../model/optimizer.ts";
+import { Parameters } from "../model/parameters.ts";
+import { PassTables } from "../model/pass.ts";
+import { type Notes, Stage } from "../model/stage.ts";
+import { BusyClock } from "./busy_clock.ts";
+import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
+import { measureDevice } from "./device_profile.ts";
+
+/** The tensor that a tied head shares. */
+const EMBEDDING = "model.embed_tokens.weight";
+
+/** What a {@linkcode LocalCompute} is given. */
+export interface LocalComputeOptions {
+  /** Closed by `close`. */
+  readonly device: Device;
+  /** Reaches experts on other workers. */
+  readonly exchanger: Exchanger;
+  /** Milliseconds from some fixed point. */
+  readonly now: () => number;
+  /** Bytes that the coordinator may plan for on this device. */
+  readonly memory: number;
+}
+
+/** What one slice of a plan has on the device. */
+interface Loaded {
+  readonly slice: Slice;
+  readonly device: Lease;
+  readonly parameters: Parameters;
+  readonly bank: ExpertBank;
+  readonly optimizer: Optimizer;
+  /** This worker's stages by their place in the plan. */
+  readonly stages: ReadonlyMap<number, Stage>;
+  /** What the round's forward passes left for {@linkcode LocalCompute.finish}. */
+  readonly notes: { readonly stage: number; readonly notes: Notes }[];
+}
+
+/** What a worker holds under a slice. */
+export function holdingOf(slice: Slice): Holding {
+  const own = slice.stages.filter((stage) => stage.worker === slice.self);
+  return {
+    layers: own.flatMap((stage) => Array.from({ length: stage.to - stage.from }, (_, i) => stage.from + i)),
+    embedding: own.some((stage) => stage.embedding),
+    head: own.some((stage) => stage.head),
+    experts: hostedExperts(slice.stages, slice.self),
+  };
+}
+
+/** Computes on a device of this thread. */
+export class LocalCompute implements Compute {
+  readonly #device: Device;
+  readonly #options: LocalComputeOptions;
+  readonly #busy: BusyClock;
+  readonly #exchange: RowExchanger;
+  #loaded: Loaded | undefined;
+  /** Whether the round so far was an evaluation. */
+  #evaluating = false;
+
+  constructor(options: LocalComputeOptions) {
+    this.#options = options;
+    this.#device = options.device;
+    this.#busy = new BusyClock(options.now);
+    this.#exchange = (exchange) => this.#busy.outside(() => options.exchanger(exchange));
+  }
+
+  async profile(): Promise<Profile> {
+    const { kind, name, maxBinding } = this.#device.info;
+    const speed = await this.#busy.during(() => measureDevice(this.#device, this.#options.now));
+    return { device: kind, deviceName: name, ...speed, memory: this.#options.memory, maxBinding };
+  }
+
+  load(slice: Slice): Promise<HeldTensor[]> {
+    return this.#busy.during(() => Promise.resolve(this.#load(slice)));
+  }
+
+  #load(slice: Slice): HeldTensor[] {
+    this.#loaded?.device.close();
+    this.#loaded = undefined;
+    this.#evaluating = false;
+    const config = parseConfig(slice.model);
+    const device = new Lease(this.#device);
+    try {
+      const parameters = new Parameters(device, config, holdingOf(slice), { training: true });
+      const bank = new ExpertBank(device, parameters, { recompute: slice.recompute });
+      const tables = new PassTables(device, config);
+      const stages = new Map<number, Stage>();
+      slice.stages.forEach((stage, index) => {
+        if (stage.worker !== slice.self) return;
+        stages.set(index, this.#stage(device, parameters, bank, tables, slice, stage));
+      });
+      const optimizer = new Optimizer(device, parameters);
+      this.#loaded = { slice, device, parameters, bank, optimizer, stages, notes: [] };
+      return parameters.tensors.map(({ spec: { name, shape, order }, copy }) => ({
+        name,
+        shape,
+        order,
+        copy,
+      }));
+    } catch (error) {
+      device.close();
+      throw error;
+    }
+  }
+
+  #stage(
+    device: Device,
+    parameters: Parameters,
+    bank: ExpertBank,
+    tables: PassTables,
+    { self, recompute }: Slice,
+    { from, to, embedding, head, experts }: PlannedStage,
+  ): Stage {
+    const options = { from, to, embedding, head, recompute, self, hosts: experts, exchange: this.#exchange };
+    return new Stage(device, parameters, bank, tables, options);
+  }
+
+  get #now(): Loaded {
+    if (this.#loaded === undefined) throw new Error("No slice of a plan is loaded");
+    return this.#loaded;
+  }
+
+  #stageAt(index: number): Stage {
+    const stage = this.#now.stages.get(index);
+    if (stage === undefined) throw new Error(`Stage ${index} is not this worker's`);
+    return stage;
+  }
+
+  // Asynchronous like all of Compute: what goes wrong is a rejection.
+  // deno-lint-ignore require-await
+  async put(tensor: string, part: Part, start: number, words: Float32Array<ArrayBuffer>): Promise<void> {
+    this.#now.parameters.put(tensor, part, start, words);
+  }
+
+  get(tensor: string, part: Part, start: number, length: number): Promise<Float32Array<ArrayBuffer>> {
+    return this.#busy.during(() => this.#now.parameters.get(tensor, part, start, length));
+  }
+
+  #upload(bytes: ArrayBuffer | undefined, label: string): View | undefined {
+    if (bytes === undefined) return undefined;
+    const view = this.#now.device.allocate(bytes.byteLength / 4, label);
+    this.#now.device.write(view, new Float32Array(bytes));
+    return view;
+  }
+
+  /** Takes a span back to the host and releases it; with none only starts the work. */
+  async #download(device: Device, view: View | undefined): Promise<ArrayBuffer | undefined> {
+    if (view === undefined) {
+      device.flush();
+      return undefined;
+    }
+    const [bytes] = await device.read([view]);
+    device.release(view);
+    return bytes;
+  }
+
+  forward(input: ForwardInput): Promise<ArrayBuffer | undefined> {
+    return this.#busy.during(async () => {
+      const { device, notes, slice } = this.#now;
+      const { stage, microbatch, mode, ids, labels, validLabels } = input;
+      if (mode === "evaluate") this.#evaluating = true;
+      const passed = await this.#stageAt(stage).forward({
+        ...slice.shape,
+        microbatch,
+        mode,
+        ids,
+        labels,
+        validLabels,
+        activation: this.#upload(input.activation, "received activation"),
+      });
+      notes.push({ stage, notes: passed.notes });
+      return await this.#download(device, passed.activation);
+    });
+  }
+
+  backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
+    return this.#busy.during(async () => {
+      const { device } = this.#now;
+      const received = this.#upload(gradient, "received gradient");
+      return await this.#download(device, await this.#stageAt(stage).backward(microbatch, received));
+    });
+  }
+
+  host(request: HostRequest): Promise<ArrayBuffer> {
+    return this.#busy.during(() => {
+      if (request.mode === "evaluate") this.#evaluating = true;
+      return this.#now.bank.host(request);
+    });
+  }
+
+  takeTiedGradient(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#busy.during(async () => {
+      const { device, parameters } = this.#now;
+      const words = await parameters.get(EMBEDDING, "gradient");
+      device.clear(parameters.view(EMBEDDING, "gradient"));
+      return words;
+    });
+  }
+
+  // deno-lint-ignore require-await
+  async addTiedGradient(words: Float32Array<ArrayBuffer>): Promise<void> {
+    const { device, parameters } = this.#now;
+    const y = parameters.view(EMBEDDING, "gradient");
+    if (words.length !== y.length) {
+      throw new RangeError(`The tied gradient has ${words.length} values and should have ${y.length}`);
+    }
+    const x = device.allocate(words.length, "received tied gradient");
+    device.write(x, words);
+    device.run(add, { x, y }, { length: words.length });
+    device.release(x);
+  }
+
+  /** One entry of losses for each pass of an own stage, by microbatch, then stage. */
+  finish(): Promise<{ losses: Losses[]; tensors: GradientSize[] }> {
+    return this.#busy.during(async () => {
+      const { device, optimizer, notes } = this.#now;
+      const left = notes.splice(0).sort((a, b) =>
+        a.notes.microbatch - b.notes.microbatch || a.stage - b.stage
+      );
+      const measured: View[] = [];
+      if (!this.#evaluating) {
+        optimizer.joinTied();
+        measured.push(...optimizer.measure());
+      }
+      this.#evaluating = false;
+      const buffers = await device.read([...left.map(({ notes }) => notes.view), ...measured]);
+      const losses = left.map(({ stage, notes }, i) => {
+        device.release(notes.view);
+        return this.#stageAt(stage).losses(notes, buffers[i]);
+      });
+      return { losses, tensors: measured.length > 0 ? optimizer.sizes(buffers.slice(left.length)) : [] };
+    });
+  }
+
+  step(decision: StepDecision): Promise<void> {
+    // deno-lint-ignore require-await
+    return this.#busy.during(async () => {
+      const { device, parameters, optimizer } = this.#now;
+      if (decision.commit) optimizer.step(decision, decision.weightDecay);
+      else parameters.clearGradients();
+      device.flush();
+    });
+  }
+
+  busy(): Promise<number> {
+    return Promise.resolve(this.#busy.take());
+  }
+
+  close(): void {
+    this.#loaded?.device.close();
+    this.#loaded = undefined;
+    this.#device.close();
+  }
+}
