@@ -8,7 +8,7 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { groupedCost, groupedGradientCost } from "./cost.ts";
 import { dense, multiply, transposed } from "./reference.ts";
-import { type Family, preferredVariant, tileVariants } from "./variants.ts";
+import { always, type Family, preferredVariant, setOrAccumulate, tileVariants } from "./variants.ts";
 
 const PARAMS = { rows: "u32", n: "u32", k: "u32", first: "u32", groups: "u32" } as const;
 const GRADIENT_PARAMS = {
@@ -23,7 +23,7 @@ const OPERANDS = { a: "f32 read", b: "f32 read", offsets: "u32 read", c: "f32 wr
 
 const shape = ({ rows, n, k, groups }: Values<typeof PARAMS>) => ({ m: rows, n, k, groups });
 
-const nt: Family<typeof PARAMS> = { layout: "nt", epilogue: "set", grouped: true, shape };
+const nt: Family<typeof PARAMS> = { layout: "nt", ...always("set"), grouped: true, shape };
 
 /** c[rows,n] = a[rows,k] b_g[n,k]^T, b holds [groups,n,k]. Rows of no group are left as they are. */
 export const groupedNT = defineKernel({
@@ -43,7 +43,7 @@ export const groupedNT = defineKernel({
   },
 });
 
-const nn: Family<typeof PARAMS> = { layout: "nn", epilogue: "set", grouped: true, shape };
+const nn: Family<typeof PARAMS> = { layout: "nn", ...always("set"), grouped: true, shape };
 
 /** c[rows,n] = a[rows,k] b_g[k,n], b holds [groups,k,n]. Rows of no group are left as they are. */
 export const groupedNN = defineKernel({
@@ -65,7 +65,7 @@ export const groupedNN = defineKernel({
 
 const tn: Family<typeof GRADIENT_PARAMS> = {
   layout: "tn",
-  epilogue: "accumulate",
+  ...setOrAccumulate,
   grouped: true,
   shape: ({ rows, m, n, groups }) => ({ m, n, k: rows, groups }),
 };

@@ -10,7 +10,7 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { matmulAddCost, matmulBiasCost, matmulCost } from "./cost.ts";
 import { dense, type Finish, multiply, transposed } from "./reference.ts";
-import { type Family, preferredVariant, tileVariants } from "./variants.ts";
+import { always, type Family, preferredVariant, setOrAccumulate, tileVariants } from "./variants.ts";
 
 const SIZES = { m: "u32", n: "u32", k: "u32" } as const;
 const SIZES_ACCUMULATE = { ...SIZES, accumulate: "u32" } as const;
@@ -22,7 +22,7 @@ function finish(accumulate: number): Finish {
   return { kind: accumulate === 0 ? "set" : "accumulate" };
 }
 
-const nt: Family<typeof SIZES_ACCUMULATE> = { layout: "nt", epilogue: "accumulate", grouped: false, shape };
+const nt: Family<typeof SIZES_ACCUMULATE> = { layout: "nt", ...setOrAccumulate, grouped: false, shape };
 
 /** c[m,n] = a[m,k] b[n,k]^T, added to c where `accumulate` is 1: y = x W^T. */
 export const matmulNT = defineKernel({
@@ -37,7 +37,7 @@ export const matmulNT = defineKernel({
   },
 });
 
-const ntBias: Family<typeof SIZES> = { layout: "nt", epilogue: "bias", grouped: false, shape };
+const ntBias: Family<typeof SIZES> = { layout: "nt", ...always("bias"), grouped: false, shape };
 
 /** c[m,n] = a[m,k] b[n,k]^T + bias[n]. */
 export const matmulNTBias = defineKernel({
@@ -52,7 +52,7 @@ export const matmulNTBias = defineKernel({
   },
 });
 
-const ntAdd: Family<typeof SIZES> = { layout: "nt", epilogue: "add", grouped: false, shape };
+const ntAdd: Family<typeof SIZES> = { layout: "nt", ...always("add"), grouped: false, shape };
 
 /** c[m,n] = residual[m,n] + a[m,k] b[n,k]^T. */
 export const matmulNTAdd = defineKernel({
@@ -67,7 +67,7 @@ export const matmulNTAdd = defineKernel({
   },
 });
 
-const nn: Family<typeof SIZES_ACCUMULATE> = { layout: "nn", epilogue: "accumulate", grouped: false, shape };
+const nn: Family<typeof SIZES_ACCUMULATE> = { layout: "nn", ...setOrAccumulate, grouped: false, shape };
 
 /** c[m,n] = a[m,k] b[k,n], added to c where `accumulate` is 1: dX = dY W. */
 export const matmulNN = defineKernel({
@@ -82,7 +82,7 @@ export const matmulNN = defineKernel({
   },
 });
 
-const tn: Family<typeof SIZES_ACCUMULATE> = { layout: "tn", epilogue: "accumulate", grouped: false, shape };
+const tn: Family<typeof SIZES_ACCUMULATE> = { layout: "tn", ...setOrAccumulate, grouped: false, shape };
 
 /** c[m,n] = a[k,m]^T b[k,n], added to c where `accumulate` is 1: dW = dY^T X. */
 export const matmulTN = defineKernel({

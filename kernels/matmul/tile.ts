@@ -11,7 +11,10 @@
 /** nt: a[M,K] b[N,K]; nn: a[M,K] b[K,N]; tn: a[K,M] b[K,N]. */
 export type Layout = "nt" | "nn" | "tn";
 
-/** What happens to a sum before it is stored. */
+/**
+ * What happens to a sum before it is stored. Setting and accumulating are programs of their own: a branch at every
+ * store triples the time that LLVM needs for a large tile.
+ */
 export type Epilogue = "set" | "accumulate" | "bias" | "add";
 
 /** One program. */
@@ -47,8 +50,7 @@ export function tileSource(tile: Tile, width: number): string {
     `@compute @workgroup_size(${width})`,
     "fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,",
     "        @builtin(local_invocation_index) lane: u32) {",
-    `  let tile = linear_workgroup(workgroup, workgroups) * ${width}u + lane;`,
-    ...place(tile),
+    ...place(tile, width),
     ...sums(tile),
     ...(tile.layout === "nt" ? loopNT(tile) : loopColumns(tile)),
     ...store(tile),
@@ -61,9 +63,10 @@ export function tileSource(tile: Tile, width: number): string {
  * Where the lane's tile lies: \`row\`, \`row_end\`, \`column\`, the range of k, and where the group's matrices begin
  * (\`b_base\`, \`c_base\`, in words).
  */
-function place(tile: Tile): string[] {
+function place(tile: Tile, width: number): string[] {
   const { rows, columns } = tile;
   const lines = [
+    `  let tile = linear_workgroup(workgroup, workgroups) * ${width}u + lane;`,
     `  let column_tiles = (params.n + ${columns - 1}u) / ${columns}u;`,
     `  let column = (tile % column_tiles) * ${columns}u;`,
   ];
@@ -218,6 +221,20 @@ function scalarSum(tile: Tile, i: number, j: number): string {
   return vectorSums(tile) ? `s${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `s${i}_${j}`;
 }
 
+/** What is stored for a sum. */
+function finished(epilogue: Epilogue, sum: string, index: string, column: string): string {
+  switch (epilogue) {
+    case "set":
+      return sum;
+    case "accumulate":
+      return `c[${index}] + ${sum}`;
+    case "bias":
+      return `${sum} + bias[${column}]`;
+    case "add":
+      return `residual[${index}] + ${sum}`;
+  }
+}
+
 function store(tile: Tile): string[] {
   const four = tile.vectorC;
   const count = four ? tile.columns / 4 : tile.columns;
@@ -232,14 +249,7 @@ function store(tile: Tile): string[] {
     for (const j of upTo(count)) {
       const index = `c_start + ${i}u * c_width + ${j}u`;
       const sum = four ? vectorSum(tile, i, j) : scalarSum(tile, i, j);
-      let statement: string;
-      if (tile.epilogue === "set") statement = `c[${index}] = ${sum};`;
-      else if (tile.epilogue === "bias") statement = `c[${index}] = ${sum} + bias[c_column + ${j}u];`;
-      else if (tile.epilogue === "add") statement = `c[${index}] = residual[${index}] + ${sum};`;
-      else {
-        statement =
-          `if (params.accumulate != 0u) { c[${index}] = c[${index}] + ${sum}; } else { c[${index}] = ${sum}; }`;
-      }
+      const statement = `c[${index}] = ${finished(tile.epilogue, sum, index, `c_column + ${j}u`)};`;
       lines.push(j === 0 ? `    ${statement}` : `    if (column + ${j * step}u < params.n) { ${statement} }`);
     }
     lines.push("  }");

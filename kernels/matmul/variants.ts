@@ -42,9 +42,24 @@ export interface Shape {
 /** What makes the variants of one kernel. */
 export interface Family<P extends Params> {
   readonly layout: Layout;
-  readonly epilogue: Epilogue;
+  /** One program for each: setting and accumulating, where the call says which, or the only one. */
+  readonly epilogues: readonly Epilogue[];
+  /** Which of them a call wants. */
+  readonly epilogue: (values: Values<P>) => Epilogue;
   readonly grouped: boolean;
   readonly shape: (values: Values<P>) => Shape;
+}
+
+/** For kernels whose parameter `accumulate` says whether sums overwrite (0) or add. */
+export const setOrAccumulate = {
+  epilogues: ["set", "accumulate"] as const,
+  epilogue: ({ accumulate }: { readonly accumulate: number }): Epilogue =>
+    accumulate === 0 ? "set" : "accumulate",
+};
+
+/** For kernels that end in one way only. */
+export function always(epilogue: Epilogue): { epilogues: readonly Epilogue[]; epilogue: () => Epilogue } {
+  return { epilogues: [epilogue], epilogue: () => epilogue };
 }
 
 /** The ways of loading and storing that a layout has, the most general first. */
@@ -71,43 +86,50 @@ function divides(layout: Layout, { a, b, c }: Vectors, { m, n, k }: Shape): bool
   return (!a || alongA % 4 === 0) && (!b || alongB % 4 === 0) && (!c || n % 4 === 0);
 }
 
-function variantName({ rows, columns }: Size, { a, b, c }: Vectors): string {
-  return `${rows}x${columns}-${a ? "v" : "s"}${b ? "v" : "s"}${c ? "v" : "s"}`;
+function variantName({ rows, columns }: Size, { a, b, c }: Vectors, epilogue: Epilogue): string {
+  return `${rows}x${columns} ${a ? "v" : "s"}${b ? "v" : "s"}${c ? "v" : "s"} ${epilogue}`;
+}
+
+/** Whether a size can load this way: in tn, vectors of a run along the tile's rows. */
+function loads(layout: Layout, size: Size, vectors: Vectors): boolean {
+  return layout !== "tn" || !vectors.a || size.rows % 4 === 0;
 }
 
 /** All variants of a family. */
 export function tileVariants<P extends Params>(family: Family<P>): Variant<P>[] {
-  const { layout, epilogue, grouped, shape } = family;
+  const { layout, epilogues, epilogue: wanted, grouped, shape } = family;
   return SIZES.flatMap((size) =>
-    vectorForms(layout).filter(({ a }) => layout !== "tn" || !a || size.rows % 4 === 0).map((vectors) => {
-      const tile: Tile = {
-        layout,
-        epilogue,
-        grouped,
-        rows: size.rows,
-        columns: size.columns,
-        vectorA: vectors.a,
-        vectorB: vectors.b,
-        vectorC: vectors.c,
-      };
-      const elements: Record<string, "vec4f"> = {};
-      if (vectors.a) elements.a = "vec4f";
-      if (vectors.b) elements.b = "vec4f";
-      if (vectors.c) elements.c = "vec4f";
-      if (vectors.c && epilogue === "bias") elements.bias = "vec4f";
-      if (vectors.c && epilogue === "add") elements.residual = "vec4f";
-      let source: string | undefined;
-      return {
-        name: variantName(size, vectors),
-        // Written when first asked for: most variants never are.
-        get wgsl() {
-          return source ??= tileSource(tile, size.lanes);
-        },
-        elements,
-        grid: (values: Values<P>) => workgroups(layout, grouped, size, shape(values)),
-        fits: (values: Values<P>) => divides(layout, vectors, shape(values)),
-      };
-    })
+    vectorForms(layout).filter((vectors) => loads(layout, size, vectors)).flatMap((vectors) =>
+      epilogues.map((epilogue) => {
+        const tile: Tile = {
+          layout,
+          epilogue,
+          grouped,
+          rows: size.rows,
+          columns: size.columns,
+          vectorA: vectors.a,
+          vectorB: vectors.b,
+          vectorC: vectors.c,
+        };
+        const elements: Record<string, "vec4f"> = {};
+        if (vectors.a) elements.a = "vec4f";
+        if (vectors.b) elements.b = "vec4f";
+        if (vectors.c) elements.c = "vec4f";
+        if (vectors.c && epilogue === "bias") elements.bias = "vec4f";
+        if (vectors.c && epilogue === "add") elements.residual = "vec4f";
+        let source: string | undefined;
+        return {
+          name: variantName(size, vectors, epilogue),
+          // Written when first asked for: most variants never are.
+          get wgsl() {
+            return source ??= tileSource(tile, size.lanes);
+          },
+          elements,
+          grid: (values: Values<P>) => workgroups(layout, grouped, size, shape(values)),
+          fits: (values: Values<P>) => epilogue === wanted(values) && divides(layout, vectors, shape(values)),
+        };
+      })
+    )
   );
 }
 
@@ -129,8 +151,8 @@ export function preferredVariant<P extends Params>(
     const shape = family.shape(values);
     const size = preferredSize(family.layout, shape, device.software);
     for (let i = forms.length - 1; i >= 0; i--) {
-      if (family.layout === "tn" && forms[i].a && size.rows % 4 !== 0) continue;
-      if (divides(family.layout, forms[i], shape)) return variantName(size, forms[i]);
+      if (!loads(family.layout, size, forms[i]) || !divides(family.layout, forms[i], shape)) continue;
+      return variantName(size, forms[i], family.epilogue(values));
     }
     throw new Error("The first form of every layout fits every shape");
   };
