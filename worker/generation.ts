@@ -9,7 +9,7 @@ import { limits } from "../mesh/limits.ts";
 import type { Lane, Link } from "../mesh/link.ts";
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
 import { links, type Slice } from "../mesh/plan.ts";
-import type { Clock, Transport } from "../mesh/runtime.ts";
+import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";
@@ -54,6 +54,8 @@ export class Generation {
   readonly exchange: Exchanger;
   /** Resolves when nothing of this generation uses the device any more. */
   readonly ended: Promise<void>;
+  /** Resolves when its links are closed, after `end`. */
+  readonly closed: Promise<void>;
 
   readonly #options: GenerationOptions;
   readonly #sizes: Sizes;
@@ -74,6 +76,9 @@ export class Generation {
   #settled: PromiseWithResolvers<void> | undefined;
   #over: GenerationOverError | undefined;
   #foreign = 0;
+  readonly #closed = Promise.withResolvers<void>();
+  /** Waiting for the coordinator's word after a peer left in good order. */
+  readonly #grace: Timer[] = [];
 
   /** Throws for a slice whose model or sizes make no sense; nothing has begun then. */
   constructor(options: GenerationOptions) {
@@ -89,6 +94,7 @@ export class Generation {
     this.#server = new ExpertServer(slice, this.#sizes, this.#roads, compute, fault);
     this.exchange = (exchange) => this.#client.exchange(exchange);
     this.#started.promise.catch(() => {});
+    this.closed = this.#closed.promise;
     this.#connect();
     this.ended = this.#life();
   }
@@ -135,6 +141,11 @@ export class Generation {
     }
   }
 
+  /** Whether it ended: stopped, replaced or failed. */
+  get over(): boolean {
+    return this.#over !== undefined;
+  }
+
   /** Resolves when every decision that came so far is in the weights: what is read then is what was committed. */
   settled(): Promise<void> {
     return this.#settled?.promise ?? Promise.resolve();
@@ -148,7 +159,8 @@ export class Generation {
     this.#client.close(over);
     this.#server.close(over);
     for (const linking of this.#linkings.values()) linking.close(over);
-    this.#roads.close(this.#options.clock, over);
+    this.#roads.close(this.#options.clock, over).then(this.#closed.resolve);
+    for (const timer of this.#grace) timer.cancel();
     this.#started.reject(over);
     this.#vote?.reject(over);
     this.#settled?.reject(over);
@@ -263,7 +275,7 @@ export class Generation {
       const error = new PlanViolationError(`The link to ${link.peer} closed: ${reason}`);
       if (!orderly) return this.#fail(error);
       // The peer was told that the generation is over; our own word of it is on its way.
-      this.#options.clock.timer(limits.suspectedMs, () => this.#fail(error));
+      this.#grace.push(this.#options.clock.timer(limits.suspectedMs, () => this.#fail(error)));
     });
   }
 

@@ -47,12 +47,16 @@ export class Roads {
     }
   }
 
-  /** No more sending; links close orderly where the other end answers in time, and at once where it does not. */
-  close(clock: Clock, over: GenerationOverError): void {
+  /**
+   * No more sending; links close orderly where the other end answers in time, and at once where it does not. Resolves
+   * when all are closed.
+   */
+  async close(clock: Clock, over: GenerationOverError): Promise<void> {
     this.#over = over;
-    for (const link of this.#links.values()) {
+    await Promise.all([...this.#links.values()].map(async (link) => {
       const timer = clock.timer(limits.suspectedMs, () => link.abort(over.message));
-      link.close().catch(() => {}).finally(() => timer.cancel());
-    }
+      await link.close().catch(() => {});
+      timer.cancel();
+    }));
   }
 }

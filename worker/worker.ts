@@ -1,0 +1,244 @@
+/**
+ * A worker of a mesh: says hello, and then does what the coordinator's plans ask, one generation after the other, until
+ * it leaves or the coordinator is gone. Everything that waits, draws or talks is handed in; nothing here knows whether it
+ * runs in Deno, in a browser or under a virtual clock.
+ *
+ * @module
+ */
+import { limits } from "../mesh/limits.ts";
+import { type FromCoordinator, type FromWorker, type Profile, PROTOCOL_VERSION } from "../mesh/messages.ts";
+import type { Control } from "../mesh/control.ts";
+import { hostedExperts } from "../mesh/plan.ts";
+import type { Clock, Transport } from "../mesh/runtime.ts";
+import type { Compute, Exchanger } from "./compute.ts";
+import { PlanViolationError, RefusedError } from "./errors.ts";
+import type { WorkerEvent } from "./events.ts";
+import { Generation } from "./generation.ts";
+
+/** The worker's end of its connection to the coordinator. */
+export type WorkerControl = Control<FromCoordinator, FromWorker>;
+
+/** How long a leaving worker goes on answering, so that a running job can save what only it holds. */
+const LEAVING_MS = 10_000;
+
+/** What a worker is made of. */
+export interface WorkerOptions {
+  readonly clock: Clock;
+  readonly transport: Transport;
+  readonly control: WorkerControl;
+  /** Opens the device; passes that need other workers' experts call `exchanger`. */
+  readonly compute: (exchanger: Exchanger) => Promise<Compute>;
+  /** The name to join with; the coordinator refuses one that is taken. */
+  readonly name: string;
+  /** The invite's secret. */
+  readonly secret: string;
+  /** Name and version of this program, for people. */
+  readonly software: string;
+  /** Bytes of the device that the mesh may use; absent: what the device offers. */
+  readonly memory?: number;
+  readonly onevent?: (event: WorkerEvent) => void;
+}
+
+/** A worker that runs. */
+export interface RunningWorker {
+  /** Resolves with the reason when the connection to the coordinator ends; rejects with a {@linkcode RefusedError}
+   * where it was not admitted, and with a device's error where the device could not be opened. */
+  readonly ended: Promise<string>;
+  /** Says goodbye, goes on serving until the coordinator lets go (10 s at most), then closes. */
+  leave(reason: string): Promise<void>;
+  /** Messages and frames that were dropped so far: of other generations, too late, twice. */
+  dropped(): { generation: number; stale: number; duplicates: number };
+}
+
+/** Starts a worker on an open control connection. */
+export function startWorker(options: WorkerOptions): RunningWorker {
+  return new MeshWorker(options);
+}
+
+class MeshWorker implements RunningWorker {
+  readonly ended: Promise<string>;
+  #compute: Compute | undefined;
+  #generation: Generation | undefined;
+  /** Of generations before the current one. */
+  #dropped = { generation: 0, stale: 0, duplicates: 0 };
+  #admitted = false;
+  #refusal: RefusedError | undefined;
+  #leaving: (() => void) | undefined;
+
+  constructor(private readonly options: WorkerOptions) {
+    this.ended = this.#live();
+    this.ended.catch(() => {}); // for those who only look at it later
+  }
+
+  async #live(): Promise<string> {
+    const { control, name, secret, software } = this.options;
+    control.onmessage = (message) => this.#receive(message);
+    try {
+      // Calls of the exchanger come only from passes of the generation that is there.
+      const compute = await this.options.compute((exchange) => this.#generation!.exchange(exchange));
+      this.#compute = compute;
+      const profile = this.#limited(await compute.profile());
+      this.#event({ type: "profiled", profile });
+      control.send({ type: "hello", protocol: PROTOCOL_VERSION, software, secret, name, profile });
+      const reason = await control.closed;
+      if (this.#refusal !== undefined) throw this.#refusal;
+      return reason;
+    } catch (error) {
+      control.close((error as Error).message);
+      throw error;
+    } finally {
+      this.#end("the connection to the coordinator closed");
+      this.#leaving?.();
+      await this.#generation?.ended;
+      this.#compute?.close();
+    }
+  }
+
+  #limited(profile: Profile): Profile {
+    const { memory } = this.options;
+    return memory === undefined ? profile : { ...profile, memory: Math.min(memory, profile.memory) };
+  }
+
+  async leave(reason: string): Promise<void> {
+    const { control, clock } = this.options;
+    if (this.#generation !== undefined) {
+      this.#say({ type: "leaving", reason: text(reason) });
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#leaving = resolve;
+      const timer = clock.timer(LEAVING_MS, resolve);
+      await promise;
+      timer.cancel();
+    }
+    control.close(reason);
+    await this.ended.catch(() => {});
+  }
+
+  dropped(): { generation: number; stale: number; duplicates: number } {
+    const now = this.#generation?.dropped ?? { generation: 0, stale: 0, duplicates: 0 };
+    return {
+      generation: this.#dropped.generation + now.generation,
+      stale: this.#dropped.stale + now.stale,
+      duplicates: this.#dropped.duplicates + now.duplicates,
+    };
+  }
+
+  #event(event: WorkerEvent): void {
+    this.options.onevent?.(event);
+  }
+
+  /** Tells the coordinator, unless it is gone: then there is nobody to tell. */
+  #say(message: FromWorker): void {
+    if (this.options.control.open) this.options.control.send(message);
+  }
+
+  #receive(message: FromCoordinator): void {
+    if (message.type === "refused") {
+      this.#refusal = new RefusedError(message.reason);
+      return this.options.control.close("refused");
+    }
+    if (message.type === "welcome") {
+      this.#admitted = true;
+      return this.#event({ type: "joined", id: message.id, run: message.run });
+    }
+    if (!this.#admitted) return this.options.control.close("the coordinator spoke before it said welcome");
+    switch (message.type) {
+      case "assign":
+        return this.#assign(message);
+      case "pull":
+        return void this.#answer(message);
+      case "stop":
+        if (!this.#current(message.generation)) return;
+        this.#end(message.reason);
+        this.#event({ type: "stopped", reason: message.reason });
+        return this.#leaving?.();
+      case "signal":
+      case "start":
+      case "round":
+      case "decision":
+        if (!this.#current(message.generation)) return;
+        try {
+          this.#generation!.receive(message);
+        } catch (error) {
+          this.#failed(message.generation, error as Error);
+        }
+    }
+  }
+
+  /** Whether a message belongs to the generation that is there; others are dropped and counted. */
+  #current(generation: number): boolean {
+    if (this.#generation?.number === generation && !this.#generation.over) return true;
+    this.#dropped.generation++;
+    return false;
+  }
+
+  #assign({ slice, moments }: Extract<FromCoordinator, { type: "assign" }>): void {
+    const { clock, transport, control } = this.options, before = this.#generation;
+    if (before !== undefined) {
+      if (slice.generation <= before.number) {
+        this.#dropped.generation++;
+        return;
+      }
+      this.#end("a new plan came");
+      const { generation, stale, duplicates } = before.dropped;
+      this.#dropped.generation += generation;
+      this.#dropped.stale += stale;
+      this.#dropped.duplicates += duplicates;
+    }
+    const own = slice.stages.filter((stage) => stage.worker === slice.self);
+    this.#event({
+      type: "assigned",
+      generation: slice.generation,
+      layers: own.map((stage) => [stage.from, stage.to] as const),
+      experts: hostedExperts(slice.stages, slice.self),
+    });
+    try {
+      this.#generation = new Generation({
+        slice,
+        moments,
+        clock,
+        transport,
+        compute: this.#compute!,
+        pull: (tensor, part, start, length) => control.pull(tensor, part, start, length),
+        tell: (message) => this.#say(message),
+        event: (event) => this.#event(event),
+        after: before?.ended ?? Promise.resolve(),
+        failed: (error) => this.#failed(slice.generation, error),
+      });
+    } catch (error) {
+      this.#failed(slice.generation, error as Error);
+    }
+  }
+
+  #failed(generation: number, error: Error): void {
+    const reason = text(error.message);
+    this.#event({ type: "failed", reason });
+    this.#say({ type: "failed", generation, reason });
+    if (this.#generation?.number === generation) this.#generation.end(reason);
+  }
+
+  #end(reason: string): void {
+    this.#generation?.end(reason);
+  }
+
+  /** Gives words of a tensor that this worker holds, as they are after every decision that came before the question. */
+  async #answer(
+    { id, tensor, part, start, length }: Extract<FromCoordinator, { type: "pull" }>,
+  ): Promise<void> {
+    const generation = this.#generation;
+    try {
+      if (generation === undefined) throw new PlanViolationError(`${tensor} was asked for before any plan`);
+      await generation.settled();
+      const words = await this.#compute!.get(tensor, part, start, length);
+      const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+      this.#say({ type: "chunk", id, bytes });
+    } catch (error) {
+      if (generation?.over) return; // nobody waits for it any more
+      this.#failed(generation?.number ?? 0, error as Error);
+    }
+  }
+}
+
+/** Text as messages carry it. */
+function text(reason: string): string {
+  return reason.slice(0, limits.textLength);
+}
