@@ -41,6 +41,9 @@ export class Generation {
   dropped = 0;
   readonly #members: ReadonlyMap<string, Member>;
   readonly #source: ParameterSource;
+  /** Resolves when a worker says that it will leave; it stays for a few seconds, so that what it holds can be saved. */
+  readonly leaving: Promise<WorkerFailed>;
+  readonly #leave: (error: WorkerFailed) => void;
   readonly #fail: (error: WorkerFailed) => void;
   readonly #pairs: ReadonlySet<string>;
   readonly #barrier = new Map<
@@ -65,6 +68,9 @@ export class Generation {
     this.#fail = (error) => {
       if (!this.#over) reject(error);
     };
+    const leaving = Promise.withResolvers<WorkerFailed>();
+    this.leaving = leaving.promise;
+    this.#leave = leaving.resolve;
     for (const name of ["loaded", "linked"] as const) {
       this.#barrier.set(name, { waiting: new Set(part), all: Promise.withResolvers() });
     }
@@ -170,7 +176,7 @@ export class Generation {
       case "failed":
         return this.#fail(new WorkerFailed(member.id, `cannot go on: ${message.reason}`));
       case "leaving":
-        return this.#fail(new WorkerFailed(member.id, `left (${message.reason}).`));
+        return this.#leave(new WorkerFailed(member.id, `left (${message.reason}).`));
       case "hello":
       case "chunk":
       case "ping":

@@ -57,8 +57,8 @@ const Data = z.strictObject({
   train: z.array(path).min(1),
   /** A share of the training texts' documents, or files of their own. */
   validation: z.union([z.number().gt(0).max(0.5), z.array(path).min(1)]).default(0.02),
-  /** "bytes" or the path of a Hugging Face tokenizer.json. */
-  tokenizer: path.default("bytes"),
+  /** "bytes" or the path of a tokenizer.json; without it the model folder's own, and bytes for a fresh model. */
+  tokenizer: path.optional(),
 });
 
 const Mesh = z.strictObject({
@@ -116,7 +116,9 @@ export function parseRecipe(text: string, resolve: (path: string) => string): Re
     data: {
       train: data.train.map(resolve),
       validation: typeof data.validation === "number" ? data.validation : data.validation.map(resolve),
-      tokenizer: data.tokenizer === "bytes" ? "bytes" : resolve(data.tokenizer),
+      ...(data.tokenizer === undefined
+        ? {}
+        : { tokenizer: data.tokenizer === "bytes" ? "bytes" : resolve(data.tokenizer) }),
     },
     phases: phase,
   };

@@ -9,7 +9,7 @@ import { ModelError } from "../model/errors.ts";
 import type { TensorSource } from "../model/source.ts";
 import type { SavedState } from "../model/training_state.ts";
 import type { Runtime } from "../mesh/runtime.ts";
-import { CoordinatorError, RecipeError } from "./errors.ts";
+import { CoordinatorError, RecipeError, type WorkerFailed } from "./errors.ts";
 import type { HeldBy, Position, RunEvent } from "./events.ts";
 import { Generation } from "./generation.ts";
 import { owners } from "./holdings.ts";
@@ -83,6 +83,7 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   const text = await openText(runtime.storage, recipe);
   const fresh = await openModel(runtime.storage, recipe, text.tokenizer);
   text.check(fresh.config);
+  for (const phase of recipe.phases) text.phase(phase); // a text too short for a phase is told now
   let resumable: Resumable | undefined;
   let journal: Journal | undefined;
   if (request.resume) {
@@ -167,12 +168,20 @@ async function onePhase(run: Run, phase: TrainPhase, start: Start) {
   );
   const table = owners(config, planned.plan.stages);
   let reason = "the run was stopped";
+  // A worker that says goodbye is asked for what it holds before it goes.
+  const parting = new AbortController();
+  let parted: WorkerFailed | undefined;
+  generation.leaving.then((error) => {
+    parted = error;
+    parting.abort();
+  });
+  const end = AbortSignal.any([signal, parting.signal]);
   try {
     const begun = generation.begin(
       start.saved !== undefined,
       (stage) => tell({ event: "barrier", stage, generation: number }),
     );
-    await Promise.race([begun, aborted(signal)]);
+    await Promise.race([begun, aborted(end)]);
     const result = await runPhase({
       clock: runtime,
       config,
@@ -181,7 +190,7 @@ async function onePhase(run: Run, phase: TrainPhase, start: Start) {
       generation,
       data: text.phase(phase),
       from: start.position,
-      signal,
+      signal: end,
       tell,
       checkpoint: async (position) => {
         const began = runtime.now();
@@ -198,10 +207,12 @@ async function onePhase(run: Run, phase: TrainPhase, start: Start) {
       },
     });
     reason = result.finished ? "the phase is finished" : reason;
+    if (!result.finished && parted) throw parted;
     return result;
   } catch (error) {
-    reason = error instanceof Error ? error.message : String(error);
-    throw error;
+    const shown = error instanceof Interrupted && parted ? parted : error;
+    reason = shown instanceof Error ? shown.message : String(shown);
+    throw shown;
   } finally {
     generation.end(reason);
   }

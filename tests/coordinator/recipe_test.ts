@@ -24,7 +24,7 @@ const read = (text: string) => parseRecipe(text, (path) => `/texts/${path}`);
 Deno.test("a recipe is read with its defaults and its paths made absolute", () => {
   const recipe = read(good);
   assertEquals(recipe.model, { kind: "fresh", seed: 3, config: { hidden_size: 16, num_hidden_layers: 2 } });
-  assertEquals(recipe.data, { train: ["/texts/a.txt"], validation: 0.02, tokenizer: "bytes" });
+  assertEquals(recipe.data, { train: ["/texts/a.txt"], validation: 0.02 });
   assertEquals(recipe.phases[0].schedule, "cosine");
   assertEquals(recipe.phases[0].beta2, 0.95);
 });

@@ -1,0 +1,191 @@
+/**
+ * A run's events as text for people: who holds what, a calm progress line, validations, checkpoints and the end. Only
+ * text comes out; where it goes is its user's business.
+ *
+ * @module
+ */
+import type { HeldBy, RunEvent } from "./events.ts";
+
+/** What to print for an event. */
+export interface Printed {
+  /** Stays on the screen; may have several lines. */
+  readonly text?: string;
+  /** Replaces the line at the bottom of a terminal. */
+  readonly live?: string;
+}
+
+/** Turns events into text. */
+export class Report {
+  #shown = 0;
+
+  /**
+   * @param now milliseconds, to print at most one progress line each `interval` where there is no terminal
+   * @param live whether a line can be replaced: then every step is shown
+   */
+  constructor(
+    private readonly now: () => number,
+    private readonly live: boolean,
+    private readonly interval = 5_000,
+  ) {}
+
+  /** The text of an event; nothing for some. */
+  print(event: RunEvent): Printed {
+    switch (event.event) {
+      case "plan":
+        return { text: planText(event) };
+      case "barrier":
+        return event.stage === "ready" ? {} : { live: `${event.stage} ...` };
+      case "resumed":
+        return { text: `Going on from ${event.from} (step ${event.position.step}).` };
+      case "step":
+        return this.#step(event);
+      case "evaluation":
+        return { text: evaluationText(event) };
+      case "checkpoint":
+        return { text: `checkpoint  ${event.path}  (${seconds(event.seconds)})` };
+      case "done":
+        return { text: `Done in ${duration(event.seconds)}. The model is in ${event.path}` };
+      case "bug":
+        return { text: `This is a fault of the program itself:\n${event.stack}` };
+      case "stopped":
+        return { text: stoppedText(event) };
+    }
+  }
+
+  #step(event: Extract<RunEvent, { event: "step" }>): Printed {
+    const line = stepText(event);
+    if (!event.committed) {
+      const where = event.broken?.length
+        ? `: ${event.broken[0]}${event.broken.length > 1 ? ", ..." : ""}`
+        : "";
+      return { text: `step ${event.step} was skipped, its gradient is not finite${where}` };
+    }
+    if (this.live) return event.step === event.steps ? { text: line } : { live: line };
+    const now = this.now();
+    if (event.step > 1 && event.step < event.steps && now - this.#shown < this.interval) return {};
+    this.#shown = now;
+    return { text: line };
+  }
+}
+
+function stepText(event: Extract<RunEvent, { event: "step" }>): string {
+  const width = String(event.steps).length;
+  const busy = event.workers.filter((w) => w.busy > 0 || w.waited > 0)
+    .map((w) => `${Math.round(100 * w.busy)}%`).join(" ");
+  const bytes = event.workers.reduce((sum, w) => sum + w.sent, 0);
+  return [
+    `step ${String(event.step).padStart(width)}/${event.steps}`,
+    `loss ${(event.loss ?? NaN).toFixed(4)}`,
+    `${number(event.tokensPerSecond).padStart(6)} tokens/s`,
+    `busy ${busy}`,
+    ...(bytes > 0 ? [`${size(bytes)}/step`] : []),
+    `${duration(event.secondsLeft)} left`,
+  ].join("  ");
+}
+
+function evaluationText(event: Extract<RunEvent, { event: "evaluation" }>): string {
+  const nll = (event.nll ?? NaN).toFixed(4), bits = (event.bitsPerByte ?? NaN).toFixed(3);
+  return `validation after step ${event.step}  nll ${nll}  ${bits} bits per byte  (${
+    number(event.tokens)
+  } tokens)`;
+}
+
+function stoppedText(event: Extract<RunEvent, { event: "stopped" }>): string {
+  const lines = [event.why === "asked" ? event.reason : `The run stopped: ${event.reason}`];
+  if (event.path === null) lines.push("There is no checkpoint yet; start it again.");
+  else {
+    lines.push(`The last checkpoint is ${event.path}`);
+    lines.push(`Go on with:  ${event.resume}`);
+  }
+  return lines.join("\n");
+}
+
+/** Who holds what, as a table. */
+export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
+  const rows = event.workers.map((held) => [
+    held.worker,
+    held.layers ? span(held.layers) : "no layers",
+    expertsText(held),
+    `${number(held.parameters)} parameters`,
+    size(held.bytes),
+    held.device,
+  ]);
+  const { batch, sequence, microbatches } = event.shape;
+  return [
+    `${event.run}: ${number(event.parameters)} parameters on ${event.workers.length} ` +
+    `${
+      event.workers.length === 1 ? "worker" : "workers"
+    }, ${microbatches} x ${batch} sequences of ${sequence} tokens a ` +
+    `step${event.recompute ? ", recomputing" : ""}`,
+    ...table(rows).map((line) => `  ${line}`),
+    ...(event.idle.length > 0 ? [`  without a part: ${event.idle.join(", ")}`] : []),
+  ].join("\n");
+}
+
+function span(layers: NonNullable<HeldBy["layers"]>): string {
+  const last = layers.to - 1;
+  const which = last === layers.from ? `layer ${last}` : `layers ${layers.from}-${last}`;
+  return [...(layers.embedding ? ["embedding"] : []), which, ...(layers.head ? ["head"] : [])].join(", ");
+}
+
+/** "experts 0-3 of layers 0-1": layers with the same experts together. */
+function expertsText({ experts }: HeldBy): string {
+  const groups = new Map<string, number[]>();
+  for (const { layer, experts: own } of experts) {
+    const key = ranges(own);
+    groups.set(key, [...groups.get(key) ?? [], layer]);
+  }
+  return [...groups].map(([own, layers]) =>
+    `experts ${own} of ${layers.length > 1 ? "layers" : "layer"} ${ranges(layers)}`
+  )
+    .join(", ");
+}
+
+/** Increasing numbers as "0-3,5". */
+function ranges(numbers: readonly number[]): string {
+  const parts: string[] = [];
+  for (let i = 0; i < numbers.length;) {
+    let j = i;
+    while (numbers[j + 1] === numbers[j] + 1) j++;
+    parts.push(i === j ? `${numbers[i]}` : `${numbers[i]}-${numbers[j]}`);
+    i = j + 1;
+  }
+  return parts.join(",");
+}
+
+/** Aligned columns, two blanks apart; numbers stay where they are. */
+export function table(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, c) => widths[c] = Math.max(widths[c] ?? 0, cell.length));
+  return rows.map((row) => row.map((cell, c) => cell.padEnd(widths[c])).join("  ").trimEnd());
+}
+
+/** 12,345 as "12.3k". */
+export function number(n: number): string {
+  if (!Number.isFinite(n)) return "-";
+  for (const [unit, name] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]] as const) {
+    if (n >= unit) return `${(n / unit).toPrecision(3)}${name}`;
+  }
+  return n >= 100 ? n.toFixed(0) : `${Number(n.toPrecision(3))}`;
+}
+
+/** Bytes with a unit. */
+export function size(bytes: number): string {
+  for (const [unit, name] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]] as const) {
+    if (bytes >= unit) return `${(bytes / unit).toFixed(1)} ${name}`;
+  }
+  return `${bytes} B`;
+}
+
+function seconds(s: number): string {
+  return `${s.toFixed(1)} s`;
+}
+
+/** "1 h 02 min", "3 min 20 s", "12 s". */
+export function duration(s: number): string {
+  const whole = Math.max(0, Math.round(s));
+  const pad = (n: number) => String(n).padStart(2, "0");
+  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${pad(Math.floor(whole / 60) % 60)} min`;
+  if (whole >= 60) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  return `${whole} s`;
+}

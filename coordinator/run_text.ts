@@ -1,0 +1,117 @@
+/**
+ * A run's text: files turned into ids once, then cut into the rounds of each phase.
+ *
+ * @module
+ */
+import { byteTokenizer, byteTokenizerFiles } from "../model/byte_tokenizer.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { sampleWindow, windowAt, windowCount } from "../model/data_order.ts";
+import { folderOf } from "../model/files.ts";
+import {
+  readDocumentFile,
+  splitDocuments,
+  splitValidation,
+  tokenizeDocuments,
+  type TokenizedText,
+} from "../model/text.ts";
+import { checkVocabulary, loadTokenizer, type Tokenizer, tokenizerFiles } from "../model/tokenizer.ts";
+import type { Storage } from "../mesh/runtime.ts";
+import type { Batch } from "./generation.ts";
+import type { PhaseData } from "./phase.ts";
+import type { Recipe, TrainPhase } from "./recipe.ts";
+
+/** A label that does not count. */
+const IGNORED = 0xffff_ffff;
+/** Seed of the split into training and validation: the same text is always split in the same way. */
+const splitSeed = 0;
+
+/** See the module's description. */
+export interface RunText {
+  readonly tokenizer: Tokenizer;
+  /** The tokenizer's files, for checkpoints. */
+  readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+  /** Throws a TokenizerError where the model lacks ids of the tokenizer. */
+  check(config: ModelConfig): void;
+  /** The rounds of a phase. Throws a TextError where the text is shorter than one sequence. */
+  phase(phase: TrainPhase): PhaseData;
+}
+
+/** Reads the recipe's files. Throws TextError and TokenizerError. */
+export async function openText(storage: Storage, recipe: Recipe): Promise<RunText> {
+  const { tokenizer, files } = await openTokenizer(storage, recipe);
+  const { train, validation } = await readTexts(storage, recipe, tokenizer);
+  return {
+    tokenizer,
+    files,
+    check: (config) => checkVocabulary(tokenizer, config),
+    phase: (phase) => phaseData(phase, train, validation),
+  };
+}
+
+async function openTokenizer(storage: Storage, recipe: Recipe) {
+  const path = recipe.data.tokenizer ?? (recipe.model.kind === "folder" ? recipe.model.folder : "bytes");
+  if (path === "bytes") return { tokenizer: byteTokenizer(), files: byteTokenizerFiles() };
+  const folder = path.endsWith(".json") ? folderOf(path) : path;
+  return { tokenizer: await loadTokenizer(storage, path), files: await tokenizerFiles(storage, folder) };
+}
+
+async function readTexts(storage: Storage, recipe: Recipe, tokenizer: Tokenizer) {
+  const read = async (paths: readonly string[]) => {
+    const documents: string[] = [];
+    for (const path of paths) {
+      for (const document of splitDocuments(await readDocumentFile(storage, path))) documents.push(document);
+    }
+    return documents;
+  };
+  const { train, validation } = recipe.data;
+  const documents = await read(train);
+  const split = typeof validation === "number"
+    ? splitValidation(documents, validation, splitSeed)
+    : { train: documents, validation: await read(validation) };
+  return {
+    train: tokenizeDocuments(split.train, tokenizer),
+    validation: tokenizeDocuments(split.validation, tokenizer),
+  };
+}
+
+/** The rounds of one phase over tokenized text. */
+export function phaseData(phase: TrainPhase, train: TokenizedText, validation: TokenizedText): PhaseData {
+  const { sequence, batch, seed } = phase;
+  const order = { seed, windows: windowCount(train.tokens.length, sequence), perStep: batch };
+  return {
+    train: (step) => toBatch(phase, train.tokens, (sample) => sampleWindow(order, step - 1, sample).window),
+    validation: validationBatches(phase, validation.tokens),
+    bytesPerToken: validation.bytes / validation.tokens.length,
+  };
+}
+
+/** Windows spread evenly over the whole validation text, the same each time; the last batch may be part empty. */
+function validationBatches(phase: TrainPhase, tokens: Uint32Array): Batch[] {
+  if (phase.evaluate_batches === 0) return [];
+  const windows = windowCount(tokens.length, phase.sequence);
+  const count = Math.min(windows, phase.evaluate_batches * phase.batch);
+  return Array.from({ length: Math.ceil(count / phase.batch) }, (_, b) =>
+    toBatch(phase, tokens, (sample) => {
+      const i = b * phase.batch + sample;
+      return i < count ? Math.floor(i * windows / count) : undefined;
+    }));
+}
+
+/** Sample 0, 1, ... fill microbatch after microbatch; a sample without a window counts nothing. */
+function toBatch(
+  { batch, sequence }: TrainPhase,
+  tokens: Uint32Array,
+  window: (sample: number) => number | undefined,
+): Batch {
+  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(IGNORED);
+  let validLabels = 0;
+  for (let sample = 0; sample < batch; sample++) {
+    const at = window(sample);
+    if (at === undefined) continue;
+    const text = windowAt(tokens, sequence, at);
+    ids.set(text.subarray(0, sequence), sample * sequence);
+    labels.set(text.subarray(1), sample * sequence);
+    validLabels += sequence;
+  }
+  return { ids: new Uint8Array(ids.buffer), labels: new Uint8Array(labels.buffer), validLabels };
+}
