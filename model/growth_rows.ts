@@ -1,0 +1,110 @@
+/**
+ * Makes rows of a new tensor from rows of old ones: a plan that says for each row and column where it comes from and by how
+ * much it is scaled, and the loop that carries it out. Arithmetic in f64, rounded to f32 once.
+ *
+ * @module
+ */
+import type { TensorSource } from "./source.ts";
+import { elements, type TensorSpec } from "./tensors.ts";
+
+/** How one tensor comes about. Vectors are matrices of one column. */
+export interface RowPlan {
+  readonly spec: TensorSpec;
+  /** Source tensors that rows are taken from; none for a tensor of zeros. */
+  readonly sources: readonly string[];
+  /** Columns of a source row. */
+  readonly sourceColumns: number;
+  /** Source row of each row; absent where each row is itself. */
+  readonly rows?: Uint32Array;
+  /** Which of `sources` each row is taken from; absent where all are from the first. */
+  readonly from?: Uint8Array;
+  /** Source column of each column; absent where each column is itself. */
+  readonly columns?: Uint32Array;
+  /** Factors of columns and of rows. */
+  readonly columnScale?: Float64Array;
+  readonly rowScale?: Float64Array;
+}
+
+/** Rows of one source that follow each other in the target as they do in the source. */
+interface Run {
+  readonly source: string;
+  readonly sourceRow: number;
+  readonly row: number;
+  readonly count: number;
+}
+
+/** [rows, columns] of a tensor. */
+export function matrixShape(shape: readonly number[]): [rows: number, columns: number] {
+  return [shape[0] ?? 1, elements(shape.slice(1))];
+}
+
+/** Elements `start`.. of a planned tensor, reading no more than the source rows that they need. */
+export async function readPlanned(
+  source: Pick<TensorSource, "read">,
+  plan: RowPlan,
+  start: number,
+  length: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const [rows, columns] = matrixShape(plan.spec.shape);
+  if (start < 0 || length < 0 || start + length > rows * columns) {
+    throw new RangeError(
+      `Elements ${start}..${start + length} lie outside ${plan.spec.name} [${plan.spec.shape}]`,
+    );
+  }
+  if (length === 0) return new Float32Array(0);
+  const first = Math.floor(start / columns), last = Math.ceil((start + length) / columns);
+  const out = new Float32Array((last - first) * columns);
+  for (const run of runs(plan, first, last)) {
+    const words = await source.read(
+      run.source,
+      run.sourceRow * plan.sourceColumns,
+      run.count * plan.sourceColumns,
+    );
+    expand(plan, run, words, out, (run.row - first) * columns);
+  }
+  const skip = start - first * columns;
+  return skip === 0 && out.length === length ? out : out.slice(skip, skip + length);
+}
+
+/** A whole planned tensor from whole source tensors. */
+export function buildPlanned(plan: RowPlan, read: (name: string) => Float32Array): Float32Array<ArrayBuffer> {
+  const [rows, columns] = matrixShape(plan.spec.shape);
+  const out = new Float32Array(rows * columns);
+  for (const run of runs(plan, 0, rows)) {
+    const from = run.sourceRow * plan.sourceColumns, to = from + run.count * plan.sourceColumns;
+    expand(plan, run, read(run.source).subarray(from, to), out, run.row * columns);
+  }
+  return out;
+}
+
+function* runs(plan: RowPlan, first: number, last: number): Generator<Run> {
+  if (plan.sources.length === 0) return;
+  const sourceOf = (row: number) => plan.from?.[row] ?? 0;
+  const rowOf = (row: number) => plan.rows?.[row] ?? row;
+  let row = first;
+  while (row < last) {
+    let end = row + 1;
+    while (end < last && sourceOf(end) === sourceOf(row) && rowOf(end) === rowOf(end - 1) + 1) end++;
+    yield { source: plan.sources[sourceOf(row)], sourceRow: rowOf(row), row, count: end - row };
+    row = end;
+  }
+}
+
+function expand(plan: RowPlan, run: Run, words: Float32Array, out: Float32Array, at: number): void {
+  const columns = matrixShape(plan.spec.shape)[1], width = plan.sourceColumns;
+  const { columns: map, columnScale, rowScale } = plan;
+  if (map === undefined && columnScale === undefined && rowScale === undefined) {
+    out.set(words, at);
+    return;
+  }
+  const column = map ?? Uint32Array.from({ length: columns }, (_, j) => j);
+  const scale = columnScale ?? new Float64Array(columns).fill(1);
+  for (let i = 0; i < run.count; i++) {
+    const from = i * width, to = at + i * columns, factor = rowScale?.[run.row + i] ?? 1;
+    if (factor === 1) {
+      for (let j = 0; j < columns; j++) out[to + j] = words[from + column[j]] * scale[j];
+    } else {
+      for (let j = 0; j < columns; j++) out[to + j] = words[from + column[j]] * scale[j] * factor;
+    }
+  }
+}
