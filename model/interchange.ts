@@ -1,0 +1,95 @@
+/**
+ * Models in and out: any source of tensors becomes a Hugging Face folder, piece by piece, whole or not at all.
+ *
+ * @module
+ */
+import type { Checkpoint } from "./checkpoint.ts";
+import { CheckpointWriter } from "./checkpoint_writer.ts";
+import { type ModelConfig, plainestType } from "./config.ts";
+import type { DType } from "./dtypes.ts";
+import { CheckpointError } from "./errors.ts";
+import type { FileStore } from "./files.ts";
+import { finiteOnly, pieceLength, pieces, type TensorSource } from "./source.ts";
+import { elements, parameterTable } from "./tensors.ts";
+
+/** How a model is written. */
+export interface WriteOptions {
+  /** Format of each weight; F32 unless given. */
+  readonly dtype?: (name: string) => DType;
+  /** Other files of the folder: the tokenizer's, a model card. */
+  readonly extras?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+  readonly shardBytes?: number;
+  readonly replace?: boolean;
+  /** Called after each piece with parameters written and all. */
+  readonly onProgress?: (written: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** The largest finite number of f16. */
+const largestHalf = 65504;
+
+/**
+ * Streams a model into a folder. Memory stays at a few pieces of 4 MiB (and what the source itself needs).
+ *
+ * @throws {CheckpointError} naming a tensor with NaN, infinity, or a value that its format cannot hold; the folder is
+ * then not there.
+ */
+export async function writeModel(
+  files: FileStore,
+  folder: string,
+  source: TensorSource,
+  options: WriteOptions = {},
+): Promise<void> {
+  const checked = finiteOnly(source), table = parameterTable(source.config);
+  const total = table.reduce((sum, { shape }) => sum + elements(shape), 0);
+  const writer = await CheckpointWriter.create(files, folder, { ...options, config: source.config });
+  let written = 0;
+  try {
+    for (const { name, shape } of table) {
+      for (const [start, length] of pieces(elements(shape), alignedPiece(shape))) {
+        options.signal?.throwIfAborted();
+        const words = await checked.read(name, start, length);
+        if (options.dtype?.(name) === "F16") refuseOverflow(name, start, words);
+        await writer.write("weight", name, start, words);
+        written += length;
+        options.onProgress?.(written, total);
+      }
+    }
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+  await writer.finish();
+}
+
+/**
+ * The same model under the family that other programs have code for: llama or qwen2 for dense models, mixtral for experts
+ * without biases. With experts and biases only aquilamoe holds all of it (plain Mixtral would lose the biases).
+ */
+export function forExport(source: TensorSource): TensorSource {
+  const config: ModelConfig = { ...source.config, modelType: plainestType(source.config) };
+  return { config, read: (name, start, length) => source.read(name, start, length) };
+}
+
+/** Each tensor in the format that it has in a checkpoint, for lossless copies. */
+export function storedFormat(checkpoint: Checkpoint): (name: string) => DType {
+  return (name) => checkpoint.dtype(name);
+}
+
+/** Whole rows where a row is not larger than a piece: sources that expand rows then make none twice. */
+function alignedPiece(shape: readonly number[]): number {
+  const row = elements(shape.slice(1));
+  return row > pieceLength ? pieceLength : row * Math.floor(pieceLength / row);
+}
+
+function refuseOverflow(name: string, start: number, words: Float32Array): void {
+  const at = words.findIndex((word) => Math.abs(word) > largestHalf);
+  if (at >= 0) {
+    throw new CheckpointError(
+      `Tensor ${name} holds ${words[at]} at element ${
+        start + at
+      }, which F16 cannot hold (at most ${largestHalf}). Write ` +
+        `BF16 or F32 instead.`,
+    );
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * Turning every MLP of a dense model into a mixture of experts.
+ *
+ * Each expert is a copy of the MLP; gate weights sum to 1, so the logits stay the same for any router (Komatsuzaki et al.,
+ * "Sparse Upcycling", 2022; Zhang et al., "AquilaMoE", 2024). Optional noise, or Drop-Upcycling, break the experts'
+ * symmetry at the price of the function.
+ *
+ * @module
+ */
+import type { ModelConfig } from "./config.ts";
+import { checkConfig, plainestType } from "./config.ts";
+import { ConfigError, GrowthError } from "./errors.ts";
+import { drawNormal, initialDeviation } from "./init.ts";
+import type { TensorSource } from "./source.ts";
+import { elements, parameterTable, type TensorSpec } from "./tensors.ts";
+import { redrawNeurons } from "./upcycle_drop.ts";
+
+/** How a dense model becomes a mixture of experts. */
+export interface UpcycleOptions {
+  /** Of everything that is drawn. */
+  readonly seed: number;
+  /** Standard deviation of the routers; 0.02 unless given. */
+  readonly routerDeviation?: number;
+  /** Routers to use instead of drawing them: by name of the gate, [experts, hidden]. */
+  readonly router?: ReadonlyMap<string, Float32Array>;
+  /** Standard deviation of normal noise on every expert's weights; none unless given. */
+  readonly noise?: number;
+  /** Drop-Upcycling: share of each expert's neurons that are drawn anew; none unless given. */
+  readonly drop?: number;
+}
+
+/** What the mixture of experts is to be. */
+export interface ExpertShape {
+  readonly experts: number;
+  readonly expertsPerToken: number;
+  /** 0.001 unless given, as AquilaMoE's. */
+  readonly balanceCoefficient?: number;
+  /** 0.01 unless given, as AquilaMoE's. */
+  readonly zCoefficient?: number;
+}
+
+/**
+ * The configuration of an upcycled model: `source` with experts, as the family that has such models (mixtral, or
+ * aquilamoe where q, k and v have biases; a volary model stays one).
+ *
+ * @throws {GrowthError} if the source has experts already or the numbers do not fit.
+ */
+export function upcycledConfig(source: ModelConfig, shape: ExpertShape): ModelConfig {
+  if (source.experts > 0) {
+    throw new GrowthError(`The model has ${source.experts} experts already; only dense models are upcycled.`);
+  }
+  const target: ModelConfig = {
+    ...source,
+    experts: shape.experts,
+    expertsPerToken: shape.expertsPerToken,
+    balanceCoefficient: shape.balanceCoefficient ?? 0.001,
+    zCoefficient: shape.zCoefficient ?? 0.01,
+  };
+  const modelType = source.modelType === "volary" ? "volary" : plainestType(target);
+  checkTarget(target);
+  return { ...target, modelType };
+}
+
+/** @throws {GrowthError} saying what does not fit, and what would. */
+export function checkUpcycle(source: ModelConfig, target: ModelConfig, options: UpcycleOptions): void {
+  if (source.experts > 0) {
+    throw new GrowthError(`The model has ${source.experts} experts already; only dense models are upcycled.`);
+  }
+  checkTarget(target);
+  for (
+    const key of [
+      "hiddenSize",
+      "intermediateSize",
+      "layers",
+      "heads",
+      "kvHeads",
+      "headDim",
+      "vocabSize",
+      "rmsNormEps",
+      "ropeTheta",
+      "attentionBias",
+      "tiedEmbeddings",
+    ] as const
+  ) {
+    if (source[key] !== target[key]) {
+      throw new GrowthError(
+        `Upcycling keeps everything but the MLPs, so ${key} must stay ${source[key]} and cannot become ${
+          target[key]
+        }. Grow ` +
+          `the dense model first.`,
+      );
+    }
+  }
+  const { drop = 0, noise = 0, routerDeviation = initialDeviation } = options;
+  if (!(drop >= 0 && drop <= 1)) {
+    throw new GrowthError(`The share of neurons to draw anew is ${drop}; 0 to 1 is possible.`);
+  }
+  if (!(noise >= 0 && noise < Infinity)) {
+    throw new GrowthError(`The noise is ${noise}; it must be a number of at least 0.`);
+  }
+  if (!(routerDeviation >= 0 && routerDeviation < Infinity)) {
+    throw new GrowthError(
+      `The router's standard deviation is ${routerDeviation}; it must be a number of at least 0.`,
+    );
+  }
+  checkRouter(target, options.router);
+}
+
+/**
+ * The upcycled model as a source of its own. Exact copies are read through; with noise or Drop-Upcycling one tensor is held
+ * at a time.
+ *
+ * @throws {GrowthError} see `checkUpcycle`.
+ */
+export function upcycleModel(
+  source: TensorSource,
+  target: ModelConfig,
+  options: UpcycleOptions,
+): TensorSource {
+  checkUpcycle(source.config, target, options);
+  const specs = new Map(parameterTable(target).map((spec) => [spec.name, spec]));
+  const changed = (options.noise ?? 0) > 0 || (options.drop ?? 0) > 0;
+  // The last changed expert tensor: it is read in pieces, but made whole.
+  let last: { name: string; words: Promise<Float32Array<ArrayBuffer>> } | undefined;
+  return {
+    config: target,
+    async read(name, start, length) {
+      const spec = specs.get(name);
+      if (spec === undefined) throw new Error(`A model of this configuration has no tensor ${name}`);
+      const from = denseName(spec);
+      if (from === undefined) return router(spec, options, start, length);
+      if (spec.expert === undefined || !changed) return await source.read(from, start, length);
+      if (last?.name !== name) {
+        last = {
+          name,
+          words: source.read(from, 0, elements(spec.shape)).then((words) =>
+            changeExpert(spec, words, options)
+          ),
+        };
+      }
+      return (await last.words).slice(start, start + length);
+    },
+  };
+}
+
+/** The upcycled tensors one by one, from whole source tensors in memory. @throws {GrowthError} see `checkUpcycle`. */
+export function* upcycleTensors(
+  source: ModelConfig,
+  target: ModelConfig,
+  read: (name: string) => Float32Array,
+  options: UpcycleOptions,
+): Generator<[name: string, words: Float32Array<ArrayBuffer>]> {
+  checkUpcycle(source, target, options);
+  for (const spec of parameterTable(target)) {
+    const from = denseName(spec), length = elements(spec.shape);
+    if (from === undefined) yield [spec.name, router(spec, options, 0, length)];
+    else {
+      const words = Float32Array.from(read(from));
+      yield [spec.name, spec.expert === undefined ? words : changeExpert(spec, words, options)];
+    }
+  }
+}
+
+/** The dense tensor that a tensor is made from; none for a router. */
+function denseName(spec: TensorSpec): string | undefined {
+  if (spec.role === "router") return undefined;
+  const leaf = { "expert-gate": "gate", "expert-up": "up", "expert-down": "down" }[spec.role as string];
+  return leaf === undefined ? spec.name : `model.layers.${spec.layer}.mlp.${leaf}_proj.weight`;
+}
+
+function router(
+  spec: TensorSpec,
+  options: UpcycleOptions,
+  start: number,
+  length: number,
+): Float32Array<ArrayBuffer> {
+  const given = options.router?.get(spec.name);
+  if (given !== undefined) return Float32Array.from(given.subarray(start, start + length));
+  return drawNormal(options.seed, spec.name, start, length, options.routerDeviation ?? initialDeviation);
+}
+
+/** Drop-Upcycling and noise on one expert's tensor, in place. */
+function changeExpert(
+  spec: TensorSpec,
+  words: Float32Array<ArrayBuffer>,
+  { seed, drop = 0, noise = 0 }: UpcycleOptions,
+): Float32Array<ArrayBuffer> {
+  if (drop > 0) redrawNeurons(spec, words, drop, seed);
+  if (noise > 0) {
+    const drawn = drawNormal(seed, `noise ${spec.name}`, 0, words.length, noise);
+    for (let i = 0; i < words.length; i++) words[i] += drawn[i];
+  }
+  return words;
+}
+
+function checkTarget(target: ModelConfig): void {
+  if (target.experts < 1 || !Number.isInteger(target.experts)) {
+    throw new GrowthError(
+      `An upcycled model needs at least 1 expert (num_local_experts), not ${target.experts}.`,
+    );
+  }
+  try {
+    checkConfig(target);
+  } catch (error) {
+    throw error instanceof ConfigError
+      ? new GrowthError(`The upcycled model does not fit itself: ${error.message}`)
+      : error;
+  }
+}
+
+function checkRouter(target: ModelConfig, given: ReadonlyMap<string, Float32Array> | undefined): void {
+  if (given === undefined) return;
+  for (const { role, name, shape } of parameterTable(target)) {
+    if (role !== "router") continue;
+    const words = given.get(name);
+    if (words === undefined) {
+      throw new GrowthError(`The given routers lack ${name}: give one for every layer, or none.`);
+    }
+    if (words.length !== elements(shape)) {
+      throw new GrowthError(
+        `The given router ${name} has ${words.length} values; [${shape.join(", ")}] is needed.`,
+      );
+    }
+  }
+}
