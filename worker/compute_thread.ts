@@ -4,10 +4,17 @@
  *
  * @module
  */
-/// <reference lib="deno.worker" />
+import { openDevice } from "../kernels/mod.ts";
 import type { Compute, Exchanger } from "./compute.ts";
-import { openCompute } from "./open_compute.ts";
-import { type FromThread, ThreadError, type ToThread, transfers, wireError } from "./thread_protocol.ts";
+import { LocalCompute } from "./local_compute.ts";
+import {
+  type FromThread,
+  ThreadError,
+  type ThreadOptions,
+  type ToThread,
+  transfers,
+  wireError,
+} from "./thread_protocol.ts";
 
 /** The part of a dedicated worker's global scope that is used here; browsers and Deno agree on it. */
 interface Scope {
@@ -29,11 +36,22 @@ const exchanger: Exchanger = (exchange) => {
   });
 };
 
+async function open({ device: kind, memory }: ThreadOptions): Promise<Compute> {
+  const device = await openDevice({ kind, memory });
+  return new LocalCompute({
+    device,
+    exchanger,
+    now: () => performance.now(),
+    // WebGPU does not say how much memory an adapter has; what it allocates in one piece is there at least.
+    memory: memory ?? device.info.maxAllocation,
+  });
+}
+
 async function answer(message: ToThread): Promise<void> {
   switch (message.type) {
     case "open":
       try {
-        compute = await openCompute(message.options, exchanger);
+        compute = await open(message.options);
         scope.postMessage({ type: "opened" });
       } catch (error) {
         scope.postMessage({ type: "refused", error: wireError(error) });
