@@ -88,17 +88,31 @@ fn main(
 `;
 }
 
-/** Declares, for each row of a tile of queries, its place: position t in the sequence, head h. Rows past the end repeat the last. */
-function queryRows(rows: number, length: string): string {
-  return `
-  let ends = ${length} * share;
-  ${
-    each(rows, (r) => `
-  let i${r} = min(tile * ${rows}u + ${r}u, ends - 1u);
-  let t${r} = i${r} / share;
-  let h${r} = kv * share + i${r} % share;`)
-  }
-`;
+/**
+ * Moves every row's value one row down and leaves row `rows` - 1 to be written. A loop that ends or begins with it fills or
+ * empties a tile with the loads and stores of one row in its text: spelled out for each row they would take most of the
+ * compiler's time.
+ */
+function shift(rows: number, words: number, perWord: readonly string[], perRow: readonly string[]): string {
+  return each(rows - 1, (r) =>
+    [
+      ...perRow.map((name) => `${name}${r} = ${name}${r + 1};`),
+      ...upTo(words).flatMap((w) => perWord.map((name) => `${name}${r}_${w} = ${name}${r + 1}_${w};`)),
+    ].join(" "));
+}
+
+/** Declares a register for each row, and one for each row and vector. */
+function registers(
+  rows: number,
+  words: number,
+  perWord: readonly string[],
+  perRow: readonly string[],
+): string {
+  return each(rows, (r) =>
+    [
+      ...perRow.map((name) => `var ${name}${r} = ${name === "t" ? "0u" : "0.0"};`),
+      ...upTo(words).flatMap((w) => perWord.map((name) => `var ${name}${r}_${w} = vec4f(0.0);`)),
+    ].join(" "));
 }
 
 /**
@@ -111,53 +125,48 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
   const { words, size } = heads;
   const cached = source === "cache";
   const length = cached ? "params.rows" : "params.seq";
-  const place = (r: number) => cached ? `(params.start + t${r})` : `t${r}`;
   const key = cached ? "keys" : "qkv";
   const value = cached ? "values" : "qkv";
+  const top = rows - 1;
   return `${
     opening(
       tile,
-      `(${length} * share + ${rows - 1}u) / ${rows}u`,
+      `(${length} * share + ${top}u) / ${rows}u`,
       cached ? "params.kvHeads" : "params.batch * params.kvHeads",
     )
   }
   let base = ${cached ? "0u" : "(pair / params.kvHeads) * params.seq"};
   let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
-  ${queryRows(rows, length)}
   let step = ${cached ? `params.kvHeads * ${size}u` : "stride"};
-  let key0 = ${cached ? `kv * ${size}u` : `base * stride + (params.heads + kv) * ${size}u`};
-  let value0 = ${cached ? "key0" : `key0 + params.kvHeads * ${size}u`};
-  let last = ${place(rows - 1)};
-  let scale = ${1 / Math.sqrt(tile.headDim)};
-  ${
-    each(rows, (r) => `
-  let q${r} = (base + t${r}) * stride + h${r} * ${size}u;
-  ${
-      each(
-        words,
-        (w) => `let q${r}_${w} = ${heads.load("qkv", `q${r}`, w)} * scale; var o${r}_${w} = vec4f(0.0);`,
-      )
-    }
-  var top${r} = -3.0e38;
-  var sum${r} = 0.0;`)
+  var key = ${cached ? `kv * ${size}u` : `base * stride + (params.heads + kv) * ${size}u`};
+  let toValue = ${cached ? "0u" : `params.kvHeads * ${size}u`};
+  let ends = ${length} * share;
+  let scale = f32(${1 / Math.sqrt(tile.headDim)});
+  ${registers(rows, words, ["q", "o"], ["t", "sum"])}
+  ${each(rows, (r) => `var top${r} = -3.0e38;`)}
+  for (var r = 0u; r < ${rows}u; r++) {
+    ${shift(rows, words, ["q"], ["t"])}
+    let i = min(tile * ${rows}u + r, ends - 1u);
+    let at = (base + i / share) * stride + (kv * share + i % share) * ${size}u;
+    t${top} = ${cached ? "params.start + " : ""}i / share;
+    ${each(words, (w) => `q${top}_${w} = ${heads.load("qkv", "at", w)} * scale;`)}
   }
+  let last = t${top};
+  let end = key + last * step;
   for (var j = 0u; j <= last; j += ${block}u) {
     ${
     each(block, (b) => `
-    let j${b} = min(j + ${b}u, last);
+    let at${b} = min(key + ${b}u * step, end);
     ${each(rows, (r) => `var a${r}_${b} = vec4f(0.0);`)}
-    {
-      let at = key0 + j${b} * step;
-      ${
+    ${
       each(words, (w) =>
-        `{ let k = ${heads.load(key, "at", w)};
-      ${each(rows, (r) => `a${r}_${b} += q${r}_${w} * k;`)} }`)
-    }
+        `{ let k = ${heads.load(key, `at${b}`, w)};
+    ${each(rows, (r) => `a${r}_${b} += q${r}_${w} * k;`)} }`)
     }`)
   }
     ${
     each(rows, (r) => `
-    ${each(block, (b) => `let s${r}_${b} = select(-3.0e38, total(a${r}_${b}), j + ${b}u <= ${place(r)});`)}
+    ${each(block, (b) => `let s${r}_${b} = select(-3.0e38, total(a${r}_${b}), j + ${b}u <= t${r});`)}
     let next${r} = ${upTo(block).reduce((text, b) => `max(${text}, s${r}_${b})`, `top${r}`)};
     let shrink${r} = exp(top${r} - next${r});
     top${r} = next${r};
@@ -168,7 +177,7 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
     ${
     each(block, (b) => `
     {
-      let at = value0 + j${b} * step;
+      let at = at${b} + toValue;
       ${
       each(words, (w) =>
         `{ let v = ${heads.load(value, "at", w)};
@@ -176,16 +185,18 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
     }
     }`)
   }
+    key += ${block}u * step;
   }
-  ${
-    each(rows, (r) => `
-  if (tile * ${rows}u + ${r}u < ends) {
-    let row = (base + t${r}) * params.heads + h${r};
-    let to = row * ${size}u;
-    let whole = 1.0 / sum${r};
-    ${each(words, (w) => heads.store("out", "to", w, `o${r}_${w} * whole`))}
-    ${cached ? "" : `lse[row] = top${r} + log(sum${r});`}
-  }`)
+  for (var r = 0u; r < ${rows}u; r++) {
+    let i = tile * ${rows}u + r;
+    if (i < ends) {
+      let row = (base + i / share) * params.heads + kv * share + i % share;
+      let to = row * ${size}u;
+      let whole = 1.0 / sum0;
+      ${each(words, (w) => heads.store("out", "to", w, `o0_${w} * whole`))}
+      ${cached ? "" : "lse[row] = top0 + log(sum0);"}
+    }
+    ${shift(rows, words, ["o"], ["sum", "top"])}
   }
 }
 `;
@@ -196,28 +207,33 @@ export function backwardQProgram(tile: Tile): string {
   const { rows } = tile;
   const heads = new Heads(tile.headDim);
   const { words, size } = heads;
-  return `${opening(tile, `(params.seq * share + ${rows - 1}u) / ${rows}u`, "params.batch * params.kvHeads")}
+  const top = rows - 1;
+  return `${opening(tile, `(params.seq * share + ${top}u) / ${rows}u`, "params.batch * params.kvHeads")}
   let base = (pair / params.kvHeads) * params.seq;
   let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
-  ${queryRows(rows, "params.seq")}
-  let scale = ${1 / Math.sqrt(tile.headDim)};
-  ${
-    each(rows, (r) => `
-  let q${r} = (base + t${r}) * stride + h${r} * ${size}u;
-  let row${r} = (base + t${r}) * params.heads + h${r};
-  let g${r} = row${r} * ${size}u;
-  let lse${r} = lse[row${r}];
-  let delta${r} = delta[row${r}];
-  ${
-      each(words, (w) =>
-        `let q${r}_${w} = ${heads.load("qkv", `q${r}`, w)} * scale;
-  let g${r}_${w} = ${heads.load("dout", `g${r}`, w)};
-  var d${r}_${w} = vec4f(0.0);`)
-    }`)
+  let ends = params.seq * share;
+  let scale = f32(${1 / Math.sqrt(tile.headDim)});
+  ${registers(rows, words, ["q", "g", "d"], ["t", "lse", "delta"])}
+  for (var r = 0u; r < ${rows}u; r++) {
+    ${shift(rows, words, ["q", "g"], ["t", "lse", "delta"])}
+    let i = min(tile * ${rows}u + r, ends - 1u);
+    let t = i / share;
+    let h = kv * share + i % share;
+    let at = (base + t) * stride + h * ${size}u;
+    let row = (base + t) * params.heads + h;
+    let origin = row * ${size}u;
+    t${top} = t;
+    lse${top} = lse[row];
+    delta${top} = delta[row];
+    ${
+    each(words, (w) =>
+      `q${top}_${w} = ${heads.load("qkv", "at", w)} * scale;
+    g${top}_${w} = ${heads.load("dout", "origin", w)};`)
+  }
   }
   var key = base * stride + (params.heads + kv) * ${size}u;
   let toValue = params.kvHeads * ${size}u;
-  for (var j = 0u; j <= t${rows - 1}; j++) {
+  for (var j = 0u; j <= t${top}; j++) {
     let value = key + toValue;
     ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
     ${
@@ -235,11 +251,13 @@ export function backwardQProgram(tile: Tile): string {
     ${each(words, (w) => each(rows, (r) => `d${r}_${w} += ds${r} * k${w};`))}
     key += stride;
   }
-  ${
-    each(rows, (r) => `
-  if (tile * ${rows}u + ${r}u < ends) {
-    ${each(words, (w) => heads.store("dqkv", `q${r}`, w, `d${r}_${w} * scale`))}
-  }`)
+  for (var r = 0u; r < ${rows}u; r++) {
+    let i = tile * ${rows}u + r;
+    if (i < ends) {
+      let to = (base + i / share) * stride + (kv * share + i % share) * ${size}u;
+      ${each(words, (w) => heads.store("dqkv", "to", w, `d0_${w} * scale`))}
+    }
+    ${shift(rows, words, ["d"], [])}
   }
 }
 `;
@@ -250,41 +268,41 @@ export function backwardKVProgram(tile: Tile): string {
   const { rows } = tile;
   const heads = new Heads(tile.headDim);
   const { words, size } = heads;
-  return `${opening(tile, `(params.seq + ${rows - 1}u) / ${rows}u`, "params.batch * params.kvHeads")}
+  const top = rows - 1;
+  return `${opening(tile, `(params.seq + ${top}u) / ${rows}u`, "params.batch * params.kvHeads")}
   let base = (pair / params.kvHeads) * params.seq;
   let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
   let toValue = params.kvHeads * ${size}u;
-  let scale = ${1 / Math.sqrt(tile.headDim)};
-  ${
-    each(rows, (r) => `
-  let j${r} = min(tile * ${rows}u + ${r}u, params.seq - 1u);
-  let at${r} = (base + j${r}) * stride + (params.heads + kv) * ${size}u;
-  let value${r} = at${r} + toValue;
-  ${
-      each(words, (w) =>
-        `let k${r}_${w} = ${heads.load("qkv", `at${r}`, w)} * scale;
-  let v${r}_${w} = ${heads.load("qkv", `value${r}`, w)};
-  var dk${r}_${w} = vec4f(0.0);
-  var dv${r}_${w} = vec4f(0.0);`)
-    }`)
+  let scale = f32(${1 / Math.sqrt(tile.headDim)});
+  let first = tile * ${rows}u;
+  ${registers(rows, words, ["k", "v", "dk", "dv"], [])}
+  for (var r = 0u; r < ${rows}u; r++) {
+    ${shift(rows, words, ["k", "v"], [])}
+    let at = (base + min(first + r, params.seq - 1u)) * stride + (params.heads + kv) * ${size}u;
+    let value = at + toValue;
+    ${
+    each(words, (w) =>
+      `k${top}_${w} = ${heads.load("qkv", "at", w)} * scale;
+    v${top}_${w} = ${heads.load("qkv", "value", w)};`)
+  }
   }
   for (var h = kv * share; h < (kv + 1u) * share; h++) {
-    var row = (base + j0) * params.heads + h;
-    var query = (base + j0) * stride + h * ${size}u;
-    for (var t = j0; t < params.seq; t++) {
-      let g = row * ${size}u;
+    var row = (base + first) * params.heads + h;
+    var query = (base + first) * stride + h * ${size}u;
+    for (var t = first; t < params.seq; t++) {
+      let origin = row * ${size}u;
       ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
       ${
     each(words, (w) =>
       `let q${w} = ${heads.load("qkv", "query", w)};
-      let g${w} = ${heads.load("dout", "g", w)};
+      let g${w} = ${heads.load("dout", "origin", w)};
       ${each(rows, (r) => `a${r} += k${r}_${w} * q${w}; b${r} += v${r}_${w} * g${w};`)}`)
   }
       let bottom = lse[row];
       let mean = delta[row];
       ${
     each(rows, (r) =>
-      `let p${r} = select(0.0, exp(total(a${r}) - bottom), j${r} <= t);
+      `let p${r} = select(0.0, exp(total(a${r}) - bottom), first + ${r}u <= t);
       let ds${r} = p${r} * (total(b${r}) - mean);`)
   }
       ${each(words, (w) => each(rows, (r) => `dk${r}_${w} += ds${r} * q${w}; dv${r}_${w} += p${r} * g${w};`))}
@@ -292,12 +310,14 @@ export function backwardKVProgram(tile: Tile): string {
       query += stride;
     }
   }
-  ${
-    each(rows, (r) => `
-  if (tile * ${rows}u + ${r}u < params.seq) {
-    ${each(words, (w) => heads.store("dqkv", `at${r}`, w, `dk${r}_${w} * scale`))}
-    ${each(words, (w) => heads.store("dqkv", `value${r}`, w, `dv${r}_${w}`))}
-  }`)
+  for (var r = 0u; r < ${rows}u; r++) {
+    if (first + r < params.seq) {
+      let to = (base + first + r) * stride + (params.heads + kv) * ${size}u;
+      let value = to + toValue;
+      ${each(words, (w) => heads.store("dqkv", "to", w, `dk0_${w} * scale`))}
+      ${each(words, (w) => heads.store("dqkv", "value", w, `dv0_${w}`))}
+    }
+    ${shift(rows, words, ["dk", "dv"], [])}
   }
 }
 `;
