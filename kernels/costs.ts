@@ -4,3 +4,6 @@
  * @module
  */
 export * from "./matmul/cost.ts";
+export * from "./dispatch/cost.ts";
+export * from "./optimizer/cost.ts";
+export * from "./router/cost.ts";

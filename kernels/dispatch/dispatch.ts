@@ -29,6 +29,21 @@ import sumRowsProgram from "./sum_rows.wgsl" with { type: "text" };
 const TILE_ROWS = 8;
 const TILE_COLUMNS = 128;
 
+/** Most workgroups of the kernels that sort, and fewest and most slots that one of them takes. */
+const SORT_GROUPS = 32;
+const LEAST_SORT_SLOTS = 8;
+const MOST_SORT_SLOTS = 32;
+
+/** Workgroups that share `experts` slots evenly. Throws a RangeError for more than they can take. */
+function sortGrid({ experts }: { readonly experts: number }): number {
+  if (experts < 1 || experts > SORT_GROUPS * MOST_SORT_SLOTS) {
+    throw new RangeError(
+      `Cannot sort by ${experts} experts: the number must lie in 1..${SORT_GROUPS * MOST_SORT_SLOTS}`,
+    );
+  }
+  return Math.ceil(experts / Math.max(LEAST_SORT_SLOTS, Math.ceil(experts / SORT_GROUPS)));
+}
+
 /** Workgroups for `rows` rows of `columns` columns. */
 function tiles(rows: number, columns: number): number {
   return Math.ceil(rows / TILE_ROWS) * Math.ceil(columns / TILE_COLUMNS);
@@ -68,7 +83,7 @@ export const dispatchCount = defineKernel({
   bindings: { experts: "u32 read", slotOf: "u32 read", counts: "u32 write" },
   params: { assignments: "u32", experts: "u32" },
   wgsl: countProgram,
-  grid: ({ experts }) => experts,
+  grid: sortGrid,
   cost: dispatchCountCost,
   reference({ experts: chosenExperts, slotOf, counts }, { assignments, experts }) {
     checkLength("dispatchCount", "experts", chosenExperts, assignments);
@@ -94,7 +109,7 @@ export const dispatchPlace = defineKernel({
   },
   params: { assignments: "u32", experts: "u32" },
   wgsl: placeProgram,
-  grid: ({ experts }) => experts,
+  grid: sortGrid,
   cost: dispatchPlaceCost,
   reference(
     { experts: chosenExperts, slotOf, counts, offsets, position, source },

@@ -1,7 +1,6 @@
-// One workgroup a slot: it looks up its expert, then its lanes count that expert's assignments.
+// At most 32 workgroups, each for `tile` slots; lanes stride over the assignments. Whole numbers may be counted in any order.
 
-var<workgroup> wanted: u32;
-var<workgroup> tallies: array<u32, 64>;
+var<workgroup> tallies: array<atomic<u32>, 32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -9,28 +8,16 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let slot = linear_workgroup(group, groups);
-  if (slot >= params.experts) {
-    return;
-  }
-  for (var e = lane; e < params.experts; e += 64u) {
-    if (slotOf[e] == slot) {
-      wanted = e;
-    }
-  }
-  workgroupBarrier();
-  let expert = wanted;
-  var tally = 0u;
+  let tile = max(8u, (params.experts + 31u) / 32u);
+  let first = linear_workgroup(group, groups) * tile;
   for (var a = lane; a < params.assignments; a += 64u) {
-    tally += select(0u, 1u, experts[a] == expert);
-  }
-  tallies[lane] = tally;
-  workgroupBarrier();
-  if (lane == 0u) {
-    var all = 0u;
-    for (var l = 0u; l < 64u; l++) {
-      all += tallies[l];
+    let place = slotOf[experts[a]] - first;
+    if (place < tile) {
+      atomicAdd(&tallies[place], 1u);
     }
-    counts[slot] = all;
+  }
+  workgroupBarrier();
+  if (lane < tile && first + lane < params.experts) {
+    counts[first + lane] = atomicLoad(&tallies[lane]);
   }
 }

@@ -97,7 +97,7 @@ export const routerStats = defineKernel({
   grid({ experts, chosen }) {
     checkCounts(experts, chosen);
     let tile = 8;
-    while (tile < 64 && tile < experts) tile *= 2;
+    while (tile < 256 && tile < experts) tile *= 2;
     return Math.ceil(experts / tile);
   },
   cost: routerStatsCost,

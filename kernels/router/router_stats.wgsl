@@ -1,14 +1,14 @@
-// A workgroup takes `tile` experts. Rows go by in chunks of 64: first each lane finds the softmax's maximum and sum of one
-// row, then 64 / tile lanes for each expert add up its probabilities, each over its own rows. The last fold goes in order
+// A workgroup takes `tile` experts. Rows go by in chunks of 256: first each lane finds the softmax's maximum and sum of one
+// row, then 256 / tile lanes for each expert add up its probabilities, each over its own rows. The last fold goes in order
 // of lanes, so the sum is a fixed function of the shape.
 
-var<workgroup> largest: array<f32, 64>;
-var<workgroup> inverse: array<f32, 64>;
-var<workgroup> sums: array<f32, 64>;
-var<workgroup> squares: array<f32, 64>;
-var<workgroup> tallies: array<atomic<u32>, 64>;
+var<workgroup> largest: array<f32, 256>;
+var<workgroup> inverse: array<f32, 256>;
+var<workgroup> sums: array<f32, 256>;
+var<workgroup> squares: array<f32, 256>;
+var<workgroup> tallies: array<atomic<u32>, 256>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -16,7 +16,7 @@ fn main(
 ) {
   let count = params.experts;
   var tile = 8u;
-  while (tile < 64u && tile < count) {
+  while (tile < 256u && tile < count) {
     tile *= 2u;
   }
   let first = linear_workgroup(group, groups) * tile;
@@ -25,10 +25,10 @@ fn main(
   }
   let expert = first + lane % tile;
   let slice = lane / tile;
-  let slices = 64u / tile;
+  let slices = 256u / tile;
   var probability = 0.0;
   var square = 0.0;
-  for (var start = 0u; start < params.rows; start += 64u) {
+  for (var start = 0u; start < params.rows; start += 256u) {
     let row = start + lane;
     if (row < params.rows) {
       var high = logits[row * count];
@@ -46,7 +46,7 @@ fn main(
     }
     workgroupBarrier();
     if (expert < count) {
-      let end = min(64u, params.rows - start);
+      let end = min(256u, params.rows - start);
       for (var i = slice; i < end; i += slices) {
         probability += exp(logits[(start + i) * count + expert] - largest[i]) * inverse[i];
       }
@@ -55,7 +55,7 @@ fn main(
   }
   // Whole numbers may be counted in any order.
   let assignments = params.rows * params.chosen;
-  for (var a = lane; a < assignments; a += 64u) {
+  for (var a = lane; a < assignments; a += 256u) {
     let place = experts[a] - first;
     if (place < tile) {
       atomicAdd(&tallies[place], 1u);
@@ -74,7 +74,7 @@ fn main(
   }
   if (first == 0u && lane == 0u) {
     var total = 0.0;
-    for (var l = 0u; l < 64u; l++) {
+    for (var l = 0u; l < 256u; l++) {
       total += squares[l];
     }
     stats[2u * count] = total / f32(params.rows);

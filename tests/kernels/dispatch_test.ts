@@ -8,6 +8,7 @@ import {
   gatherRows,
   sumRows,
 } from "../../kernels/dispatch/dispatch.ts";
+import { referenceDevice } from "../../kernels/reference/device.ts";
 import { randomStream } from "../../model/random.ts";
 import { call, largestError, onDevices } from "./call.ts";
 
@@ -62,6 +63,8 @@ onDevices("assignments are sorted by slot, in order inside each", async (device)
     ["all to the last", new Uint32Array(1001).fill(7), 8],
     ["odd numbers only", routes(131, 4, 1).map((e) => 2 * e + 1), 8],
     ["two of eight", routes(1024, 8, 2), 8],
+    ["one of 33", routes(300, 33, 1), 33],
+    ["three of 300", routes(300, 300, 3), 300],
     ["sixteen of 1024", routes(70, 1024, 16), 1024],
     ["more than one stride", routes(5000, 3, 1), 3],
   ];
@@ -263,8 +266,7 @@ onDevices("both variants of a kernel give the same bits", async (device) => {
   assertEquals([...words[2].dx], [...fours[2].dx]);
 });
 
-Deno.test("the reference names the buffer that is too small", async () => {
-  const { referenceDevice } = await import("../../kernels/mod.ts");
+Deno.test("the reference names the buffer that is too small", () => {
   const device = referenceDevice();
   const view = (words: number) => device.allocate(words, "buffer");
   assertThrows(
