@@ -162,25 +162,42 @@ function loopColumns(tile: Tile): string[] {
       "  let b_width = params.n;",
       ...upTo(columns).map((j) => `  let b${j} = b_base + min(column + ${j}u, b_width - 1u);`),
     ];
-  const loadB = (k: string, indent: string) =>
-    upTo(columns).map((j) => `${indent}let y${j} = b[b${j} + (${k}) * b_width];`);
-  const products = (i: number, x: string, indent: string) =>
-    upTo(columns).map((j) => `${indent}s${i}_${j} += ${x} * y${j};`);
+  const loadB = (k: string, q: number) =>
+    upTo(columns).map((j) => `    let y${q}_${j} = b[b${j} + (${k}) * b_width];`);
+  const product = (i: number, j: number, x: string, q: number) => `    s${i}_${j} += ${x} * y${q}_${j};`;
 
   if (tile.layout === "tn") {
     const parts = tile.vectorA ? tile.rows / 4 : tile.rows;
+    const step = (steps: number) => [
+      ...upTo(steps).flatMap((q) => loadB(`k + ${q}u`, q)),
+      ...upTo(parts).flatMap((part) => [
+        ...upTo(steps).map((q) => `    let x${q}_${part} = a[a${part} + (k + ${q}u) * a_width];`),
+        ...upTo(tile.rows / parts).flatMap((r) =>
+          upTo(columns).flatMap((j) =>
+            upTo(steps).map((q) =>
+              product(
+                part * tile.rows / parts + r,
+                j,
+                `x${q}_${part}${tile.vectorA ? `.${COMPONENTS[r]}` : ""}`,
+                q,
+              )
+            )
+          )
+        ),
+      ]),
+    ];
     return [
       ...lines,
       tile.vectorA ? "  let a_width = params.m / 4u;" : "  let a_width = params.m;",
       ...upTo(parts).map((i) =>
         `  let a${i} = min(${tile.vectorA ? "row / 4u" : "row"} + ${i}u, a_width - 1u);`
       ),
-      "  for (var k = k_start; k < k_end; k += 1u) {",
-      ...loadB("k", "    "),
-      ...upTo(parts).map((i) => `    let x${i} = a[a${i} + k * a_width];`),
-      ...upTo(tile.rows).flatMap((i) =>
-        products(i, tile.vectorA ? `x${i >> 2}.${COMPONENTS[i & 3]}` : `x${i}`, "    ")
-      ),
+      "  var k = k_start;",
+      "  for (; k + 3u < k_end; k += 4u) {",
+      ...step(4),
+      "  }",
+      "  for (; k < k_end; k += 1u) {",
+      ...step(1),
       "  }",
     ];
   }
@@ -189,8 +206,11 @@ function loopColumns(tile: Tile): string[] {
       ...lines,
       ...upTo(tile.rows).map((i) => `  let a${i} = min(row + ${i}u, row_end - 1u) * params.k;`),
       "  for (var k = 0u; k < k_end; k += 1u) {",
-      ...loadB("k", "    "),
-      ...upTo(tile.rows).flatMap((i) => [`    let x${i} = a[a${i} + k];`, ...products(i, `x${i}`, "    ")]),
+      ...loadB("k", 0),
+      ...upTo(tile.rows).flatMap((i) => [
+        `    let x${i} = a[a${i} + k];`,
+        ...upTo(columns).map((j) => product(i, j, `x${i}`, 0)),
+      ]),
       "  }",
     ];
   }
@@ -199,12 +219,11 @@ function loopColumns(tile: Tile): string[] {
     "  let a_width = params.k / 4u;",
     ...upTo(tile.rows).map((i) => `  let a${i} = min(row + ${i}u, row_end - 1u) * a_width;`),
     "  for (var k = 0u; k < a_width; k += 1u) {",
-    ...upTo(tile.rows).map((i) => `    let x${i} = a[a${i} + k];`),
-    ...COMPONENTS.flatMap((component, q) => [
-      "    {",
-      ...loadB(`k * 4u + ${q}u`, "      "),
-      ...upTo(tile.rows).flatMap((i) => products(i, `x${i}.${component}`, "      ")),
-      "    }",
+    // Four steps of k for one sum at a time: it is then loaded and stored once for four products.
+    ...upTo(4).flatMap((q) => loadB(`k * 4u + ${q}u`, q)),
+    ...upTo(tile.rows).flatMap((i) => [
+      `    let x${i} = a[a${i} + k];`,
+      ...upTo(columns).flatMap((j) => upTo(4).map((q) => product(i, j, `x${i}.${COMPONENTS[q]}`, q))),
     ]),
     "  }",
   ];
@@ -235,24 +254,35 @@ function finished(epilogue: Epilogue, sum: string, index: string, column: string
   }
 }
 
+/**
+ * Stores the sums, four rows at a time: a loop stores the first four and moves the others up. Each load and store in a
+ * program costs LLVM as much as dozens of products, so writing all rows out would double the time to compile.
+ */
 function store(tile: Tile): string[] {
   const four = tile.vectorC;
   const count = four ? tile.columns / 4 : tile.columns;
-  const step = four ? 4 : 1;
   const unit = four ? " / 4u" : "";
-  const lines = four ? ["  let c_width = params.n / 4u;"] : ["  let c_width = params.n;"];
-  lines.push(`  let c_column = column${unit};`);
-  lines.push(`  let c_start = c_base${unit} + row * c_width + c_column;`);
-  for (const i of upTo(tile.rows)) {
-    const guard = i === 0 ? "true" : `row + ${i}u < row_end`;
-    lines.push(`  if (${guard}) {`);
+  const stored = Math.min(4, tile.rows);
+  const lines = [
+    `  let c_width = params.n${unit};`,
+    `  let c_column = column${unit};`,
+    `  let c_start = c_base${unit} + c_column;`,
+    `  for (var first = row; first < min(row_end, row + ${tile.rows}u); first += ${stored}u) {`,
+  ];
+  for (const i of upTo(stored)) {
+    if (i > 0) lines.push(`    if (first + ${i}u < row_end) {`);
     for (const j of upTo(count)) {
-      const index = `c_start + ${i}u * c_width + ${j}u`;
+      const index = `c_start + (first + ${i}u) * c_width + ${j}u`;
       const sum = four ? vectorSum(tile, i, j) : scalarSum(tile, i, j);
       const statement = `c[${index}] = ${finished(tile.epilogue, sum, index, `c_column + ${j}u`)};`;
-      lines.push(j === 0 ? `    ${statement}` : `    if (column + ${j * step}u < params.n) { ${statement} }`);
+      lines.push(j === 0 ? `    ${statement}` : `    if (c_column + ${j}u < c_width) { ${statement} }`);
     }
-    lines.push("  }");
+    if (i > 0) lines.push("    }");
   }
+  const sumsOfRow = vectorSums(tile) ? tile.columns / 4 : tile.columns;
+  for (const i of upTo(tile.rows - stored)) {
+    for (const j of upTo(sumsOfRow)) lines.push(`    s${i}_${j} = s${i + stored}_${j};`);
+  }
+  lines.push("  }");
   return lines;
 }
