@@ -16,6 +16,7 @@ import {
   matmulNTAdd,
   matmulNTBias,
   matmulTN,
+  part,
   rmsNorm,
   rmsNormBackward,
   rmsNormGain,
@@ -134,6 +135,10 @@ export function attentionBackward(
   const values = { batch, seq, heads: H, kvHeads: K, headDim: hd };
   device.run(attentionBackwardQ, views, values);
   device.run(attentionBackwardKV, views, values);
+  if (seq === 1) {
+    // A softmax over a single key has no gradient; rounding must not make one out of nothing.
+    for (let row = 0; row < T; row++) device.clear(part(dqkv, row * W, (H + K) * hd));
+  }
   device.run(rope, { x: dqkv, table: pass.table }, {
     rows: T,
     seq,

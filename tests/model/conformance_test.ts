@@ -1,0 +1,56 @@
+import { assert, assertEquals } from "@std/assert";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { readTrainingCase } from "../../model/conformance_files.ts";
+import {
+  arraySource,
+  checkTrainingCase,
+  conformanceLimits,
+  passes,
+  relativeError,
+} from "../../model/conformance.ts";
+import { CheckpointError } from "../../model/errors.ts";
+import { devices } from "./devices.ts";
+
+const golden = new URL("../golden/", import.meta.url).pathname;
+const cases = ["moe-3x2", "moe-9x1-idle", "dense-tied-70"];
+const files = denoRuntime().storage;
+
+for (const { kind, device } of devices) {
+  for (const name of cases) {
+    Deno.test(`${kind}: ${name} agrees with the float64 answers`, async () => {
+      const verdict = await checkTrainingCase(device, await readTrainingCase(files, golden + name));
+      assert(passes(verdict), JSON.stringify(verdict));
+    });
+  }
+
+  Deno.test(`${kind}: a wrong weight is noticed in every kind of answer`, async () => {
+    const given = await readTrainingCase(files, `${golden}moe-3x2`);
+    const name = "model.layers.1.self_attn.o_proj.weight";
+    const weights = new Map(given.weights);
+    weights.set(name, given.weights.get(name)!.map((weight, i) => i === 3 ? weight + 0.5 : weight));
+    const verdict = await checkTrainingCase(device, { ...given, weights });
+    for (const [what, { error }] of Object.entries(verdict)) {
+      assert(error > conformanceLimits[what as keyof typeof verdict], `${what} ${error}`);
+    }
+  });
+}
+
+Deno.test("an answer that is all zero must be met exactly", () => {
+  assertEquals(relativeError(new Float32Array(3), new Float32Array(3)), 0);
+  assertEquals(relativeError(Float32Array.of(0, 1e-30, 0), new Float32Array(3)), Infinity);
+  assertEquals(relativeError(Float32Array.of(NaN), Float32Array.of(1)), Infinity);
+  assertEquals(relativeError(Float32Array.of(1, 2), Float32Array.of(1)), Infinity);
+});
+
+Deno.test("a case without one of its tensors is refused by name", async () => {
+  const { config, weights } = await readTrainingCase(files, `${golden}dense-tied-70`);
+  const fewer = new Map([...weights].filter(([name]) => name !== "model.norm.weight"));
+  let message = "";
+  try {
+    arraySource(config, fewer);
+  } catch (error) {
+    assert(error instanceof CheckpointError);
+    message = error.message;
+  }
+  assert(message.includes("model.norm.weight"), message);
+});
