@@ -99,9 +99,9 @@ onDevices("a tensor's sum does not depend on where it lies", async (device) => {
 });
 
 onDevices("values that are not finite are flagged, in their tensor alone", async (device) => {
-  const length = SQUARES_CHUNK + 7;
+  const length = 9 * SQUARES_CHUNK + 7;
   for (const bad of [NaN, Infinity, -Infinity]) {
-    for (const at of [0, 5, SQUARES_CHUNK, length - 1]) {
+    for (const at of [0, 5, 1000, SQUARES_CHUNK, 8 * SQUARES_CHUNK + 1, length - 1]) {
       const g = normals(3 * length, "flags");
       g[length + at] = bad;
       const segments = [0, 1, 2].map((s) => ({ start: s * length, length }));
@@ -110,6 +110,15 @@ onDevices("values that are not finite are flagged, in their tensor alone", async
       assertEquals(totals[1], 0);
       assert(totals[0] > 0 && totals[2] > 0);
     }
+  }
+  // The flag of a chunk stands on its own: a sum may be made from what is not a number, or from what overflowed.
+  const { chunks, chunkCount, aligned, partialWords } = squareTables([{ start: 0, length: SQUARES_CHUNK }]);
+  for (const at of [0, 100, 1023, 4095]) {
+    const g = normals(SQUARES_CHUNK, "chunk");
+    g[at] = -Infinity;
+    const partials = new Float32Array(partialWords);
+    const answer = await call(device, sumSquares, { g, chunks, partials }, { chunks: chunkCount, aligned });
+    assertEquals([...answer.partials], [0, 1], `at ${at}`);
   }
   const huge = new Float32Array(8).fill(3e38);
   const { totals, flags } = await squares(device, huge, [{ start: 0, length: 8 }, { start: 4, length: 0 }]);
