@@ -79,6 +79,7 @@ export class ChannelLink implements Link {
   private finSent = false;
   /** The channel is full; a continuation waits for it. */
   private draining = false;
+  private scheduled = false;
   /** The lane whose turn is next. */
   private turn = 0;
   private pingId = 0;
@@ -134,7 +135,7 @@ export class ChannelLink implements Link {
       const sent = this.senders[LANES.indexOf(lane)].add(header, parts);
       // The end of a link shows in `closed` too: a caller that does not wait for a send must not bring the program down.
       sent.catch(() => {});
-      this.pump();
+      this.schedule();
       return sent;
     } catch (error) {
       return rejected(error);
@@ -205,6 +206,16 @@ export class ChannelLink implements Link {
     }
   }
 
+  /** Pumps when this turn is over, so that small frames of one turn can share a message. */
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    queueMicrotask(() => {
+      this.scheduled = false;
+      this.pump();
+    });
+  }
+
   /** Hands pieces to the channel, lane by lane in turn, until it is full or nothing can go. */
   private pump(): void {
     while (!this.draining && this.state === "open") {
@@ -227,10 +238,10 @@ export class ChannelLink implements Link {
       message[0] = KIND.data;
       message[1] = sender.number;
       this.transmit(message);
-      if (ended !== undefined) {
+      for (const frame of ended) {
         this.counters.framesSent++;
-        this.counters.bytesSent += ended.payloadBytes;
-        ended.handedOver();
+        this.counters.bytesSent += frame.payloadBytes;
+        frame.handedOver();
       }
     }
     if (
@@ -298,7 +309,7 @@ export class ChannelLink implements Link {
         return this.data(message);
       case KIND.credit:
         this.credit(message);
-        return this.pump();
+        return this.schedule();
       case KIND.ping:
         return this.transmit(encodeNumber(KIND.pong, decodeNumber(message)));
       case KIND.pong:
@@ -347,10 +358,16 @@ export class ChannelLink implements Link {
     const receiver = this.receivers[message[1]];
     if (receiver === undefined) throw new LinkError("The peer sends on an unknown lane");
     if (this.byeReceived) throw new LinkError("The peer sends behind its bye");
-    const arrived = receiver.piece(message.subarray(DATA_PREFIX));
+    receiver.piece(message.subarray(DATA_PREFIX), (arrived) => {
+      this.count();
+      this.arrive(message[1], arrived);
+    });
+    this.count();
+  }
+
+  private count(): void {
     const held = this.receivers.reduce((sum, each) => sum + each.held, 0);
     if (held > this.counters.mostHeld) this.counters.mostHeld = held;
-    if (arrived !== undefined) this.arrive(message[1], arrived);
   }
 
   private arrive(lane: number, { header, payload, cost }: Arrived): void {

@@ -13,7 +13,8 @@ export function isApplicationData(datagram: Uint8Array): boolean {
   while (at < datagram.length) {
     if (datagram.length - at < RECORD_HEADER) return false;
     const type = datagram[at], version = datagram[at + 1] << 8 | datagram[at + 2];
-    const epoch = datagram[at + 3] << 8 | datagram[at + 4], length = datagram[at + 11] << 8 | datagram[at + 12];
+    const epoch = datagram[at + 3] << 8 | datagram[at + 4],
+      length = datagram[at + 11] << 8 | datagram[at + 12];
     if (type !== APPLICATION_DATA || version !== DTLS_1_2 || epoch !== 1 || length === 0) return false;
     at += RECORD_HEADER + length;
   }

@@ -99,35 +99,57 @@ export class Sender {
   }
 
   /**
-   * Writes the next piece's bytes behind the first `prefix` bytes of a new message of at most `maxMessage` bytes, and
-   * says which frame it ended. Only after `ready`.
+   * Makes a message of at most `maxMessage` bytes: `prefix` bytes for the caller, then as many as there are of the
+   * current frame and of small ones behind it. Says which frames it ended. Only after `ready`.
    */
-  piece(
-    prefix: number,
-    maxMessage: number,
-  ): { message: Uint8Array<ArrayBuffer>; ended: Outgoing | undefined } {
-    if (this.current === undefined) {
-      this.current = this.queue[this.head++];
-      // Shift the queue now and then rather than for every frame: 10,000 small ones would cost a quadratic time.
-      if (this.head > 1_024) this.queue.splice(0, this.head), this.head = 0;
-      this.credit -= frameCost(this.current.payloadBytes);
-      this.part = this.at = 0;
-      this.left = FRAME_BYTES + this.current.payloadBytes;
+  piece(prefix: number, maxMessage: number): { message: Uint8Array<ArrayBuffer>; ended: Outgoing[] } {
+    this.current ??= this.take();
+    let count = Math.min(this.left, maxMessage - prefix);
+    // Frames that fit wholly behind the current one's end: a message costs a data channel the same, large or small.
+    let last = this.head;
+    if (count === this.left) {
+      let credit = this.credit;
+      for (; last < this.queue.length; last++) {
+        const { payloadBytes } = this.queue[last], size = FRAME_BYTES + payloadBytes;
+        credit -= frameCost(payloadBytes);
+        if (credit < 0 || prefix + count + size > maxMessage) break;
+        count += size;
+      }
     }
-    const { parts } = this.current, count = Math.min(this.left, maxMessage - prefix);
-    const message = new Uint8Array(prefix + count);
-    for (let filled = 0; filled < count;) {
-      const part = parts[this.part], take = Math.min(count - filled, part.length - this.at);
-      message.set(take === part.length ? part : part.subarray(this.at, this.at + take), prefix + filled);
+    const message = new Uint8Array(prefix + count), ended: Outgoing[] = [];
+    for (let filled = prefix; filled < message.length;) {
+      this.current ??= this.take();
+      filled = this.fill(message, filled);
+      if (this.left > 0) break;
+      ended.push(this.current);
+      this.current = undefined;
+    }
+    return { message, ended };
+  }
+
+  /** Makes the queue's first frame the current one, paid from the credit. */
+  private take(): Outgoing {
+    const frame = this.queue[this.head++];
+    // Shift the queue now and then rather than for every frame: 10,000 small ones would cost a quadratic time.
+    if (this.head > 1_024) this.queue.splice(0, this.head), this.head = 0;
+    this.credit -= frameCost(frame.payloadBytes);
+    this.part = this.at = 0;
+    this.left = FRAME_BYTES + frame.payloadBytes;
+    return frame;
+  }
+
+  /** Copies bytes of the current frame to `message` from `filled` on, until either ends. */
+  private fill(message: Uint8Array, filled: number): number {
+    const { parts } = this.current!;
+    while (filled < message.length && this.left > 0) {
+      const part = parts[this.part], take = Math.min(message.length - filled, part.length - this.at);
+      message.set(take === part.length ? part : part.subarray(this.at, this.at + take), filled);
       filled += take;
       this.at += take;
+      this.left -= take;
       if (this.at === part.length) this.part++, this.at = 0;
     }
-    this.left -= count;
-    if (this.left > 0) return { message, ended: undefined };
-    const ended = this.current;
-    this.current = undefined;
-    return { message, ended };
+    return filled;
   }
 
   /** Rejects everything that was not handed over. */
@@ -164,36 +186,43 @@ export class Receiver {
     return this.arriving !== undefined;
   }
 
-  /** Takes the next piece's bytes; answers with the frame that it completes. Throws `FrameError` for a peer that lies. */
-  piece(bytes: Uint8Array): Arrived | undefined {
-    let rest = bytes;
-    if (this.arriving === undefined) {
-      const { header, payloadBytes } = decodeFrame(bytes);
-      if (payloadBytes > this.bounds.frameBytes) {
-        throw new FrameError(
-          `A frame (${header.what}) of ${payloadBytes} bytes came, the plan's largest has ${this.bounds.frameBytes}`,
-        );
+  /**
+   * Takes a piece's bytes: the rest of a frame, or frames from their headers on. Calls `arrive` for each frame that is
+   * complete. Throws `FrameError` for a peer that lies.
+   */
+  piece(bytes: Uint8Array, arrive: (arrived: Arrived) => void): void {
+    if (bytes.length === 0) throw new FrameError("A piece of a frame came without bytes");
+    for (let rest = bytes; rest.length > 0;) {
+      if (this.arriving === undefined) {
+        this.begin(rest);
+        rest = rest.subarray(FRAME_BYTES);
       }
-      if (this.held + this.owed + frameCost(payloadBytes) > this.bounds.window) {
-        throw new FrameError(`A frame (${header.what}) of ${payloadBytes} bytes came without credit`);
-      }
-      this.held += frameCost(payloadBytes);
-      const payload = header.generation === this.generation ? new Uint8Array(payloadBytes) : undefined;
-      this.arriving = { header, payload, bytes: payloadBytes };
-      this.at = 0;
-      rest = bytes.subarray(FRAME_BYTES);
-    } else if (bytes.length === 0) {
-      throw new FrameError("A frame goes on with an empty piece");
+      const { header, payload, bytes: total } = this.arriving!,
+        count = Math.min(rest.length, total - this.at);
+      payload?.set(count === rest.length ? rest : rest.subarray(0, count), this.at);
+      this.at += count;
+      if (this.at < total) return;
+      this.arriving = undefined;
+      arrive({ header, payload, cost: frameCost(total) });
+      rest = rest.subarray(count);
     }
-    const { header, payload, bytes: total } = this.arriving;
-    if (rest.length > total - this.at) {
-      throw new FrameError(`A frame (${header.what}) is longer than its ${total} bytes`);
+  }
+
+  /** Checks the header of a frame that begins, and reserves its room. */
+  private begin(bytes: Uint8Array): void {
+    const { header, payloadBytes } = decodeFrame(bytes);
+    if (payloadBytes > this.bounds.frameBytes) {
+      throw new FrameError(
+        `A frame (${header.what}) of ${payloadBytes} bytes came, the plan's largest has ${this.bounds.frameBytes}`,
+      );
     }
-    payload?.set(rest, this.at);
-    this.at += rest.length;
-    if (this.at < total) return undefined;
-    this.arriving = undefined;
-    return { header, payload, cost: frameCost(total) };
+    if (this.held + this.owed + frameCost(payloadBytes) > this.bounds.window) {
+      throw new FrameError(`A frame (${header.what}) of ${payloadBytes} bytes came without credit`);
+    }
+    this.held += frameCost(payloadBytes);
+    const payload = header.generation === this.generation ? new Uint8Array(payloadBytes) : undefined;
+    this.arriving = { header, payload, bytes: payloadBytes };
+    this.at = 0;
   }
 
   /** Takes back a frame's cost; answers with the bytes to grant now (0: later). */

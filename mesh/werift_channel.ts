@@ -61,7 +61,11 @@ export class WeriftChannel implements Channel {
 
   /** Makes the data channel; the connection's transports exist from then on. */
   attach(): void {
-    const channel = this.connection.createDataChannel("volary", { negotiated: true, id: STREAM, ordered: true });
+    const channel = this.connection.createDataChannel("volary", {
+      negotiated: true,
+      id: STREAM,
+      ordered: true,
+    });
     this.channel = channel;
     channel.bufferedAmountLowThreshold = limits.lowWaterBytes;
     channel.stateChanged.subscribe((state) => {
@@ -84,7 +88,7 @@ export class WeriftChannel implements Channel {
   }
 
   buffered(): number {
-    return this.channel?.bufferedAmount ?? 0;
+    return this.over ? 0 : this.channel?.bufferedAmount ?? 0;
   }
 
   drained(bytes: number): Promise<void> {
@@ -135,7 +139,9 @@ export class WeriftChannel implements Channel {
     insides.onReceive.allUnsubscribe();
     insides.onReceive.subscribe((stream, protocol, data) => {
       this.undelivered = 0;
-      if (stream !== STREAM || protocol !== BINARY) return this.close("the peer sent on a channel that does not exist");
+      if (stream !== STREAM || protocol !== BINARY) {
+        return this.close("the peer sent on a channel that does not exist");
+      }
       if (data.length > this.maxMessage) return this.close("the peer sent a message that is too large");
       this.deliver(data);
     });

@@ -29,7 +29,11 @@ export function weriftTransport(options: WeriftOptions): Transport {
   return { kind: "webrtc (werift)", open: (signal, initiator) => open(options, signal, initiator) };
 }
 
-async function open({ clock, loopback }: WeriftOptions, signal: Signal, initiator: boolean): Promise<Channel> {
+async function open(
+  { clock, loopback }: WeriftOptions,
+  signal: Signal,
+  initiator: boolean,
+): Promise<Channel> {
   const connection = new RTCPeerConnection({
     iceServers: [],
     iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],
@@ -37,7 +41,9 @@ async function open({ clock, loopback }: WeriftOptions, signal: Signal, initiato
   });
   const channel = new WeriftChannel(connection, MAX_MESSAGE);
   const timer = clock.timer(limits.connectMs, () => {
-    channel.close(`no connection after ${limits.connectMs / 1_000} s (try again; is UDP blocked between the two?)`);
+    channel.close(
+      `no connection after ${limits.connectMs / 1_000} s (try again; is UDP blocked between the two?)`,
+    );
   });
   const gone = channel.closed.then((reason) => {
     throw new LinkError(`Cannot connect to the peer: ${reason}`);
@@ -48,7 +54,9 @@ async function open({ clock, loopback }: WeriftOptions, signal: Signal, initiato
       signal.onbody = (body) => {
         const parsed = PeerDescription.safeParse(body);
         if (parsed.success && parsed.data.role === (initiator ? "answer" : "offer")) resolve(parsed.data);
-        else reject(new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"));
+        else {reject(
+            new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"),
+          );}
       };
     });
     remote.catch(() => {}); // it is awaited below, perhaps after it failed
@@ -83,7 +91,9 @@ async function negotiate(
   for (const transport of connection.iceTransports) {
     (transport.connection as { stunServer: unknown }).stunServer = undefined;
   }
-  await connection.setLocalDescription(initiator ? await connection.createOffer() : await connection.createAnswer());
+  await connection.setLocalDescription(
+    initiator ? await connection.createOffer() : await connection.createAnswer(),
+  );
   signal.send(describe(connection, initiator ? "offer" : "answer"));
   if (initiator) await setRemote();
 }
@@ -104,7 +114,9 @@ function describe(connection: RTCPeerConnection, role: PeerDescription["role"]):
     fingerprint: fingerprint?.value.toUpperCase(),
     candidates,
   });
-  if (!parsed.success) throw new LinkError("Cannot describe this end of a connection: werift gave unusual values");
+  if (!parsed.success) {
+    throw new LinkError("Cannot describe this end of a connection: werift gave unusual values");
+  }
   if (candidates.length === 0) {
     throw new LinkError("Cannot connect to the peer: this machine has no network address to offer");
   }

@@ -1,0 +1,101 @@
+/**
+ * The transports that every link test runs on.
+ *
+ * @module
+ */
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
+import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
+import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { weriftTransport } from "../../mesh/werift_transport.ts";
+
+/** Two ends of one channel and the time that they live in. */
+export interface Pair {
+  readonly a: Channel;
+  readonly b: Channel;
+  readonly clock: Clock;
+  /** Waits for a promise while time passes. */
+  run<T>(promise: Promise<T>): Promise<T>;
+  /** Ends the channel at once, as if the process of `a` had died. */
+  sever(): void;
+}
+
+export interface TransportCase {
+  readonly name: string;
+  /** Largest frame that its tests send. */
+  readonly largest: number;
+  readonly small: number;
+  pair(): Promise<Pair>;
+}
+
+/** Two signals, each the other end of the other; bodies go through a copy as they would over a network. */
+export function signalPair(): [Signal, Signal] {
+  const make = () => {
+    let handler: ((body: unknown) => void) | undefined;
+    const early: unknown[] = [];
+    const end = {
+      other: undefined as unknown as { receive(body: unknown): void },
+      receive(body: unknown) {
+        if (handler) handler(body);
+        else early.push(body);
+      },
+      send(body: unknown) {
+        const copy = structuredClone(body);
+        queueMicrotask(() => end.other.receive(copy));
+      },
+      get onbody() {
+        return handler;
+      },
+      set onbody(next: ((body: unknown) => void) | undefined) {
+        handler = next;
+        while (handler && early.length > 0) handler(early.shift());
+      },
+    };
+    return end;
+  };
+  const a = make(), b = make();
+  a.other = b;
+  b.other = a;
+  return [a, b];
+}
+
+export const transports: readonly TransportCase[] = [
+  {
+    name: "memory",
+    largest: 64 << 20,
+    small: 10_000,
+    async pair() {
+      const clock = denoRuntime(), hub = new MemoryHub(clock), [sa, sb] = signalPair();
+      const [a, b] = await Promise.all([hub.transport().open(sa, true), hub.transport().open(sb, false)]);
+      return {
+        a,
+        b,
+        clock,
+        run: (promise) => promise,
+        sever: () => (a as unknown as { sever(): void }).sever(),
+      };
+    },
+  },
+  {
+    name: "memory, 20 ms and 100 MB/s on a virtual clock",
+    largest: 16 << 20,
+    small: 10_000,
+    pair() {
+      const clock = new VirtualClock(1);
+      const [a, b] = memoryChannelPair({ clock, latencyMs: 20, bytesPerSecond: 100e6, maxMessage: 1 << 16 });
+      return Promise.resolve({ a, b, clock, run: (promise) => clock.until(promise), sever: () => a.sever() });
+    },
+  },
+  {
+    name: "werift",
+    largest: 16 << 20,
+    small: 10_000,
+    async pair() {
+      const clock = denoRuntime(),
+        transport = weriftTransport({ clock, loopback: true }),
+        [sa, sb] = signalPair();
+      const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
+      return { a, b, clock, run: (promise) => promise, sever: () => a.close("killed") };
+    },
+  },
+];
