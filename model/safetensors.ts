@@ -79,12 +79,17 @@ export async function readStored(
     throw new RangeError(`Elements ${start}..${start + length} lie outside ${tensor.name} [${tensor.shape}]`);
   }
   if (length === 0) return new Float32Array(0);
-  const bytes = await files.read(file.path, from, to);
-  if (bytes.byteLength !== to - from) {
-    throw new SafetensorsError(
+  const shorter = () =>
+    new SafetensorsError(
       `${file.path} became shorter while ${tensor.name} was read from it: something else writes to it. Read it again.`,
     );
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await files.read(file.path, from, to);
+  } catch (error) {
+    throw error instanceof RangeError ? shorter() : error; // a storage's word for a range beyond the end
   }
+  if (bytes.byteLength !== to - from) throw shorter();
   return decodeWords(tensor.dtype, bytes);
 }
 
