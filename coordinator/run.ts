@@ -261,13 +261,14 @@ function stopped(
   return { event: "stopped", why, name, reason, path, resume: path === null ? null : resumeCommand };
 }
 
-function describe(
+/** A plan as the event that tells of it. */
+export function describe(
   planned: Planned,
-  members: readonly Member[],
+  members: readonly { readonly id: string; readonly profile: { readonly deviceName: string } }[],
   config: ModelConfig,
   folder: string,
   run: string,
-): RunEvent {
+): Extract<RunEvent, { event: "plan" }> {
   const workers = planned.holdings.map((holding): HeldBy => ({
     worker: holding.worker,
     device: members.find((member) => member.id === holding.worker)!.profile.deviceName,
@@ -300,7 +301,7 @@ function describe(
 }
 
 /** Errors with a stable name that their user can act on; anything else is a bug of this program. */
-function isKnown(error: Error): boolean {
+export function isKnown(error: Error): boolean {
   return error instanceof CoordinatorError || error instanceof ModelError || isSystemError(error);
 }
 

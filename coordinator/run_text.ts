@@ -48,7 +48,8 @@ export async function openText(storage: Storage, recipe: Recipe): Promise<RunTex
   };
 }
 
-async function openTokenizer(storage: Storage, recipe: Recipe) {
+/** The recipe's tokenizer and its files. Throws a TokenizerError. */
+export async function openTokenizer(storage: Storage, recipe: Recipe) {
   const path = recipe.data.tokenizer ?? (recipe.model.kind === "folder" ? recipe.model.folder : "bytes");
   if (path === "bytes") return { tokenizer: byteTokenizer(), files: byteTokenizerFiles() };
   const folder = path.endsWith(".json") ? folderOf(path) : path;

@@ -1,0 +1,110 @@
+/**
+ * `volary run`: gives a recipe to the running coordinator and shows how it goes.
+ *
+ * @module
+ */
+import { dirname, relative, resolve } from "@std/path";
+import type { RunLine } from "../coordinator/owner_protocol.ts";
+import { Report } from "../coordinator/report.ts";
+import { DEFAULT_STATE, Owner } from "./client.ts";
+import { Screen } from "./screen.ts";
+import { CommandError, printJson, readFlags, type Verb } from "./verb.ts";
+
+export const verb: Verb = {
+  name: "run",
+  summary: "train a recipe on the workers that joined",
+  help: `volary run RECIPE.toml [--resume] [--workers N] [--state ${DEFAULT_STATE}] [--json]
+
+Trains what the recipe says, on the coordinator that \`volary up\` started. Its folder, STATE/NAME, gets metrics.jsonl and
+checkpoints (Hugging Face folders). Ctrl-C saves a checkpoint and ends.
+
+  --resume         go on from the last checkpoint, exactly: data order and optimizer state included
+  --workers N      wait until N workers have joined
+  --state FOLDER   the coordinator's folder
+  --json           one JSON object a line on stdout for everything that happens
+
+Exit code 0: done, or stopped by you; 1: failed.`,
+
+  async run(args) {
+    const flags = readFlags(args, {
+      boolean: ["resume", "json"],
+      string: ["workers", "state"],
+      positional: ["RECIPE.toml"],
+    });
+    const [path] = flags.positional, state = flags.text("state") ?? DEFAULT_STATE, json = flags.has("json");
+    const workers = flags.number("workers", { min: 1, max: 4_096, integer: true });
+    const recipe = await readRecipe(path);
+    const owner = await Owner.find(state);
+    const screen = new Screen();
+    const report = new Report(() => performance.now(), screen.live);
+    const resumeCommand = `deno task volary run ${path} --resume` +
+      (state === DEFAULT_STATE ? "" : ` --state ${state}`);
+    const stop = () => {
+      screen.say("Stopping: the step under way is finished and saved first.");
+      owner.stop().catch((error) => screen.say(String(error.message)));
+    };
+    Deno.addSignalListener("SIGINT", stop);
+    try {
+      let last: RunLine | undefined;
+      const base = resolve(dirname(path));
+      for await (
+        const line of owner.run({ recipe, base, resume: flags.has("resume"), resumeCommand, workers })
+      ) {
+        last = line;
+        if (line.event === "error") throw notBegun(line);
+        if (json) printJson(line);
+        if (line.event === "waiting") {
+          screen.replace(`waiting for workers: ${line.have} of ${line.want} have joined`);
+          continue;
+        }
+        const { text, live } = report.print(shortened(line));
+        if (text !== undefined) screen.say(text);
+        if (live !== undefined) screen.replace(live);
+      }
+      if (last?.event === "done") return 0;
+      if (last?.event === "stopped") return last.why === "asked" ? 0 : 1;
+      throw new CommandError(
+        "The coordinator ended in the middle of the run. Start it again, and resume with --resume.",
+      );
+    } finally {
+      Deno.removeSignalListener("SIGINT", stop);
+      screen.end();
+    }
+  },
+};
+
+/** The recipe's text. */
+export async function readRecipe(path: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new CommandError(`There is no recipe ${path}.`);
+    if (error instanceof Deno.errors.IsADirectory) {
+      throw new CommandError(`${path} is a folder, not a recipe.`);
+    }
+    throw error;
+  }
+}
+
+/** What the coordinator said before anything began, as an error of ours with its name. */
+function notBegun(line: Extract<RunLine, { event: "error" }>): Error {
+  if (line.stack !== undefined) {
+    const bug = new Error(line.message);
+    bug.stack = line.stack;
+    return bug;
+  }
+  return Object.defineProperty(new CommandError(line.message), "name", { value: line.name });
+}
+
+/** Paths as its user would type them. */
+function shortened<T extends RunLine>(line: T): T {
+  const short = (path: string) => {
+    const near = relative(Deno.cwd(), path);
+    return near.startsWith("..") ? path : near || ".";
+  };
+  const copy: Record<string, unknown> = { ...line };
+  for (const key of ["path", "from", "folder"]) {
+    if (typeof copy[key] === "string") copy[key] = short(copy[key]);
+  }
+  return copy as T;
+}

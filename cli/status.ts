@@ -1,0 +1,57 @@
+/**
+ * `volary status`: who is there and how far the run is.
+ *
+ * @module
+ */
+import type { Status } from "../coordinator/coordinator.ts";
+import { number, planText, Report, size, table } from "../coordinator/report.ts";
+import { DEFAULT_STATE, Owner } from "./client.ts";
+import { printJson, readFlags, say, type Verb } from "./verb.ts";
+
+export const verb: Verb = {
+  name: "status",
+  summary: "show the workers and how far the run is",
+  help: `volary status [--state ${DEFAULT_STATE}] [--json]
+
+Shows who joined, with measured speed and memory, and the last step of the run under way.
+
+  --state FOLDER   the coordinator's folder
+  --json           everything as one JSON object on stdout`,
+
+  async run(args) {
+    const flags = readFlags(args, { boolean: ["json"], string: ["state"] });
+    const owner = await Owner.find(flags.text("state") ?? DEFAULT_STATE);
+    const status = await owner.status();
+    if (flags.has("json")) printJson({ event: "status", address: owner.file.address, ...status });
+    else say(statusText(owner.file.address, status));
+    return 0;
+  },
+};
+
+/** A status as text for people. */
+export function statusText(address: string, { workers, run }: Status): string {
+  const lines = [`Coordinator at ${address}`];
+  if (workers.length === 0) lines.push("No worker has joined.");
+  else {
+    const rows = workers.map((w) => [
+      w.worker,
+      w.kind,
+      `${number(w.flops)}FLOPS`,
+      `${number(w.bandwidth)}B/s`,
+      size(w.memory),
+      w.device,
+    ]);
+    lines.push(
+      ...table([["worker", "device", "speed", "memory speed", "memory", ""], ...rows]).map((l) => `  ${l}`),
+    );
+  }
+  if (run === null) return [...lines, "Nothing has been run yet."].join("\n");
+  lines.push(run.active ? `Running ${run.name}` : `The last run was ${run.name}`);
+  const report = new Report(() => 0, false, 0);
+  if (run.plan?.event === "plan") lines.push(planText(run.plan));
+  for (const event of [run.step, run.evaluation, run.checkpoint, run.end]) {
+    const text = event && report.print(event).text;
+    if (text) lines.push(text);
+  }
+  return lines.join("\n");
+}

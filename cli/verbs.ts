@@ -1,0 +1,32 @@
+/**
+ * The program's verbs. Each is loaded when it is used, so that help comes at once and no verb pays for another.
+ *
+ * @module
+ */
+import type { Verb } from "./verb.ts";
+
+/** A verb before it is loaded; the summary is the verb's own. */
+export interface VerbEntry {
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly verb: Verb }>;
+}
+
+/** By name, in the order of a first use. */
+export const verbs: Readonly<Record<string, VerbEntry>> = {
+  up: { summary: "start a coordinator and print how to join it", load: () => import("./up.ts") },
+  join: { summary: "add this machine's device to a mesh", load: () => import("./join.ts") },
+  run: { summary: "train a recipe on the workers that joined", load: () => import("./run.ts") },
+  status: { summary: "show the workers and how far the run is", load: () => import("./status.ts") },
+  plan: { summary: "show who would hold what, without training", load: () => import("./plan.ts") },
+  generate: { summary: "continue a text with a trained model", load: () => import("./generate.ts") },
+  eval: { summary: "measure a model on a text: loss and bits per byte", load: () => import("./eval.ts") },
+  inspect: { summary: "show a model's shape, size and tensors", load: () => import("./inspect.ts") },
+  doctor: {
+    summary: "check this machine: device, permissions, connections",
+    load: () => import("./doctor.ts"),
+  },
+  conformance: {
+    summary: "check cases with known answers on every device",
+    load: () => import("./conformance.ts"),
+  },
+};

@@ -1,0 +1,183 @@
+/**
+ * A coordinator: the workers that joined and the one run that may be under way. Knows neither sockets nor files but
+ * through what it is given.
+ *
+ * @module
+ */
+import type { Channel, Runtime } from "../mesh/runtime.ts";
+import { CoordinatorError } from "./errors.ts";
+import type { RunEvent } from "./events.ts";
+import type { Member } from "./member.ts";
+import { type Admission, Membership } from "./membership.ts";
+import { type Outcome, run, type RunRequest } from "./run.ts";
+
+export interface CoordinatorOptions {
+  readonly runtime: Runtime;
+  /** What invites carry. */
+  readonly admission: Admission;
+  /** Told of everyone who joins and leaves. */
+  readonly onmember?: (event: MemberEvent) => void;
+}
+
+/** Somebody came, went, or was not let in. */
+export type MemberEvent =
+  | { readonly event: "joined"; readonly worker: string; readonly device: string; readonly flops: number }
+  | { readonly event: "left"; readonly worker: string; readonly reason: string }
+  | { readonly event: "refused"; readonly reason: string };
+
+/** What a coordinator says about itself; see `volary status`. */
+export interface Status {
+  readonly workers: readonly {
+    readonly worker: string;
+    readonly device: string;
+    readonly kind: "webgpu" | "reference";
+    readonly flops: number;
+    readonly bandwidth: number;
+    readonly memory: number;
+    readonly maxBinding: number;
+  }[];
+  /** The run under way, or the last one. */
+  readonly run: {
+    readonly name: string;
+    readonly active: boolean;
+    readonly plan?: RunEvent;
+    readonly step?: RunEvent;
+    readonly evaluation?: RunEvent;
+    readonly checkpoint?: RunEvent;
+    readonly end?: RunEvent;
+  } | null;
+}
+
+/** How to run; see {@linkcode Coordinator.run}. */
+export interface RunCall {
+  /** Wait until this many workers have joined. */
+  readonly workers?: number;
+  readonly tell: (
+    event: RunEvent | { readonly event: "waiting"; readonly have: number; readonly want: number },
+  ) => void;
+}
+
+/** See the module's description. */
+export class Coordinator {
+  readonly #runtime: Runtime;
+  readonly #membership: Membership;
+  #generation = 0;
+  #stop: AbortController | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+  #last: NonNullable<Status["run"]> | undefined;
+  readonly #changed = new Set<() => void>();
+
+  constructor({ runtime, admission, onmember }: CoordinatorOptions) {
+    this.#runtime = runtime;
+    this.#membership = new Membership(runtime, admission, (event) => {
+      onmember?.(event);
+      for (const changed of this.#changed) changed();
+    });
+  }
+
+  /** Takes a new connection; whoever it is says hello or is shut out. */
+  admit(channel: Channel): void {
+    this.#membership.admit(channel);
+  }
+
+  /** Workers that are there. */
+  get members(): readonly Member[] {
+    return this.#membership.members;
+  }
+
+  /** Runs a recipe. Throws where a run is under way, and what `run` in run.ts throws. */
+  async run(request: RunRequest, call: RunCall): Promise<Outcome> {
+    if (this.#stop !== undefined) {
+      throw new CoordinatorError(
+        `The run ${
+          this.#last?.name ?? ""
+        } is under way; a coordinator runs one at a time. See \`volary status\`.`,
+      );
+    }
+    const stop = this.#stop = new AbortController();
+    const ended = Promise.withResolvers<void>();
+    this.#ended = ended.promise;
+    try {
+      this.#last = undefined;
+      await this.#wait(call, stop.signal);
+      return await run(request, {
+        runtime: this.#runtime,
+        members: () => this.members,
+        signal: stop.signal,
+        nextGeneration: (above) => this.#generation = Math.max(this.#generation, above) + 1,
+        tell: (event) => {
+          this.#note(event);
+          call.tell(event);
+        },
+      });
+    } finally {
+      if (this.#last) this.#last = { ...this.#last as NonNullable<Status["run"]>, active: false };
+      this.#stop = undefined;
+      ended.resolve();
+    }
+  }
+
+  /** Asks the run under way to save and end; resolves once it has. False where there is none. */
+  async stop(): Promise<boolean> {
+    if (this.#stop === undefined) return false;
+    this.#stop.abort();
+    await this.#ended;
+    return true;
+  }
+
+  status(): Status {
+    return {
+      workers: this.members.map(({ id, profile }) => ({
+        worker: id,
+        device: profile.deviceName,
+        kind: profile.device,
+        flops: profile.flops,
+        bandwidth: profile.bandwidth,
+        memory: profile.memory,
+        maxBinding: profile.maxBinding,
+      })),
+      run: this.#last ?? null,
+    };
+  }
+
+  /** Ends the run in an orderly way and lets everyone go. */
+  async close(reason: string): Promise<void> {
+    await this.stop();
+    this.#membership.close(reason);
+  }
+
+  async #wait({ workers, tell }: RunCall, signal: AbortSignal): Promise<void> {
+    if (workers === undefined || this.members.length >= workers) return;
+    await new Promise<void>((resolve, reject) => {
+      const look = () => {
+        const have = this.members.length;
+        if (have < workers) return tell({ event: "waiting", have, want: workers });
+        this.#changed.delete(look);
+        resolve();
+      };
+      signal.addEventListener("abort", () => {
+        this.#changed.delete(look);
+        reject(
+          new CoordinatorError(
+            `Stopped while waiting for ${workers} workers; ${this.members.length} had joined.`,
+          ),
+        );
+      });
+      this.#changed.add(look);
+      look();
+    });
+  }
+
+  #note(event: RunEvent): void {
+    if (event.event === "plan") {
+      this.#last = { ...this.#last, name: event.run, active: true, plan: event };
+      return;
+    }
+    if (this.#last === undefined) return;
+    const last = this.#last;
+    if (event.event === "step") this.#last = { ...last, step: event };
+    if (event.event === "evaluation") this.#last = { ...last, evaluation: event };
+    if (event.event === "checkpoint") this.#last = { ...last, checkpoint: event };
+    if (event.event === "done" || event.event === "stopped") this.#last = { ...last, end: event };
+  }
+}
