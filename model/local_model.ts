@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AdamwSettings, Device } from "../kernels/mod.ts";
+import type { AdamwSettings, Device, View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import { ExpertBank } from "./expert_bank.ts";
 import { wholeModel } from "./layout.ts";
@@ -119,20 +119,22 @@ export class LoadedModel {
   }
 
   /** Losses of one batch, nothing kept. Labels are u32 [batch, sequence], already shifted; 0xffffffff does not count. */
-  loss(sequences: Sequences, labels: Uint32Array<ArrayBuffer>): Promise<BatchLoss> {
-    return this.#forward(sequences, labels, "evaluate");
+  async loss(sequences: Sequences, labels: Uint32Array<ArrayBuffer>): Promise<BatchLoss> {
+    return (await this.#forward(sequences, labels, "evaluate")).loss;
   }
 
   /** Losses of one batch, and the gradients of their total added to the parameters' gradients. */
   async gradients(sequences: Sequences, labels: Uint32Array<ArrayBuffer>): Promise<BatchLoss> {
-    return await this.#forward(sequences, labels, "train");
+    return (await this.#forward(sequences, labels, "train")).loss;
   }
 
+  /** The losses, and what `more` (called after the passes) wants to be read with them, in one transfer. */
   async #forward(
     { ids, batch, sequence }: Sequences,
     labels: Uint32Array<ArrayBuffer>,
     mode: "train" | "evaluate",
-  ): Promise<BatchLoss> {
+    more: () => View[] = () => [],
+  ): Promise<{ loss: BatchLoss; read: ArrayBuffer[] }> {
     let valid = 0;
     for (const label of labels) if (label !== IGNORED) valid++;
     const size = { microbatch: 0, microbatches: 1, batch, sequence, mode };
@@ -141,12 +143,12 @@ export class LoadedModel {
       await this.#stage.backward(0);
       this.#optimizer?.joinTied();
     }
-    const [bytes] = await this.device.read([notes.view]);
+    const [bytes, ...read] = await this.device.read([notes.view, ...more()]);
     const { ce: sum, balance, z } = this.#stage.losses(notes, bytes);
     this.device.release(notes.view);
     const ce = valid > 0 ? sum / valid : 0;
     const total = ce + this.config.balanceCoefficient * balance + this.config.zCoefficient * z;
-    return { sum, valid, ce, balance, z, total };
+    return { loss: { sum, valid, ce, balance, z, total }, read };
   }
 
   /** Sizes of the gradients so far, in order of the parameter table. */
@@ -162,8 +164,8 @@ export class LoadedModel {
     settings: StepSettings,
   ): Promise<StepResult> {
     const optimizer = this.#trained();
-    const loss = await this.gradients(sequences, labels);
-    const sizes = await this.gradientSizes();
+    const { loss, read } = await this.#forward(sequences, labels, "train", () => optimizer.measure());
+    const sizes = optimizer.sizes(read);
     const { norm, clip } = clipFactor(sizes, settings.clipNorm);
     const committed = sizes.every(({ finite }) => finite);
     if (committed) optimizer.step({ ...settings, clip }, settings.weightDecay);
