@@ -47,6 +47,8 @@ export const limits = {
   deadMs: 5_000,
   /** Pulls of tensor pieces that one end keeps in flight. */
   pulls: 16,
+  /** Without any piece of a tensor while pulls wait, in ms: a disk that starts up, a device that is busy. */
+  pullMs: 30_000,
   /** Candidate addresses of one peer. */
   candidates: 16,
 

@@ -45,6 +45,8 @@ export interface Channel {
   readonly closed: Promise<string>;
   /** Largest message in bytes. */
   readonly maxMessage: number;
+  /** Largest message that is taken from the other end, where the channel puts messages together; may be set. */
+  acceptBytes?: number;
   /** For people: "webrtc (werift)", "memory", "websocket". */
   readonly kind: string;
   close(reason?: string): void;

@@ -1,0 +1,169 @@
+/**
+ * A WebSocket as a `Channel`: a client's in Deno or a browser, or a server's upgraded one. Large messages travel in
+ * pieces (one byte that is 1 at the last piece, then bytes), as servers refuse large WebSocket messages.
+ *
+ * @module
+ */
+import { LinkError } from "./errors.ts";
+import { limits } from "./limits.ts";
+import type { Channel, Clock } from "./runtime.ts";
+
+const MORE = 0, LAST = 1;
+/** Between two looks at a socket that is being drained, in ms: a WebSocket does not say when. */
+const DRAIN_MS = 5;
+/** Bytes of a reason that a WebSocket can carry (RFC 6455). */
+const REASON_BYTES = 123;
+
+/** Resolves once the socket is open. Rejects with `LinkError` when it cannot be within `limits.connectMs`. */
+export async function webSocketChannel(socket: WebSocket, clock: Clock): Promise<WebSocketChannel> {
+  const channel = new WebSocketChannel(socket, clock);
+  const timer = clock.timer(
+    limits.connectMs,
+    () => channel.close(`no answer within ${limits.connectMs / 1_000} s`),
+  );
+  const failed = channel.closed.then((reason) => {
+    throw new LinkError(`Cannot open a connection${socket.url ? ` to ${socket.url}` : ""}: ${reason}`);
+  });
+  failed.catch(() => {}); // later closing is for the channel's owner
+  try {
+    await Promise.race([channel.opened, failed]);
+  } finally {
+    timer.cancel();
+  }
+  return channel;
+}
+
+export class WebSocketChannel implements Channel {
+  readonly kind = "websocket";
+  readonly maxMessage = limits.messageBytes;
+  readonly closed: Promise<string>;
+  readonly opened: Promise<void>;
+  onactivity: (() => void) | undefined;
+  /** Largest message that is taken from the other end, in bytes; a larger one closes the connection. */
+  acceptBytes: number = limits.messageBytes;
+
+  private over = false;
+  private reason = "";
+  private resolveClosed!: (reason: string) => void;
+  private handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
+  private early: Uint8Array<ArrayBuffer>[] = [];
+  private pieces: Uint8Array<ArrayBuffer>[] = [];
+  private pieceBytes = 0;
+
+  constructor(private readonly socket: WebSocket, private readonly clock: Clock) {
+    this.closed = new Promise((resolve) => this.resolveClosed = resolve);
+    socket.binaryType = "arraybuffer";
+    this.opened = new Promise((resolve) => {
+      if (socket.readyState === WebSocket.OPEN) resolve();
+      else socket.addEventListener("open", () => resolve());
+    });
+    socket.addEventListener("message", (event) => this.receive(event.data));
+    socket.addEventListener("error", (event) => {
+      const message = (event as ErrorEvent).message;
+      this.finish(`the connection failed${message ? ` (${message})` : ""}`);
+    });
+    socket.addEventListener("close", ({ code, reason }) => {
+      this.finish(reason || (code === 1000 ? "the other end closed" : `the connection ended (code ${code})`));
+    });
+  }
+
+  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
+    return this.handler;
+  }
+
+  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
+    this.handler = handler;
+    while (this.handler !== undefined && this.early.length > 0) this.handler(this.early.shift()!);
+  }
+
+  send(message: Uint8Array<ArrayBuffer>): void {
+    if (this.over || this.socket.readyState !== WebSocket.OPEN) {
+      throw new LinkError("Cannot send on a closed connection");
+    }
+    if (message.length > this.maxMessage) {
+      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
+    }
+    const step = limits.webSocketBytes - 1;
+    for (let at = 0; at === 0 || at < message.length; at += step) {
+      const part = message.subarray(at, at + step), piece = new Uint8Array(1 + part.length);
+      piece[0] = at + step >= message.length ? LAST : MORE;
+      piece.set(part, 1);
+      this.socket.send(piece);
+    }
+  }
+
+  buffered(): number {
+    return this.over ? 0 : this.socket.bufferedAmount;
+  }
+
+  drained(bytes: number): Promise<void> {
+    if (this.buffered() <= bytes) return Promise.resolve();
+    return new Promise((resolve) => {
+      const look = () => {
+        if (this.buffered() <= bytes) resolve();
+        else this.clock.timer(DRAIN_MS, look);
+      };
+      this.clock.timer(DRAIN_MS, look);
+    });
+  }
+
+  close(reason = "closed"): void {
+    if (this.over) return;
+    this.over = true;
+    this.reason = reason;
+    const { readyState } = this.socket;
+    if (readyState === WebSocket.OPEN || readyState === WebSocket.CONNECTING) {
+      this.socket.close(1000, shorten(reason));
+    }
+    // A dead peer never answers the close; its owner need not wait for that.
+    const timer = this.clock.timer(limits.suspectedMs, () => this.resolveClosed(reason));
+    this.closed.then(() => timer.cancel());
+  }
+
+  private finish(reason: string): void {
+    this.resolveClosed(this.over ? this.reason : reason);
+    this.over = true;
+    this.pieces = [];
+  }
+
+  private receive(data: unknown): void {
+    if (this.over) return;
+    if (!(data instanceof ArrayBuffer) || data.byteLength < 1 || data.byteLength > limits.webSocketBytes) {
+      return this.close("a message was no piece of this protocol");
+    }
+    const piece = new Uint8Array(data), kind = piece[0], body = piece.subarray(1);
+    if (kind > LAST || (kind === MORE && body.length === 0)) {
+      return this.close("a message was no piece of this protocol");
+    }
+    if (this.pieceBytes + body.length > this.acceptBytes) {
+      return this.close(`a message of more than ${this.acceptBytes} bytes came`);
+    }
+    if (kind === MORE) {
+      this.pieces.push(body);
+      this.pieceBytes += body.length;
+      this.onactivity?.();
+      return;
+    }
+    let message = body;
+    if (this.pieces.length > 0) {
+      message = new Uint8Array(this.pieceBytes + body.length);
+      let at = 0;
+      for (const part of [...this.pieces, body]) {
+        message.set(part, at);
+        at += part.length;
+      }
+      this.pieces = [];
+      this.pieceBytes = 0;
+    }
+    if (this.handler !== undefined) return this.handler(message);
+    this.early.push(message);
+    if (this.early.length > limits.earlyMessages) this.close("nobody listens");
+  }
+}
+
+/** As much of a reason as fits, whole characters only. */
+function shorten(reason: string): string {
+  let short = reason;
+  while (new TextEncoder().encode(short).length > REASON_BYTES) short = [...short].slice(0, -1).join("");
+  return short;
+}
