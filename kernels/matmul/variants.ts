@@ -7,20 +7,30 @@ import type { DeviceInfo } from "../device.ts";
 import type { Params, Values, Variant } from "../kernel.ts";
 import { type Epilogue, type Layout, type Tile, tileSource } from "./tile.ts";
 
-/** Rows x columns of a lane's tile, and lanes of a workgroup. */
+/** Rows x columns of a lane's tile, lanes of a workgroup, and the speed on CPU vectors (GFLOPS of a lavapipe core). */
 interface Size {
   readonly rows: number;
   readonly columns: number;
   readonly lanes: number;
+  readonly speed: number;
 }
 
-/** From the quickest to compile to the quickest to run on CPU vectors; all have columns that four divides. */
+/**
+ * From the quickest to compile to the quickest to run on a CPU. The small ones also serve GPUs, whose waves have 32 or 64
+ * lanes and whose lanes have room for small tiles only.
+ */
 const SIZES: readonly Size[] = [
-  { rows: 1, columns: 4, lanes: 64 },
-  { rows: 4, columns: 4, lanes: 64 },
-  { rows: 8, columns: 8, lanes: 8 },
-  { rows: 16, columns: 16, lanes: 8 },
+  { rows: 1, columns: 4, lanes: 64, speed: 1.9 },
+  { rows: 4, columns: 4, lanes: 64, speed: 4.5 },
+  { rows: 8, columns: 8, lanes: 8, speed: 8 },
+  { rows: 16, columns: 16, lanes: 8, speed: 12.5 },
 ];
+
+/** Lanes that a CPU adapter computes at once; a workgroup's lanes beyond the last tile cost as much as the others. */
+const CPU_LANES = 8;
+
+/** Products below which a call is too short to wait half a second for the largest tile's program. */
+const WORTH_COMPILING = 2 ** 21;
 
 /** Which operands go by four words at a time. */
 interface Vectors {
@@ -142,14 +152,14 @@ function workgroups(layout: Layout, grouped: boolean, size: Size, { m, n, groups
   return Math.ceil(rows * columns / size.lanes);
 }
 
-/** The variant for a call: measured on lavapipe for CPU adapters, modest tiles that leave registers for GPUs. */
+/** The variant for a call, without having measured this adapter: a tuner may know better. */
 export function preferredVariant<P extends Params>(
   family: Family<P>,
 ): (values: Values<P>, device: DeviceInfo) => string {
   const forms = vectorForms(family.layout);
   return (values, device) => {
     const shape = family.shape(values);
-    const size = preferredSize(family.layout, shape, device.software);
+    const size = device.software ? sizeForCpu(family, shape) : sizeForGpu(family, shape);
     for (let i = forms.length - 1; i >= 0; i--) {
       if (!loads(family.layout, size, forms[i]) || !divides(family.layout, forms[i], shape)) continue;
       return variantName(size, forms[i], family.epilogue(values));
@@ -158,9 +168,29 @@ export function preferredVariant<P extends Params>(
   };
 }
 
-function preferredSize(_layout: Layout, { m, groups }: Shape, software: boolean): Size {
-  const rows = Math.ceil(m / groups);
-  if (rows <= 2) return SIZES[0];
-  if (!software || rows <= 4) return SIZES[1];
-  return SIZES[2];
+function sizeForGpu<P extends Params>({ layout, grouped }: Family<P>, { m, groups }: Shape): Size {
+  const rows = grouped && layout !== "tn" ? m / groups : m;
+  return rows <= 2 ? SIZES[0] : SIZES[1];
+}
+
+/** The size that is done soonest: sums computed, those of tiles' overhangs and idle lanes included, over speed. */
+function sizeForCpu<P extends Params>({ layout, grouped }: Family<P>, { m, n, k, groups }: Shape): Size {
+  let best = SIZES[0];
+  let least = Infinity;
+  for (const size of SIZES) {
+    const { rows, columns, speed } = size;
+    if (rows === 16 && m * n * k < WORTH_COMPILING) continue;
+    // Half of a group's last tile hangs over, on average.
+    const rowTiles = !grouped
+      ? Math.ceil(m / rows)
+      : layout === "tn"
+      ? Math.ceil(m / rows) * groups
+      : m / rows + groups / 2;
+    const tiles = Math.ceil(rowTiles * Math.ceil(n / columns) / CPU_LANES) * CPU_LANES;
+    const time = tiles * rows * columns / speed;
+    if (time >= least) continue;
+    best = size;
+    least = time;
+  }
+  return best;
 }
