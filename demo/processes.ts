@@ -1,0 +1,75 @@
+/**
+ * The program's verbs as processes of this machine, ended with the one that started them.
+ *
+ * @module
+ */
+import { fromFileUrl } from "@std/path";
+
+const program = fromFileUrl(new URL("../cli.ts", import.meta.url));
+const permissions = [
+  "--allow-net",
+  "--allow-read",
+  "--allow-write",
+  "--allow-env",
+  "--allow-sys=networkInterfaces,hostname,uid",
+];
+
+/** A verb that runs. */
+export interface Running {
+  readonly name: string;
+  /** The JSON objects that it prints, as they come. */
+  readonly events: AsyncGenerator<Record<string, unknown>>;
+  readonly status: Promise<Deno.CommandStatus>;
+  /** The end of what it wrote to stderr (nothing where that is shown). */
+  said(): string;
+  /** Asks it to end and waits; it is killed after five seconds. */
+  end(): Promise<void>;
+}
+
+/** Starts `volary VERB ...` with --json. `show` passes its text for people on to this process's stderr. */
+export function volary(
+  name: string,
+  args: readonly string[],
+  { show = false, env = {} }: { show?: boolean; env?: Record<string, string> } = {},
+): Running {
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, program, ...args, "--json"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: show ? "inherit" : "piped",
+    env,
+  }).spawn();
+  let text = "";
+  const heard = show ? Promise.resolve() : (async () => {
+    // Four screens of the end are enough to say why something failed.
+    for await (const piece of process.stderr.pipeThrough(new TextDecoderStream())) {
+      text = (text + piece).slice(-8_000);
+    }
+  })();
+  return {
+    name,
+    events: objects(process.stdout),
+    status: process.status,
+    said: () => text.trim(),
+    async end() {
+      try {
+        process.kill("SIGTERM");
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error; // it has ended already
+      }
+      const timer = setTimeout(() => process.kill("SIGKILL"), 5_000);
+      await process.status;
+      clearTimeout(timer);
+      await heard;
+    },
+  };
+}
+
+async function* objects(stream: ReadableStream<Uint8Array>): AsyncGenerator<Record<string, unknown>> {
+  let rest = "";
+  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) if (line !== "") yield JSON.parse(line);
+  }
+}
