@@ -6,7 +6,7 @@
  */
 import type { Device } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
-import { LoadedModel } from "./local_model.ts";
+import { LoadedModel, type Sequences } from "./local_model.ts";
 import { CheckpointError } from "./errors.ts";
 import type { TensorSource } from "./source.ts";
 import { elements, parameterTable } from "./tensors.ts";
@@ -31,15 +31,32 @@ export function arraySource(config: ModelConfig, tensors: Tensors): TensorSource
   return { config, read };
 }
 
+/** batch.json: equally long sequences of token ids, and labels already shifted; -100 does not count. */
+export interface CaseBatch {
+  readonly input_ids: readonly (readonly number[])[];
+  readonly labels: readonly (readonly number[])[];
+}
+
+/** A batch as a model takes it. */
+export function packBatch({ input_ids, labels }: CaseBatch): {
+  sequences: Sequences;
+  labels: Uint32Array<ArrayBuffer>;
+} {
+  return {
+    sequences: {
+      ids: Uint32Array.from(input_ids.flat()),
+      batch: input_ids.length,
+      sequence: input_ids[0]?.length ?? 0,
+    },
+    labels: Uint32Array.from(labels.flat(), (label) => label < 0 ? 0xffffffff : label),
+  };
+}
+
 /** A training case: config.json, weights.safetensors, batch.json, train.json and the expected answers. */
 export interface TrainingCase {
   readonly config: ModelConfig;
   readonly weights: Tensors;
-  /** Equally long sequences of token ids, and labels already shifted; -100 does not count. */
-  readonly batch: {
-    readonly input_ids: readonly (readonly number[])[];
-    readonly labels: readonly (readonly number[])[];
-  };
+  readonly batch: CaseBatch;
   readonly train: {
     readonly lr: number;
     readonly beta1: number;
@@ -62,8 +79,8 @@ export interface TrainingCase {
   };
 }
 
-/** What is compared: logits, gradients, parameters after the steps, scalars. */
-export type Kind = "logits" | "gradients" | "parameters" | "losses";
+/** What is compared: logits, gradients, parameters after the steps, scalars, tensors of a grown model. */
+export type Kind = "logits" | "gradients" | "parameters" | "losses" | "tensors";
 
 /** Largest accepted relative errors (L2 norm of the difference over that of the answer, for each tensor). */
 export const conformanceLimits: Readonly<Record<Kind, number>> = {
@@ -71,6 +88,7 @@ export const conformanceLimits: Readonly<Record<Kind, number>> = {
   gradients: 1e-4,
   parameters: 2e-3,
   losses: 1e-4,
+  tensors: 1e-6,
 };
 
 /** The worst of a kind. */
@@ -79,14 +97,12 @@ export interface Worst {
   readonly name: string;
 }
 
-/** What a case came to: the worst of each kind. */
-export type Verdict = Readonly<Record<Kind, Worst>>;
+/** What a case came to: the worst of each kind that it compares. */
+export type Verdict = ReadonlyMap<Kind, Worst>;
 
 /** Whether every kind is within its limit. */
 export function passes(verdict: Verdict): boolean {
-  return (Object.keys(conformanceLimits) as Kind[]).every((kind) =>
-    verdict[kind].error <= conformanceLimits[kind]
-  );
+  return verdict.size > 0 && [...verdict].every(([kind, { error }]) => error <= conformanceLimits[kind]);
 }
 
 /**
@@ -109,9 +125,7 @@ export function relativeError(actual: Float32Array, expected: Float32Array): num
 export async function checkTrainingCase(device: Device, given: TrainingCase): Promise<Verdict> {
   const { config, weights, answers, expected, train } = given;
   const worst = new Tally();
-  const batch = given.batch.input_ids.length, sequence = given.batch.input_ids[0]?.length ?? 0;
-  const sequences = { ids: Uint32Array.from(given.batch.input_ids.flat()), batch, sequence };
-  const labels = Uint32Array.from(given.batch.labels.flat(), (label) => label < 0 ? 0xffffffff : label);
+  const { sequences, labels } = packBatch(given.batch);
   const names = parameterTable(config).map(({ name }) => name);
   const model = await LoadedModel.load(device, arraySource(config, weights), { training: true });
   try {
@@ -145,16 +159,18 @@ export async function checkTrainingCase(device: Device, given: TrainingCase): Pr
   } finally {
     model.release();
   }
-  return worst.verdict();
+  return worst.verdict;
 }
 
-function find(tensors: Tensors, name: string): Float32Array<ArrayBuffer> {
+/** A tensor of a case by name. */
+export function find(tensors: Tensors, name: string): Float32Array<ArrayBuffer> {
   const tensor = tensors.get(name);
-  if (tensor === undefined) throw new Error(`The case has no tensor ${name}`);
+  if (tensor === undefined) throw new CheckpointError(`The case has no tensor ${name}.`);
   return tensor;
 }
 
-class Tally {
+/** Keeps the worst of each kind. */
+export class Tally {
   readonly #worst = new Map<Kind, Worst>();
 
   tensor(kind: Kind, name: string, actual: Float32Array, expected: Float32Array): void {
@@ -173,17 +189,7 @@ class Tally {
     if (known === undefined || error > known.error) this.#worst.set(kind, { error, name });
   }
 
-  verdict(): Verdict {
-    const of = (kind: Kind) => {
-      const worst = this.#worst.get(kind);
-      if (worst === undefined) throw new Error(`The case compares no ${kind}`);
-      return worst;
-    };
-    return {
-      logits: of("logits"),
-      gradients: of("gradients"),
-      parameters: of("parameters"),
-      losses: of("losses"),
-    };
+  get verdict(): Verdict {
+    return this.#worst;
   }
 }

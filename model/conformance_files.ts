@@ -4,11 +4,14 @@
  * @module
  */
 import { parseConfig } from "./config.ts";
-import type { Tensors, TrainingCase } from "./conformance.ts";
+import type { GrownCase } from "./conformance_growth.ts";
+import { arraySource, type CaseBatch, type Tensors, type TrainingCase } from "./conformance.ts";
 import { ModelError } from "./errors.ts";
 import { type FileReader, joinPath, readText } from "./files.ts";
 import { openSafetensors, readStored } from "./safetensors.ts";
 import { elements } from "./tensors.ts";
+import { growModel, parseGrowthOptions } from "./growth.ts";
+import { upcycleModel } from "./upcycle.ts";
 
 /** A folder that is no proper case. */
 export class CaseError extends ModelError {
@@ -57,9 +60,40 @@ export async function readTrainingCase(files: FileReader, folder: string): Promi
   return {
     config: parseConfig(await readJson(files, folder, "config.json")),
     weights: await readTensors(files, joinPath(folder, "weights.safetensors")),
-    batch: await readJson(files, folder, "batch.json") as TrainingCase["batch"],
+    batch: await readJson(files, folder, "batch.json") as CaseBatch,
     train: await readJson(files, folder, "train.json") as TrainingCase["train"],
     answers: await readTensors(files, joinPath(folder, "expected.safetensors")),
     expected: await readJson(files, folder, "expected.json") as TrainingCase["expected"],
+  };
+}
+
+/** Reads a growth or upcycling case: a source model, what to do with it, and the model that must come out. */
+export async function readGrownCase(
+  files: FileReader,
+  folder: string,
+  kind: Exclude<CaseKind, "training">,
+): Promise<GrownCase> {
+  const model = async (part: string) => ({
+    config: parseConfig(await readJson(files, joinPath(folder, part), "config.json")),
+    tensors: await readTensors(files, joinPath(joinPath(folder, part), "weights.safetensors")),
+  });
+  const source = await model("source"), expected = await model("expected");
+  const from = arraySource(source.config, source.tensors);
+  const grown = kind === "growth"
+    ? growModel(
+      from,
+      expected.config,
+      parseGrowthOptions(await readJson(files, folder, "growth.json") as Readonly<Record<string, unknown>>),
+    )
+    : upcycleModel(from, expected.config, {
+      seed: 0,
+      router: await readTensors(files, joinPath(folder, "router.safetensors")),
+    });
+  return {
+    source: from,
+    grown,
+    tensors: expected.tensors,
+    batch: await readJson(files, folder, "batch.json") as CaseBatch,
+    losses: await readJson(files, folder, "expected.json") as GrownCase["losses"],
   };
 }

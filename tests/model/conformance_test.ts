@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { readTrainingCase } from "../../model/conformance_files.ts";
+import { caseKind, readGrownCase, readTrainingCase } from "../../model/conformance_files.ts";
+import { checkGrownCase } from "../../model/conformance_growth.ts";
 import {
   arraySource,
   checkTrainingCase,
@@ -13,13 +14,23 @@ import { devices } from "./devices.ts";
 
 const golden = new URL("../golden/", import.meta.url).pathname;
 const cases = ["moe-3x2", "moe-9x1-idle", "dense-tied-70"];
+const grown = ["grow-aki-7-layers", "grow-scaled-identity", "upcycle-3x2"];
 const files = denoRuntime().storage;
 
 for (const { kind, device } of devices) {
   for (const name of cases) {
     Deno.test(`${kind}: ${name} agrees with the float64 answers`, async () => {
       const verdict = await checkTrainingCase(device, await readTrainingCase(files, golden + name));
-      assert(passes(verdict), JSON.stringify(verdict));
+      assert(passes(verdict), JSON.stringify([...verdict]));
+    });
+  }
+
+  for (const name of grown) {
+    Deno.test(`${kind}: ${name} grows to the float64 answer`, async () => {
+      const made = await caseKind(files, golden + name);
+      assert(made === "growth" || made === "upcycle");
+      const verdict = await checkGrownCase(device, await readGrownCase(files, golden + name, made));
+      assert(passes(verdict), JSON.stringify([...verdict]));
     });
   }
 
@@ -29,9 +40,8 @@ for (const { kind, device } of devices) {
     const weights = new Map(given.weights);
     weights.set(name, given.weights.get(name)!.map((weight, i) => i === 3 ? weight + 0.5 : weight));
     const verdict = await checkTrainingCase(device, { ...given, weights });
-    for (const [what, { error }] of Object.entries(verdict)) {
-      assert(error > conformanceLimits[what as keyof typeof verdict], `${what} ${error}`);
-    }
+    assertEquals(verdict.size, 4);
+    for (const [what, { error }] of verdict) assert(error > conformanceLimits[what], `${what} ${error}`);
   });
 }
 
