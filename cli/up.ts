@@ -9,8 +9,8 @@ import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
 import { number } from "../coordinator/report.ts";
 import { serve } from "../coordinator/server.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { formatInvite, newInvite, sameSecret } from "../mesh/invite.ts";
-import { webSocketChannel } from "../mesh/websocket_channel.ts";
+import { formatInvite, type Invite, newInvite, sameSecret } from "../mesh/invite.ts";
+import { WebSocketChannel } from "../mesh/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
 import { CommandError, printJson, readFlags, say, type Verb } from "./verb.ts";
 
@@ -38,13 +38,17 @@ saved first.
     const host = flags.text("host") ?? "127.0.0.1", state = flags.text("state") ?? DEFAULT_STATE;
     const json = flags.has("json");
     const runtime = denoRuntime(), runs = resolve(state);
-    const secret = token(runtime.random(16)), owner = token(runtime.random(32));
-    const expires = hours === undefined ? undefined : runtime.wall() + hours * 3_600_000;
+    const owner = token(runtime.random(32));
+    let invite: Invite | undefined; // names the port, which is known once the server listens
     await Deno.mkdir(runs, { recursive: true });
     await refuseSecond(state);
     const coordinator = new Coordinator({
       runtime,
-      admission: { matches: (given) => sameSecret(given, secret), expires, mesh: "volary" },
+      admission: {
+        matches: async (given) => invite !== undefined && await sameSecret(runtime, given, invite.secret),
+        expires: () => invite?.expires,
+        mesh: "volary",
+      },
       onmember: (event) => {
         if (json) printJson(event);
         else say(memberText(event));
@@ -55,18 +59,28 @@ saved first.
       host,
       port,
       runs,
-      isOwner: (given) => sameSecret(given, owner),
-      channel: (socket) => webSocketChannel(socket, runtime),
+      isOwner: (given) => sameSecret(runtime, given, owner),
+      channel: (socket) => new WebSocketChannel(socket, runtime),
     });
-    const shown = host.includes(":") ? `[${host}]` : host;
-    const address = `http://${shown}:${server.port}`;
-    const file: CoordinatorFile = { version: 1, address: local(address), owner, runs, pid: Deno.pid };
+    const address = `http://${reachable(host)}:${server.port}`;
+    invite = newInvite(
+      runtime,
+      `ws://${reachable(host)}:${server.port}/mesh`,
+      hours === undefined ? undefined : hours * 3_600_000,
+    );
+    const file: CoordinatorFile = {
+      version: 1,
+      address: local(host, server.port),
+      owner,
+      runs,
+      pid: Deno.pid,
+    };
     await writeOwn(coordinatorFile(state), JSON.stringify(file, null, 2) + "\n");
-    const invite = formatInvite(newInvite({ address, secret, expires }));
-    if (json) printJson({ event: "up", address, invite, state: runs });
+    const line = formatInvite(invite);
+    if (json) printJson({ event: "up", address, invite: line, state: runs });
     say(
       `Coordinator at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +
-        `  deno task volary join ${invite}\n`,
+        `  deno task volary join ${line}\n`,
     );
     await interrupted();
     say("Ending: a run under way is saved first. Ctrl-C again ends at once.");
@@ -79,9 +93,18 @@ saved first.
   },
 };
 
-/** The address by which this machine reaches a server that listens on all of its addresses. */
-function local(address: string): string {
-  return address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+/** How others reach a server that listens on `host`: on all addresses, by the first that leads out of this machine. */
+function reachable(host: string): string {
+  if (host !== "0.0.0.0" && host !== "::") return host.includes(":") ? `[${host}]` : host;
+  const outside = Deno.networkInterfaces().find(({ family, address }) =>
+    family === "IPv4" && !address.startsWith("127.")
+  );
+  return outside?.address ?? "127.0.0.1";
+}
+
+/** How this machine reaches it. */
+function local(host: string, port: number): string {
+  return `http://${host === "0.0.0.0" || host === "::" ? "127.0.0.1" : reachable(host)}:${port}`;
 }
 
 /** One coordinator for each state folder: two would write into the same runs. */

@@ -5,9 +5,10 @@
  * @module
  */
 import { links, type Plan, sliceFor } from "../mesh/plan.ts";
+import type { PullRequest } from "../mesh/control.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
 import { WorkerFailed } from "./errors.ts";
-import type { Member } from "./member.ts";
+import type { Member, MemberMessage } from "./member.ts";
 
 /** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
 export interface ParameterSource {
@@ -20,8 +21,6 @@ export type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
 type Answer = Vote | Evaluated;
 type Round = Extract<FromCoordinator, { type: "round" }>;
 
-/** Pulls that one worker may have waiting: far more than it keeps in flight. */
-const pullsWaiting = 256;
 /** Bytes queued to one worker above which the next piece of a tensor waits. */
 const queuedBytes = 8 << 20;
 
@@ -51,7 +50,6 @@ export class Generation {
     { waiting: Set<string>; all: PromiseWithResolvers<void> }
   >();
   readonly #rounds = new Map<number, Open>();
-  readonly #pulls = new Map<string, number>();
   #over = false;
 
   constructor(plan: Plan, members: readonly Member[], source: ParameterSource) {
@@ -76,6 +74,7 @@ export class Generation {
     }
     for (const member of this.#members.values()) {
       member.onmessage = (message) => this.#receive(member, message);
+      member.onpull = (request) => this.#serve(member, request);
       member.closed.then((reason) => this.#fail(new WorkerFailed(member.id, `left (${reason}).`)));
     }
   }
@@ -128,7 +127,7 @@ export class Generation {
 
   /** Words of a tensor from the worker that owns it. */
   async pull(owner: string, tensor: string, part: Part, start: number, length: number) {
-    const bytes = await this.#or(this.#members.get(owner)!.pull(tensor, part, start, length));
+    const bytes = await this.#or(this.#members.get(owner)!.pull({ tensor, part, start, length }));
     if (bytes.length !== 4 * length) {
       const error = new WorkerFailed(
         owner,
@@ -145,7 +144,7 @@ export class Generation {
     if (this.#over) return;
     this.#over = true;
     this.send({ type: "stop", generation: this.plan.generation, reason: reason.slice(0, 2000) });
-    for (const member of this.#members.values()) member.onmessage = undefined;
+    for (const member of this.#members.values()) member.onmessage = member.onpull = undefined;
   }
 
   /** Waits for `promise` unless the generation fails first. */
@@ -153,7 +152,7 @@ export class Generation {
     return Promise.race([promise, this.failure]);
   }
 
-  #receive(member: Member, message: FromWorker): void {
+  #receive(member: Member, message: MemberMessage): void {
     if ("generation" in message && message.generation !== this.plan.generation) {
       this.dropped++;
       return;
@@ -161,8 +160,6 @@ export class Generation {
     switch (message.type) {
       case "signal":
         return this.#relay(member, message);
-      case "pull":
-        return void this.#serve(member, message);
       case "loaded":
       case "linked": {
         const barrier = this.#barrier.get(message.type)!;
@@ -178,9 +175,6 @@ export class Generation {
       case "leaving":
         return this.#leave(new WorkerFailed(member.id, `left (${message.reason}).`));
       case "hello":
-      case "chunk":
-      case "ping":
-      case "pong":
         return this.#violation(member, `sent "${message.type}" out of turn`);
     }
   }
@@ -199,27 +193,19 @@ export class Generation {
     peer.send({ ...message, peer: member.id });
   }
 
-  /** Answers one piece of a tensor; a worker that asks faster than it reads waits, one that floods us is shut out. */
-  async #serve(member: Member, pull: Extract<FromWorker, { type: "pull" }>): Promise<void> {
-    const waiting = (this.#pulls.get(member.id) ?? 0) + 1;
-    if (waiting > pullsWaiting) return this.#violation(member, `asked for ${waiting} pieces at once`);
-    this.#pulls.set(member.id, waiting);
+  /** One piece of a tensor, once what was sent before has mostly left: a slow worker waits for itself. */
+  async #serve(
+    member: Member,
+    { tensor, part, start, length }: PullRequest,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    await member.drained(queuedBytes);
     try {
-      await member.drained(queuedBytes);
-      const bytes = await this.#source.read(pull.tensor, pull.part, pull.start, pull.length);
-      member.send({ type: "chunk", id: pull.id, bytes });
+      return await this.#source.read(tensor, part, start, length);
     } catch (error) {
-      this.#fail(
-        new WorkerFailed(
-          member.id,
-          `could not be given words ${pull.start}..${
-            pull.start + pull.length
-          } of ${pull.tensor} (${pull.part}): ` +
-            (error as Error).message,
-        ),
-      );
-    } finally {
-      this.#pulls.set(member.id, this.#pulls.get(member.id)! - 1);
+      // The member's connection closes with this; what is wrong may be ours, such as a damaged checkpoint.
+      const what = `words ${start}..${start + length} of ${tensor} (${part})`;
+      this.#fail(new WorkerFailed(member.id, `could not be given ${what}: ${(error as Error).message}`));
+      throw error;
     }
   }
 

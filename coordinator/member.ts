@@ -3,7 +3,11 @@
  *
  * @module
  */
-import type { FromCoordinator, FromWorker, Part, Profile } from "../mesh/messages.ts";
+import type { Heard, PullRequest } from "../mesh/control.ts";
+import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
+
+/** What a member says, but for heartbeats and tensors, which the connection itself answers. */
+export type MemberMessage = Heard<FromWorker>;
 
 /** An admitted worker. */
 export interface Member {
@@ -12,12 +16,14 @@ export interface Member {
   readonly profile: Profile;
   /** Sends one message; after the connection closed it does nothing. */
   send(message: FromCoordinator): void;
-  /** Bytes queued to this worker, and a wait until they are few: what keeps a slow worker from filling our memory. */
+  /** Resolves when at most `bytes` are queued to it: what keeps a slow worker from filling our memory. */
   drained(bytes: number): Promise<void>;
-  /** Called with what it says, but for heartbeats and answers to `pull`. A free member has none. */
-  onmessage: ((message: FromWorker) => void) | undefined;
-  /** Words `start`.. of one part of a tensor that it holds: little-endian f32. Rejects when the connection closes. */
-  pull(tensor: string, part: Part, start: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** Called with what it says. A free member has none. */
+  onmessage: ((message: MemberMessage) => void) | undefined;
+  /** Answers its pulls. A free member may not pull. */
+  onpull: ((request: PullRequest) => Promise<Uint8Array<ArrayBuffer>>) | undefined;
+  /** Words of one part of a tensor that it holds: little-endian f32. Rejects when the connection closes. */
+  pull(request: PullRequest): Promise<Uint8Array<ArrayBuffer>>;
   /** Resolves with the reason once it is gone. */
   readonly closed: Promise<string>;
   close(reason: string): void;

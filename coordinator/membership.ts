@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { decodeMessage, encodeMessage } from "../mesh/codec.ts";
-import { type Control, openControl } from "../mesh/control.ts";
+import { control as openControl } from "../mesh/control.ts";
 import { limits } from "../mesh/limits.ts";
 import { type FromCoordinator, FromWorker, PROTOCOL_VERSION } from "../mesh/messages.ts";
 import type { Channel, Clock, Runtime } from "../mesh/runtime.ts";
@@ -17,8 +17,8 @@ import type { Member } from "./member.ts";
 export interface Admission {
   /** Whether a secret is the invite's; takes the same time for every wrong one. */
   readonly matches: (secret: string) => boolean | Promise<boolean>;
-  /** When the invite ends, in ms since 1970; absent: never. */
-  readonly expires?: number;
+  /** When the invite ends, in ms since 1970; undefined: never. */
+  readonly expires: () => number | undefined;
   /** Names this mesh in the welcome. */
   readonly mesh: string;
 }
@@ -106,7 +106,7 @@ export class Membership {
       return "The invite is not valid here: its secret is wrong. Copy the whole invite that `volary up` printed; each " +
         "start of a coordinator may make a new one.";
     }
-    const { expires } = this.admission;
+    const expires = this.admission.expires();
     if (expires !== undefined && this.runtime.wall() >= expires) {
       return `The invite has expired (${new Date(expires).toISOString()}). Ask for a new one.`;
     }
@@ -132,20 +132,23 @@ export class Membership {
   }
 
   #welcome(channel: Channel, hello: Hello): void {
-    const control: Control<FromWorker, FromCoordinator> = openControl(channel, FromWorker, this.runtime);
+    const control = openControl<typeof FromWorker, FromCoordinator>(channel, FromWorker, this.runtime);
     const member: Member = {
       id: hello.name,
       profile: hello.profile,
       onmessage: undefined,
-      send: (message) => {
-        if (control.open) control.send(message);
-      },
-      drained: (bytes) => channel.drained(bytes),
-      pull: (tensor, part, start, length) => control.pull(tensor, part, start, length),
+      onpull: undefined,
+      send: (message) => void control.send(message),
+      drained: (bytes) => control.drained(bytes),
+      pull: (request) => control.pull(request),
       closed: control.closed,
       close: (reason) => control.close(reason),
     };
     control.onmessage = (message) => member.onmessage?.(message);
+    control.onpull = (request) => {
+      if (member.onpull) return member.onpull(request);
+      return Promise.reject(new Error("there is no plan that gives it to this worker"));
+    };
     this.#members.set(member.id, member);
     control.closed.then((reason) => {
       this.#members.delete(member.id);

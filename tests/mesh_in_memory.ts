@@ -1,0 +1,130 @@
+/** A whole mesh in one process: a coordinator and workers with real devices, joined by channels in memory (or werift). */
+import { Coordinator } from "../coordinator/coordinator.ts";
+import type { RunEvent } from "../coordinator/events.ts";
+import type { Outcome } from "../coordinator/run.ts";
+import type { Device } from "../kernels/mod.ts";
+import { control } from "../mesh/control.ts";
+import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { limits } from "../mesh/limits.ts";
+import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
+import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
+import type { Transport } from "../mesh/runtime.ts";
+import type { Compute } from "../worker/compute.ts";
+import { LocalCompute } from "../worker/local_compute.ts";
+import { type RunningWorker, startWorker } from "../worker/worker.ts";
+import { MemoryStorage } from "./memory_storage.ts";
+
+const SECRET = "a secret of the test";
+
+export interface MeshOptions {
+  /** Workers, called w0, w1, ...; w0 is the fastest, so that plans do not depend on measurements. */
+  readonly workers: number;
+  /** Opens a worker's device. */
+  readonly device: () => Device | Promise<Device>;
+  readonly storage?: MemoryStorage;
+  /** How workers reach each other; memory unless given. */
+  readonly transport?: () => Transport;
+  /** Changes what a worker's compute does, to break it. */
+  readonly wrap?: (compute: Compute, worker: string) => Compute;
+}
+
+/** A mesh that runs. */
+export class MeshInMemory {
+  readonly events: RunEvent[] = [];
+  private constructor(
+    readonly coordinator: Coordinator,
+    readonly storage: MemoryStorage,
+    readonly workers: ReadonlyMap<
+      string,
+      { readonly worker: RunningWorker; readonly channel: MemoryChannel }
+    >,
+  ) {}
+
+  /** Starts a coordinator and its workers and waits until all have joined. */
+  static async start(options: MeshOptions): Promise<MeshInMemory> {
+    const storage = options.storage ?? new MemoryStorage();
+    const runtime = { ...denoRuntime(), storage };
+    const arrived = Promise.withResolvers<void>();
+    let joined = 0;
+    const coordinator = new Coordinator({
+      runtime,
+      admission: { matches: (secret) => secret === SECRET, expires: () => undefined, mesh: "test" },
+      onmember: ({ event }) => {
+        if (event === "joined" && ++joined === options.workers) arrived.resolve();
+      },
+    });
+    const hub = new MemoryHub(runtime);
+    const workers = new Map<string, { worker: RunningWorker; channel: MemoryChannel }>();
+    for (let w = 0; w < options.workers; w++) {
+      const name = `w${w}`, [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
+      coordinator.admit(ours);
+      const worker = startWorker({
+        clock: runtime,
+        transport: options.transport?.() ?? hub.transport(),
+        control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, runtime),
+        compute: async (exchanger) => {
+          const device = await options.device();
+          const local = new LocalCompute({ device, exchanger, now: runtime.now, memory: 2 ** 32 });
+          const ranked = withProfile(local, 1e9 - w);
+          return options.wrap?.(ranked, name) ?? ranked;
+        },
+        name,
+        secret: SECRET,
+        software: "test",
+      });
+      workers.set(name, { worker, channel: theirs });
+    }
+    await Promise.race([arrived.promise, ...[...workers.values()].map(({ worker }) => worker.ended)]);
+    return new MeshInMemory(coordinator, storage, workers);
+  }
+
+  /** Runs a recipe and answers with how it ended; `told` hears of each event. */
+  async run(recipe: string, resume = false, told: (event: RunEvent) => void = () => {}): Promise<Outcome> {
+    return await this.coordinator.run({
+      recipe,
+      resolve: (path) => `/${path}`,
+      runs: "/runs",
+      resume,
+      resumeCommand: "volary run recipe.toml --resume",
+    }, {
+      tell: (event) => {
+        if (event.event === "waiting") return;
+        this.events.push(event);
+        told(event);
+      },
+    });
+  }
+
+  /** The steps' numbers that must not depend on the plan. */
+  steps(): { step: number; loss: number | null; norm: number | null }[] {
+    return this.events.flatMap((event) =>
+      event.event === "step" ? [{ step: event.step, loss: event.loss, norm: event.norm }] : []
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.coordinator.close("the test is over");
+    await Promise.all([...this.workers.values()].map(({ worker }) => worker.ended.catch(() => {})));
+  }
+}
+
+/** The same compute, with a speed that the test decides. */
+function withProfile(compute: Compute, flops: number): Compute {
+  return new Proxy(compute, {
+    get(target, key) {
+      if (key === "profile") {
+        return () =>
+          Promise.resolve({
+            device: "reference",
+            deviceName: "in memory",
+            flops,
+            bandwidth: 1e9,
+            memory: 2 ** 32,
+            maxBinding: 2 ** 27,
+          });
+      }
+      const value = Reflect.get(target, key);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
