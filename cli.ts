@@ -4,6 +4,7 @@
  * @module
  */
 import { nearest } from "./coordinator/nearest.ts";
+import { quietDriver } from "./cli/driver.ts";
 import { exitCode, explain } from "./cli/errors.ts";
 import { printJson, say, UsageError } from "./cli/verb.ts";
 import { verbs } from "./cli/verbs.ts";
@@ -32,6 +33,7 @@ export async function main(args: readonly string[]): Promise<number> {
     console.log(`volary ${project.version} (deno ${Deno.version.deno})`);
     return 0;
   }
+  quietDriver();
   try {
     if (!Object.hasOwn(verbs, name)) {
       const near = nearest(name, Object.keys(verbs));

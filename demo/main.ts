@@ -6,6 +6,7 @@
  */
 import { fromFileUrl, join, relative } from "@std/path";
 import { table } from "../coordinator/report.ts";
+import { quietDriver } from "../cli/driver.ts";
 import { files } from "../cli/model_folder.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { openDevice } from "../kernels/mod.ts";
@@ -30,6 +31,7 @@ const near = (path: string) => relative(Deno.cwd(), path) || ".";
 
 async function demo(): Promise<void> {
   const started = performance.now();
+  quietDriver();
   const device = await openDevice();
   say(`Device: ${device.info.name} (${device.info.kind})`);
   if (device.info.kind === "reference") {
