@@ -1,0 +1,274 @@
+/** Growth: what must stay equal stays equal, AKI mixes what it should, and what cannot be done is refused. */
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import type { ModelConfig } from "../../model/config.ts";
+import { GrowthError } from "../../model/errors.ts";
+import {
+  depthMap,
+  describeGrowth,
+  growModel,
+  growTensors,
+  type GrowthOptions,
+  parseGrowthOptions,
+} from "../../model/growth.ts";
+import { elements, parameterTable } from "../../model/tensors.ts";
+import { distance, logitsF64 } from "./float64_model.ts";
+import { memorySource, randomWeights, smallConfig } from "./models.ts";
+
+const fpi: GrowthOptions = { method: "fpi", depth: "interpolate", width: "copies" };
+const ids = [3, 1, 16, 3, 0, 7];
+
+function grow(
+  source: ModelConfig,
+  target: ModelConfig,
+  options: GrowthOptions,
+  weights = randomWeights(source),
+) {
+  return new Map(growTensors(source, target, (name) => weights.get(name)!, options));
+}
+
+/** Relative distance of the logits before and after. */
+function change(
+  source: ModelConfig,
+  target: ModelConfig,
+  options: GrowthOptions,
+  weights = randomWeights(source),
+) {
+  const before = logitsF64(source, weights, ids);
+  return distance(before, logitsF64(target, grow(source, target, options, weights), ids));
+}
+
+/** A random small source and a target in which `multiple` says how the hidden size grows. */
+const shapes = fc.record({
+  d: fc.integer({ min: 1, max: 9 }),
+  hidden: fc.integer({ min: 0, max: 12 }),
+  times: fc.integer({ min: 1, max: 3 }),
+  f: fc.integer({ min: 1, max: 9 }),
+  ffn: fc.integer({ min: 0, max: 12 }),
+  groups: fc.integer({ min: 1, max: 3 }),
+  slots: fc.integer({ min: 1, max: 3 }),
+  more: fc.integer({ min: 0, max: 3 }),
+  multi: fc.boolean(),
+  head: fc.integer({ min: 1, max: 3 }),
+  layers: fc.integer({ min: 1, max: 3 }),
+  deeper: fc.integer({ min: 0, max: 3 }),
+  bias: fc.boolean(),
+  tied: fc.boolean(),
+  untie: fc.boolean(),
+  spread: fc.constantFrom(0, 0.5),
+  seed: fc.nat(1000),
+});
+type Shapes = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
+
+function pair(x: Shapes, hidden: number): [ModelConfig, ModelConfig] {
+  const source = smallConfig({
+    hidden_size: x.d,
+    intermediate_size: x.f,
+    num_hidden_layers: x.layers,
+    num_attention_heads: x.groups * (x.multi ? 1 : x.slots),
+    num_key_value_heads: x.groups,
+    head_dim: 2 * x.head,
+    attention_bias: x.bias,
+    tie_word_embeddings: x.tied,
+  });
+  const heads = x.multi ? x.groups + x.more : x.groups * (x.slots + x.more);
+  return [source, {
+    ...source,
+    hiddenSize: hidden,
+    intermediateSize: x.f + x.ffn,
+    heads,
+    kvHeads: x.multi ? heads : x.groups,
+    layers: x.layers + x.deeper,
+    tiedEmbeddings: x.tied && !x.untie,
+  }];
+}
+
+Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
+  fc.assert(
+    fc.property(shapes, (x) => {
+      const [source, target] = pair(x, x.d * x.times);
+      const options: GrowthOptions = { ...fpi, depth: "identity", spread: x.spread, seed: x.seed };
+      assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
+      assert(describeGrowth(source, target, options).exact);
+    }),
+    { numRuns: 60, seed: 1 },
+  );
+});
+
+Deno.test("scaled copies keep the logits at any width", () => {
+  fc.assert(
+    fc.property(shapes, (x) => {
+      const [source, target] = pair(x, x.d + x.hidden);
+      const options: GrowthOptions = {
+        method: "fpi",
+        depth: "identity",
+        width: "scaled-copies",
+        spread: x.spread,
+      };
+      assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
+      assert(describeGrowth(source, target, options).exact);
+    }),
+    { numRuns: 60, seed: 1 },
+  );
+});
+
+Deno.test("what is called approximate does change the function", () => {
+  const source = smallConfig({ num_hidden_layers: 3 });
+  const wide = { ...source, hiddenSize: 24, heads: 8, intermediateSize: 30 }, deep = { ...source, layers: 5 };
+  const cases: [ModelConfig, GrowthOptions][] = [
+    [{ ...source, hiddenSize: 20 }, fpi],
+    [deep, fpi],
+    [deep, { ...fpi, depth: "stack" }],
+    [wide, { ...fpi, method: "aki" }],
+    [wide, { ...fpi, method: "aki-inner" }],
+  ];
+  for (const [target, options] of cases) {
+    assertEquals(describeGrowth(source, target, options).exact, false);
+    assert(change(source, target, options) > 1e-3, JSON.stringify(options));
+  }
+  assert(change(source, wide, fpi) < 2e-6);
+});
+
+Deno.test("layers: interpolation, stacking, identity", () => {
+  const layers = (from: number, to: number, depth: GrowthOptions["depth"]) =>
+    depthMap(from, to, depth).map(({ layer, silent }) => silent ? `${layer}-` : `${layer}`).join(" ");
+  assertEquals(layers(3, 6, "interpolate"), "0 0 1 1 2 2");
+  assertEquals(layers(4, 7, "interpolate"), "0 0 1 1 2 2 3");
+  assertEquals(layers(4, 6, "stack"), "0 1 2 3 0 1");
+  assertEquals(layers(3, 7, "identity"), "0 0- 0- 1 1- 2 2-");
+  assertEquals(layers(5, 5, "identity"), "0 1 2 3 4");
+});
+
+/** Row `r` of a matrix of `columns` columns. */
+const row = (words: Float32Array, columns: number, r: number) => words.slice(r * columns, (r + 1) * columns);
+
+Deno.test("AKI takes new rows from the layer above, read through the input's copies; the last layer is FPI", () => {
+  const source = smallConfig(), target = { ...source, hiddenSize: 24, heads: 8, intermediateSize: 25 };
+  const weights = randomWeights(source);
+  const [aki, inner, plain] = (["aki", "aki-inner", "fpi"] as const).map((method) =>
+    grow(source, target, { ...fpi, method }, weights)
+  );
+  const name = (layer: number, leaf: string) => `model.layers.${layer}.${leaf}.weight`;
+  const halves = (words: Float32Array, times = 0.5) => [...words, ...words].map((word) => word * times);
+  // Query heads 0 1 | 2 3 become 0 1 0 1 | 2 3 2 3: of the first group, heads 2 and 3 are new.
+  const q = name(0, "self_attn.q_proj"), q1 = name(1, "self_attn.q_proj");
+  for (const grown of [aki, inner]) {
+    assertEquals([...row(grown.get(q)!, 24, 3)], halves(row(weights.get(q)!, 12, 3)));
+    assertEquals([...row(grown.get(q)!, 24, 2 * 6 + 3)], halves(row(weights.get(q1)!, 12, 3)));
+    assertEquals([...row(grown.get(q)!, 24, 5 * 6 + 1)], halves(row(weights.get(q)!, 12, 3 * 6 + 1)));
+    assertEquals([...row(grown.get(q)!, 24, 7 * 6 + 1)], halves(row(weights.get(q1)!, 12, 3 * 6 + 1)));
+    const b = "model.layers.0.self_attn.q_proj.bias";
+    assertEquals(grown.get(b)![2 * 6 + 3], weights.get(b.replace("0", "1"))![3]);
+    const gate = name(0, "mlp.gate_proj");
+    assertEquals([...row(grown.get(gate)!, 24, 19)], halves(row(weights.get(gate)!, 12, 19)));
+    assertEquals(
+      [...row(grown.get(gate)!, 24, 20)],
+      halves(row(weights.get(name(1, "mlp.gate_proj"))!, 12, 0)),
+    );
+    // Grouped key and value heads do not grow, so they have no new rows.
+    assertEquals(grown.get(name(0, "self_attn.k_proj")), plain.get(name(0, "self_attn.k_proj")));
+    for (const tensor of ["embed_tokens", "norm", "layers.0.input_layernorm"]) {
+      assertEquals(grown.get(`model.${tensor}.weight`), plain.get(`model.${tensor}.weight`));
+    }
+    for (const [tensor, words] of plain) {
+      if (tensor.includes("layers.1.")) assertEquals(grown.get(tensor), words, tensor);
+    }
+  }
+  // Rows that write into the residual stream: mixed by AKI, left alone by AKI-inner.
+  const down = name(0, "mlp.down_proj");
+  const share = (r: number, l: number) => {
+    const old = row(weights.get(name(l, "mlp.down_proj"))!, 20, r);
+    return Array.from({ length: 25 }, (_, j) => Math.fround(old[j % 20] / (j % 20 < 5 ? 2 : 1)));
+  };
+  assertEquals([...row(aki.get(down)!, 25, 4)], share(4, 0));
+  assertEquals([...row(aki.get(down)!, 25, 12 + 4)], share(4, 1));
+  assertEquals(inner.get(down), plain.get(down));
+  assertEquals(inner.get(name(0, "self_attn.o_proj")), plain.get(name(0, "self_attn.o_proj")));
+});
+
+Deno.test("a spread parts the readers' shares but not their sums", () => {
+  const source = smallConfig({ num_hidden_layers: 1 }), target = { ...source, hiddenSize: 36 };
+  const weights = randomWeights(source), name = "model.layers.0.mlp.gate_proj.weight";
+  const words = grow(source, target, { ...fpi, spread: 0.5, seed: 4 }, weights).get(name)!;
+  for (let j = 0; j < 12; j++) {
+    const copies = [words[j], words[j + 12], words[j + 24]], old = weights.get(name)![j];
+    assert(Math.abs(copies[0] + copies[1] + copies[2] - old) < 1e-6 && copies[0] !== copies[1]);
+  }
+});
+
+Deno.test("streamed in any ranges it is the same, and no more is read than is needed", async () => {
+  const source = smallConfig({ num_hidden_layers: 3 });
+  const target = { ...source, hiddenSize: 20, heads: 6, intermediateSize: 33, layers: 5 };
+  const weights = randomWeights(source);
+  for (const method of ["fpi", "aki"] as const) {
+    const options: GrowthOptions = { method, depth: "stack", width: "scaled-copies" };
+    const whole = grow(source, target, options, weights);
+    let read = 0;
+    const counted = memorySource(source, weights);
+    const model = growModel(
+      {
+        config: source,
+        read(name, start, length) {
+          read += length;
+          return counted.read(name, start, length);
+        },
+      },
+      target,
+      options,
+    );
+    for (const { name, shape } of parameterTable(target)) {
+      const length = elements(shape), words = whole.get(name)!;
+      for (const [start, count] of [[0, length], [1, length - 2], [Math.floor(length / 3), 1], [length, 0]]) {
+        assertEquals(await model.read(name, start, count), words.slice(start, start + count), name);
+      }
+    }
+    read = 0;
+    await model.read("model.layers.4.mlp.gate_proj.weight", 3, 1);
+    assertEquals(read, 12, "one source row");
+    await assertRejects(() => model.read("lm_head.weight", 339, 2), RangeError);
+  }
+});
+
+Deno.test("what cannot be grown is refused, with the reason and what would work", () => {
+  const source = smallConfig(), moe = smallConfig({ num_local_experts: 2, num_experts_per_tok: 1 });
+  const cases: [ModelConfig, ModelConfig, string][] = [
+    [source, { ...source, kvHeads: 1 }, "the target must keep the source's 2 groups"],
+    [source, { ...source, heads: 12, kvHeads: 4 }, "Cannot grow 4 heads in 2 groups to 12 in 4 groups"],
+    [{ ...source, kvHeads: 4 }, { ...source, heads: 8, kvHeads: 2 }, "or have one for each head (8)"],
+    [source, { ...source, heads: 7 }, "does not fit itself: 7 query heads"],
+    [source, { ...source, hiddenSize: 8 }, "Cannot shrink the hidden size from 12 to 8"],
+    [source, { ...source, intermediateSize: 19 }, "Cannot shrink the MLP width"],
+    [source, { ...source, heads: 2 }, "Cannot shrink the number of query heads"],
+    [source, { ...source, layers: 1 }, "Cannot shrink the number of layers from 2 to 1"],
+    [source, { ...source, headDim: 8 }, "Cannot change the head size from 6 to 8"],
+    [source, { ...source, vocabSize: 18 }, "Cannot change the vocabulary"],
+    [source, { ...source, attentionBias: false }, "biases on q, k and v"],
+    [source, { ...source, rmsNormEps: 1e-6 }, "epsilon"],
+    [source, { ...source, ropeTheta: 1e4 }, "rotary base"],
+    [source, { ...source, tiedEmbeddings: true }, "Cannot tie"],
+    [source, moe, "Grow the dense model first, then upcycle it"],
+    [moe, moe, "Only dense models are grown"],
+  ];
+  for (const [from, to, part] of cases) {
+    const error = assertThrows(() => describeGrowth(from, to, fpi), GrowthError);
+    assertStringIncludes(error.message, part);
+    assertThrows(() => growModel(memorySource(from, new Map()), to, fpi), GrowthError);
+  }
+});
+
+Deno.test("options are read by name, and the summary says what will be", () => {
+  assertEquals(parseGrowthOptions({ method: "aki-pro" }), { ...fpi, method: "aki", spread: 0, seed: 0 });
+  assertThrows(
+    () => parseGrowthOptions({ method: "aki-pro", depth: "stack" }),
+    GrowthError,
+    "AKI-Pro interpolates",
+  );
+  assertThrows(() => parseGrowthOptions({ method: "magic" }), GrowthError, "known are fpi, aki, aki-inner");
+  assertThrows(() => parseGrowthOptions({ metod: "fpi" }), GrowthError, "no option metod");
+  assertThrows(() => parseGrowthOptions({ spread: 1 }), GrowthError, "spread is 1");
+  const source = smallConfig(),
+    summary = describeGrowth(source, { ...source, hiddenSize: 18, layers: 3 }, fpi);
+  assertEquals(summary.lines.slice(0, 2), ["layers 2 -> 3", "hidden size 12 -> 18"]);
+  assertStringIncludes(summary.lines.join("\n"), "scaled-copies");
+  assertEquals(summary.diskBytes, 4 * summary.parameters.after);
+});

@@ -1,0 +1,109 @@
+/** Models in and out of folders: lossless, checked, whole or not at all. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { modelCard } from "../../model/card.ts";
+import { openCheckpoint } from "../../model/checkpoint.ts";
+import { decodeWords, encodeWords } from "../../model/dtypes.ts";
+import { CheckpointError } from "../../model/errors.ts";
+import { growModel } from "../../model/growth.ts";
+import { forExport, storedFormat, writeModel } from "../../model/interchange.ts";
+import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
+import { MemoryStorage } from "../memory_storage.ts";
+import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
+
+const config = smallConfig(), weights = randomWeights(config), source = memorySource(config, weights);
+
+Deno.test("bf16 and f16 folders go through f32 and back without losing a bit", async () => {
+  for (const dtype of ["BF16", "F16", "F32"] as const) {
+    const files = new MemoryStorage();
+    await writeModel(files, "a", source, { dtype: () => dtype });
+    const first = await openCheckpoint(files, "a");
+    await writeModel(files, "b", first, { dtype: storedFormat(first) });
+    assertEquals(files.files.get("b/model.safetensors"), files.files.get("a/model.safetensors"));
+    const name = "lm_head.weight", rounded = decodeWords(dtype, encodeWords(dtype, weights.get(name)!));
+    assertEquals(await first.read(name, 0, rounded.length), rounded);
+    assertStringIncludes(
+      files.string("a/config.json"),
+      { BF16: "bfloat16", F16: "float16", F32: "float32" }[dtype],
+    );
+  }
+});
+
+Deno.test("grow, save, open, upcycle, save, open: the same as in memory", async () => {
+  const files = new MemoryStorage();
+  const wide = { ...config, hiddenSize: 24, heads: 8, layers: 3 };
+  const grown = growModel(source, wide, { method: "fpi", depth: "identity", width: "copies" });
+  await writeModel(files, "grown", grown, { shardBytes: 4000 });
+  const opened = await openCheckpoint(files, "grown");
+  assertEquals(await readAll(opened), await readAll(grown));
+  const moe = upcycledConfig(opened.config, { experts: 3, expertsPerToken: 2 });
+  const upcycled = upcycleModel(opened, moe, { seed: 1 });
+  const progress: number[] = [];
+  await writeModel(files, "moe", upcycled, {
+    onProgress: (written, total) => progress.push(written / total),
+  });
+  assertEquals(await readAll(await openCheckpoint(files, "moe")), await readAll(upcycled));
+  assertEquals(progress.at(-1), 1);
+  assertEquals(progress, [...progress].sort((a, b) => a - b));
+});
+
+Deno.test("exports carry the type of a family that computes all of the model", async () => {
+  const files = new MemoryStorage();
+  await writeModel(files, "m", forExport(source));
+  const json = JSON.parse(files.string("m/config.json"));
+  assertEquals([json.model_type, json.architectures], ["qwen2", ["Qwen2ForCausalLM"]]);
+  assertEquals(await readAll(await openCheckpoint(files, "m")), weights);
+});
+
+Deno.test("NaN, overflow, interruption: named, and nothing is left", async () => {
+  const files = new MemoryStorage();
+  const bad = new Map(weights).set("model.norm.weight", new Float32Array(12).fill(1));
+  bad.get("model.norm.weight")![7] = NaN;
+  await assertRejects(
+    () => writeModel(files, "m", memorySource(config, bad)),
+    CheckpointError,
+    "model.norm.weight holds NaN at element 7",
+  );
+  bad.get("model.norm.weight")![7] = 70000;
+  await assertRejects(
+    () => writeModel(files, "m", memorySource(config, bad), { dtype: () => "F16" }),
+    CheckpointError,
+    "model.norm.weight holds 70000 at element 7, which F16 cannot hold",
+  );
+  const stop = new AbortController();
+  const onProgress = (written: number) => written > 500 && stop.abort(new Error("stopped"));
+  await assertRejects(
+    () => writeModel(files, "m", source, { onProgress, signal: stop.signal }),
+    Error,
+    "stopped",
+  );
+  assertEquals(files.files.size, 0);
+  await writeModel(files, "m", source);
+  await assertRejects(() => writeModel(files, "m", source), CheckpointError, "exists already");
+});
+
+Deno.test("a model card tells where a model comes from", () => {
+  const moe = upcycledConfig(config, { experts: 4, expertsPerToken: 2 });
+  const card = modelCard(moe, {
+    name: "small-moe",
+    source: "stories",
+    steps: ["grown 2 -> 3 layers\n(identity)", "upcycled to 4 experts"],
+    data: ["WordNet 3.1"],
+    losses: [["validation", "3.9 bits per byte"]],
+    license: "mit",
+    languages: ["en", "zh"],
+  });
+  for (
+    const part of [
+      "# small-moe",
+      "4 experts, 2 a token",
+      "- grown 2 -> 3 layers (identity)",
+      "| validation | 3.9",
+      'license: "mit"',
+    ]
+  ) {
+    assertStringIncludes(card, part);
+  }
+  assert(card.startsWith("---\n"));
+  const empty = modelCard(config, { name: "x", steps: [], data: [], losses: [] });
+  assertStringIncludes(empty, "Freshly initialised.");
+});
