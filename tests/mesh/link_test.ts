@@ -1,0 +1,235 @@
+/** Links against peers that lie, fall silent or differ, in memory on a virtual clock. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { LinkError } from "../../mesh/errors.ts";
+import { encodeFrame, type FrameHeader } from "../../mesh/frame.ts";
+import { type Link, type LinkOptions, openLink } from "../../mesh/link.ts";
+import { decodeAbort, encodeCredit, encodeHello, encodeNumber, KIND } from "../../mesh/link_wire.ts";
+import { memoryChannelPair } from "../../mesh/memory_transport.ts";
+import { PROTOCOL_VERSION } from "../../mesh/messages.ts";
+import type { Channel } from "../../mesh/runtime.ts";
+import { VirtualClock } from "../../mesh/virtual_clock.ts";
+
+const header: FrameHeader = {
+  what: "gradient",
+  evaluate: false,
+  generation: 7,
+  round: 0,
+  index: 0,
+  microbatch: 0,
+  sequence: 0,
+};
+const hello = { run: "run", generation: 7, id: "b" };
+
+function options(clock: VirtualClock, more: Partial<LinkOptions> = {}): LinkOptions {
+  const lanes = { pipeline: { frameBytes: 300_000, frames: 2 }, request: 1_000, reply: 1_000 };
+  return { clock, self: "a", peer: "b", run: "run", generation: 7, lanes, ...more };
+}
+
+/** A link whose other end is played by hand. */
+async function byHand(): Promise<{ clock: VirtualClock; link: Link; peer: Channel; heard: Uint8Array[] }> {
+  const clock = new VirtualClock(), [mine, peer] = memoryChannelPair({ clock, latencyMs: 1 });
+  const heard: Uint8Array[] = [];
+  peer.onmessage = (message) => {
+    heard.push(message);
+    if (message[0] === KIND.abort) peer.close("read");
+  };
+  const opening = openLink(mine, options(clock));
+  peer.send(encodeHello(PROTOCOL_VERSION, hello));
+  for (let lane = 0; lane < 3; lane++) peer.send(encodeCredit(lane, 1 << 20));
+  peer.send(Uint8Array.of(KIND.ready));
+  return { clock, link: await clock.until(opening), peer, heard };
+}
+
+function data(lane: number, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  return new Uint8Array([KIND.data, lane, ...parts.flatMap((part) => [...part])]);
+}
+
+const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
+  ["larger than the plan's frames", "plan's largest", [data(0, encodeFrame(header, 300_001))]],
+  ["without credit", "without credit", [
+    ...[0, 1].flatMap(() => [data(0, encodeFrame(header, 300_000)), data(0, new Uint8Array(300_000))]),
+    data(0, encodeFrame(header, 300_000)),
+  ]],
+  ["an empty piece", "without bytes", [data(0)]],
+  ["half a header", "needs a header", [data(0, encodeFrame(header, 10).slice(0, 20))]],
+  ["bytes behind a frame that are no frame", "VLRF", [data(0, encodeFrame(header, 40), new Uint8Array(80))]],
+  ["an unknown lane", "unknown lane", [data(3, encodeFrame(header, 0))]],
+  ["an unknown kind", "unknown kind", [Uint8Array.of(99)]],
+  ["an empty message", "unknown kind", [new Uint8Array(0)]],
+  ["credit that is no number", "credit", [encodeCredit(0, NaN)]],
+  ["negative credit", "credit", [encodeCredit(0, -5)]],
+  ["credit on an unknown lane", "unknown lane", [encodeCredit(9, 5)]],
+  ["a ping cut short", "wrong size", [encodeNumber(KIND.ping, 1).slice(0, 3)]],
+  ["a second hello", "unknown kind", [encodeHello(PROTOCOL_VERSION, hello)]],
+  ["bye in the middle of a frame", "middle", [data(0, encodeFrame(header, 10)), Uint8Array.of(KIND.bye)]],
+  ["frames behind its bye", "behind", [Uint8Array.of(KIND.bye), data(0, encodeFrame(header, 0))]],
+  ["an answer to no bye", "not said", [Uint8Array.of(KIND.byeAck)]],
+];
+
+for (const [name, reason, messages] of lies) {
+  Deno.test(`a peer that sends ${name} loses its link, and hears why`, async () => {
+    const { clock, link, peer, heard } = await byHand();
+    link.onframe = () => {};
+    for (const message of messages) peer.send(message);
+    const end = await clock.until(link.closed);
+    assertEquals(end.orderly, false);
+    assertStringIncludes(end.reason, reason);
+    assertStringIncludes(decodeAbort(heard.at(-1)!), reason);
+  });
+}
+
+Deno.test("10,000 damaged messages never throw, hang or pass for a frame that was not sent", async () => {
+  const chance = new VirtualClock(31);
+  let refused = 0;
+  for (let i = 0; i < 1_000; i++) {
+    const { clock, link, peer } = await byHand();
+    link.onframe = (_lane, _header, payload, consumed) => {
+      assert(payload.length <= 300_000);
+      consumed();
+    };
+    for (let n = 0; n < 10; n++) {
+      const message = data(0, encodeFrame(header, 100), new Uint8Array(100));
+      message[Math.floor(chance.uniform() * 36)] = Math.floor(chance.uniform() * 256);
+      try {
+        peer.send(message);
+      } catch {
+        break; // the link has closed
+      }
+      await clock.pass(3);
+    }
+    const gone = await Promise.race([link.closed, clock.pass(0)]);
+    if (gone) refused++;
+    link.abort("done");
+    await clock.until(link.closed);
+  }
+  assert(refused > 900, `${refused} of 1000 links noticed`);
+});
+
+Deno.test("hellos that do not fit are refused with what differs", async () => {
+  const cases: [string, Uint8Array<ArrayBuffer>][] = [
+    [
+      `peer speaks protocol ${
+        PROTOCOL_VERSION + 1
+      }, this worker speaks ${PROTOCOL_VERSION}: update Volary on this worker`,
+      encodeHello(PROTOCOL_VERSION + 1, hello),
+    ],
+    ["update Volary on the peer's worker", encodeHello(PROTOCOL_VERSION - 1, hello)],
+    ["another run", encodeHello(PROTOCOL_VERSION, { ...hello, run: "other" })],
+    ["generation 6", encodeHello(PROTOCOL_VERSION, { ...hello, generation: 6 })],
+    ['says it is "c", expected "b"', encodeHello(PROTOCOL_VERSION, { ...hello, id: "c" })],
+    ["does not begin with a hello", Uint8Array.of(KIND.ready)],
+    ["cannot", Uint8Array.of(KIND.hello, PROTOCOL_VERSION, 0, 0xc1)],
+  ];
+  for (const [text, message] of cases) {
+    const clock = new VirtualClock(), [mine, peer] = memoryChannelPair({ clock, latencyMs: 1 });
+    peer.onmessage = (heard) => heard[0] === KIND.abort && peer.close("read");
+    const opening = openLink(mine, options(clock));
+    peer.send(message);
+    const error = await assertRejects(() => clock.until(opening), LinkError);
+    assertStringIncludes(error.message, text === "cannot" ? "message" : text);
+    await clock.idle(10_000);
+  }
+});
+
+Deno.test("ends with different plans do not open", async () => {
+  const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
+  const lanes = { pipeline: 4_000_000, request: 0, reply: 0 };
+  const results = await clock.until(Promise.allSettled([
+    openLink(x, options(clock, { lanes })),
+    openLink(y, options(clock, { self: "b", peer: "a" })),
+  ]));
+  assert(results[0].status === "rejected");
+  assertStringIncludes(results[0].reason.message, "different plans");
+  await clock.idle(10_000);
+});
+
+Deno.test("nobody at the other end: the link gives up after 5 s", async () => {
+  const clock = new VirtualClock(), [mine] = memoryChannelPair({ clock, latencyMs: 1 });
+  await assertRejects(() => clock.until(openLink(mine, options(clock))), LinkError, "did not answer");
+  assertEquals(clock.now(), 5_000);
+});
+
+Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", async () => {
+  const { clock, link, peer } = await byHand();
+  const events: [number, boolean][] = [];
+  const start = clock.now();
+  link.onsuspected = (suspected) => events.push([clock.now() - start, suspected]);
+  const pending = link.send("pipeline", header, [new Uint8Array(300_000)]);
+  await clock.until(pending);
+  await clock.pass(3_000);
+  peer.send(encodeNumber(KIND.pong, 0));
+  const end = await clock.until(link.closed);
+  assertEquals(events.map(([, suspected]) => suspected), [true, false, true]);
+  assert(events[0][0] >= 1_000 && events[0][0] <= 1_500, `suspected after ${events[0][0]} ms`);
+  assertStringIncludes(end.reason, "silent");
+  const dead = clock.now() - start - events[1][0];
+  assert(dead >= 5_000 && dead <= 5_500, `dead ${dead} ms after the last word`);
+  await assertRejects(() => link.send("pipeline", header, []), LinkError, "silent");
+});
+
+Deno.test("time in which this program could not run is not the peer's silence", async () => {
+  const real = new VirtualClock(), skip = { ms: 0 };
+  const clock = { now: () => real.now() + skip.ms, wall: () => real.wall(), timer: real.timer.bind(real) };
+  const [x, y] = memoryChannelPair({ clock: real, latencyMs: 1 });
+  const [a, b] = await real.until(Promise.all([
+    openLink(x, { ...options(real), clock }),
+    openLink(y, { ...options(real), clock, self: "b", peer: "a" }),
+  ]));
+  let suspected = 0;
+  a.onsuspected = b.onsuspected = () => suspected++;
+  for (let i = 0; i < 20; i++) {
+    await real.pass(100);
+    skip.ms += 10_000;
+  }
+  assertEquals(suspected, 0);
+  a.close();
+  assertEquals((await real.until(b.closed)).orderly, true);
+});
+
+Deno.test("round trips are measured and every credit comes back", async () => {
+  const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 40 });
+  const [a, b] = await clock.until(Promise.all([
+    openLink(x, options(clock)),
+    openLink(y, options(clock, { self: "b", peer: "a" })),
+  ]));
+  b.onframe = (_lane, _header, _payload, consumed) => {
+    consumed();
+    consumed(); // a second call must not grant twice
+  };
+  for (let i = 0; i < 50; i++) await clock.until(a.send("pipeline", header, [new Uint8Array(i * 6_000)]));
+  await clock.pass(1_000);
+  assertEquals(a.counters.roundTrip, 80);
+  assertEquals(b.counters.framesReceived, 50);
+  assert(a.counters.creditWaits > 0);
+  assert(b.counters.mostHeld <= 2 * 300_256, `${b.counters.mostHeld} held`);
+  // After a quiet moment both full frames of the plan must go without waiting for anyone.
+  b.onframe = () => {};
+  const waits = a.counters.creditWaits;
+  for (let i = 0; i < 2; i++) await clock.until(a.send("pipeline", header, [new Uint8Array(300_000)]));
+  assertEquals(a.counters.creditWaits, waits);
+  b.close();
+  assertEquals((await clock.until(a.closed)).orderly, true);
+  await clock.idle(10_000);
+});
+
+Deno.test("frames that come before their handler are kept; the payload may be transferred", async () => {
+  const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
+  const [a, b] = await clock.until(Promise.all([
+    openLink(x, options(clock)),
+    openLink(y, options(clock, { self: "b", peer: "a" })),
+  ]));
+  for (let i = 0; i < 3; i++) {
+    await clock.until(a.send("reply", { ...header, sequence: i }, [Uint8Array.of(i)]));
+  }
+  a.close();
+  const got: number[] = [];
+  await clock.pass(10);
+  b.onframe = (lane, { sequence }, payload, consumed) => {
+    assertEquals(lane, "reply");
+    structuredClone(payload.buffer, { transfer: [payload.buffer] });
+    got.push(sequence);
+    consumed();
+  };
+  assertEquals((await clock.until(b.closed)).orderly, true);
+  assertEquals(got, [0, 1, 2]);
+});
