@@ -25,11 +25,11 @@ import {
   attentionReference,
 } from "./reference.ts";
 import {
-  backwardKVVariants,
-  backwardQVariants,
-  cachedVariants,
+  backwardKVTiles,
+  backwardQTiles,
+  cachedTiles,
   cacheParams,
-  forwardVariants,
+  forwardTiles,
   sequenceParams,
 } from "./variants.ts";
 import { FOURFOLD, SINGLE } from "../elements.ts";
@@ -43,7 +43,7 @@ export const attention = defineKernel({
   name: "attention",
   bindings: { qkv: "f32 read", out: "f32 write", lse: "f32 write" },
   params: sequenceParams,
-  variants: forwardVariants(),
+  ...forwardTiles,
   cost: attentionCost,
   reference: attentionReference,
 });
@@ -80,7 +80,7 @@ export const attentionBackwardQ = defineKernel({
   name: "attentionBackwardQ",
   bindings: backwardBindings,
   params: sequenceParams,
-  variants: backwardQVariants(),
+  ...backwardQTiles,
   cost: attentionBackwardQCost,
   reference: attentionBackwardQReference,
 });
@@ -90,7 +90,7 @@ export const attentionBackwardKV = defineKernel({
   name: "attentionBackwardKV",
   bindings: backwardBindings,
   params: sequenceParams,
-  variants: backwardKVVariants(),
+  ...backwardKVTiles,
   cost: attentionBackwardKVCost,
   reference: attentionBackwardKVReference,
 });
@@ -137,7 +137,7 @@ export const attentionCached = defineKernel({
   name: "attentionCached",
   bindings: { qkv: "f32 read", keys: "f32 read", values: "f32 read", out: "f32 write" },
   params: cacheParams,
-  variants: cachedVariants(),
+  ...cachedTiles,
   cost: attentionCachedCost,
   reference: attentionCachedReference,
 });

@@ -11,9 +11,9 @@ fn main(
   }
   let width = params.headDim / span;
   let first = i * width;
-  var sums = Element(0.0);
+  var sum = 0.0;
   for (var c = 0u; c < width; c++) {
-    sums += out[first + c] * dout[first + c];
+    sum = fold(sum, out[first + c] * dout[first + c]);
   }
-  delta[i] = total(sums);
+  delta[i] = sum;
 }

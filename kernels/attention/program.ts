@@ -63,15 +63,20 @@ class Heads {
   }
 }
 
-const SUM = `fn total(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
-`;
+/**
+ * Adds the product of two vectors to a sum, element after element: one register a row where partial sums for each of the four
+ * elements would need four, more than there are.
+ */
+function chain(sum: string, a: string, b: string): string {
+  return `${sum} = ${sum} + ${["x", "y", "z", "w"].map((i) => `${a}.${i} * ${b}.${i}`).join(" + ")};`;
+}
 
 /** The beginning of every program: which tile and which kv head of which sequence a lane has. */
 function opening(tile: Tile, tiles: string, pairs: string): string {
   const split = tile.neighbours === "heads"
     ? "let tile = index / pairs; let pair = index % pairs;"
     : "let pair = index / tiles; let tile = index % tiles;";
-  return `${SUM}
+  return `
 @compute @workgroup_size(${LANES})
 fn main(
   @builtin(workgroup_id) id: vec3u,
@@ -85,6 +90,7 @@ fn main(
   if (index >= pairs * tiles) { return; }
   ${split}
   let kv = pair % params.kvHeads;
+  let first = tile * ${tile.rows}u;
 `;
 }
 
@@ -144,9 +150,9 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
   let scale = f32(${1 / Math.sqrt(tile.headDim)});
   ${registers(rows, words, ["q", "o"], ["t", "sum"])}
   ${each(rows, (r) => `var top${r} = -3.0e38;`)}
-  for (var r = 0u; r < ${rows}u; r++) {
+  for (var n = first; n < first + ${rows}u; n++) {
     ${shift(rows, words, ["q"], ["t"])}
-    let i = min(tile * ${rows}u + r, ends - 1u);
+    let i = min(n, ends - 1u);
     let at = (base + i / share) * stride + (kv * share + i % share) * ${size}u;
     t${top} = ${cached ? "params.start + " : ""}i / share;
     ${each(words, (w) => `q${top}_${w} = ${heads.load("qkv", "at", w)} * scale;`)}
@@ -157,16 +163,16 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
     ${
     each(block, (b) => `
     let at${b} = min(key + ${b}u * step, end);
-    ${each(rows, (r) => `var a${r}_${b} = vec4f(0.0);`)}
+    ${each(rows, (r) => `var a${r}_${b} = 0.0;`)}
     ${
       each(words, (w) =>
         `{ let k = ${heads.load(key, `at${b}`, w)};
-    ${each(rows, (r) => `a${r}_${b} += q${r}_${w} * k;`)} }`)
+    ${each(rows, (r) => `${chain(`a${r}_${b}`, `q${r}_${w}`, "k")}`)} }`)
     }`)
   }
     ${
     each(rows, (r) => `
-    ${each(block, (b) => `let s${r}_${b} = select(-3.0e38, total(a${r}_${b}), j + ${b}u <= t${r});`)}
+    ${each(block, (b) => `let s${r}_${b} = select(-3.0e38, a${r}_${b}, j + ${b}u <= t${r});`)}
     let next${r} = ${upTo(block).reduce((text, b) => `max(${text}, s${r}_${b})`, `top${r}`)};
     let shrink${r} = exp(top${r} - next${r});
     top${r} = next${r};
@@ -187,10 +193,9 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
   }
     key += ${block}u * step;
   }
-  for (var r = 0u; r < ${rows}u; r++) {
-    let i = tile * ${rows}u + r;
-    if (i < ends) {
-      let row = (base + i / share) * params.heads + kv * share + i % share;
+  for (var n = first; n < first + ${rows}u; n++) {
+    if (n < ends) {
+      let row = (base + n / share) * params.heads + kv * share + n % share;
       let to = row * ${size}u;
       let whole = 1.0 / sum0;
       ${each(words, (w) => heads.store("out", "to", w, `o0_${w} * whole`))}
@@ -214,9 +219,9 @@ export function backwardQProgram(tile: Tile): string {
   let ends = params.seq * share;
   let scale = f32(${1 / Math.sqrt(tile.headDim)});
   ${registers(rows, words, ["q", "g", "d"], ["t", "lse", "delta"])}
-  for (var r = 0u; r < ${rows}u; r++) {
+  for (var n = first; n < first + ${rows}u; n++) {
     ${shift(rows, words, ["q", "g"], ["t", "lse", "delta"])}
-    let i = min(tile * ${rows}u + r, ends - 1u);
+    let i = min(n, ends - 1u);
     let t = i / share;
     let h = kv * share + i % share;
     let at = (base + t) * stride + h * ${size}u;
@@ -235,26 +240,25 @@ export function backwardQProgram(tile: Tile): string {
   let toValue = params.kvHeads * ${size}u;
   for (var j = 0u; j <= t${top}; j++) {
     let value = key + toValue;
-    ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
+    ${each(rows, (r) => `var a${r} = 0.0; var b${r} = 0.0;`)}
     ${
     each(words, (w) =>
       `let k${w} = ${heads.load("qkv", "key", w)};
-    ${each(rows, (r) => `a${r} += q${r}_${w} * k${w};`)}
+    ${each(rows, (r) => `${chain(`a${r}`, `q${r}_${w}`, `k${w}`)}`)}
     { let v = ${heads.load("qkv", "value", w)};
-    ${each(rows, (r) => `b${r} += g${r}_${w} * v;`)} }`)
+    ${each(rows, (r) => `${chain(`b${r}`, `g${r}_${w}`, "v")}`)} }`)
   }
     ${
     each(rows, (r) =>
-      `let p${r} = select(0.0, exp(total(a${r}) - lse${r}), j <= t${r});
-    let ds${r} = p${r} * (total(b${r}) - delta${r});`)
+      `let p${r} = select(0.0, exp(a${r} - lse${r}), j <= t${r});
+    let ds${r} = p${r} * (b${r} - delta${r});`)
   }
     ${each(words, (w) => each(rows, (r) => `d${r}_${w} += ds${r} * k${w};`))}
     key += stride;
   }
-  for (var r = 0u; r < ${rows}u; r++) {
-    let i = tile * ${rows}u + r;
-    if (i < ends) {
-      let to = (base + i / share) * stride + (kv * share + i % share) * ${size}u;
+  for (var n = first; n < first + ${rows}u; n++) {
+    if (n < ends) {
+      let to = (base + n / share) * stride + (kv * share + n % share) * ${size}u;
       ${each(words, (w) => heads.store("dqkv", "to", w, `d0_${w} * scale`))}
     }
     ${shift(rows, words, ["d"], [])}
@@ -274,11 +278,10 @@ export function backwardKVProgram(tile: Tile): string {
   let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
   let toValue = params.kvHeads * ${size}u;
   let scale = f32(${1 / Math.sqrt(tile.headDim)});
-  let first = tile * ${rows}u;
   ${registers(rows, words, ["k", "v", "dk", "dv"], [])}
-  for (var r = 0u; r < ${rows}u; r++) {
+  for (var n = first; n < first + ${rows}u; n++) {
     ${shift(rows, words, ["k", "v"], [])}
-    let at = (base + min(first + r, params.seq - 1u)) * stride + (params.heads + kv) * ${size}u;
+    let at = (base + min(n, params.seq - 1u)) * stride + (params.heads + kv) * ${size}u;
     let value = at + toValue;
     ${
     each(words, (w) =>
@@ -291,28 +294,30 @@ export function backwardKVProgram(tile: Tile): string {
     var query = (base + first) * stride + h * ${size}u;
     for (var t = first; t < params.seq; t++) {
       let origin = row * ${size}u;
-      ${each(rows, (r) => `var a${r} = vec4f(0.0); var b${r} = vec4f(0.0);`)}
+      ${each(rows, (r) => `var a${r} = 0.0; var b${r} = 0.0;`)}
       ${
     each(words, (w) =>
       `let q${w} = ${heads.load("qkv", "query", w)};
       let g${w} = ${heads.load("dout", "origin", w)};
-      ${each(rows, (r) => `a${r} += k${r}_${w} * q${w}; b${r} += v${r}_${w} * g${w};`)}`)
+      ${
+        each(rows, (r) => `${chain(`a${r}`, `k${r}_${w}`, `q${w}`)} ${chain(`b${r}`, `v${r}_${w}`, `g${w}`)}`)
+      }`)
   }
       let bottom = lse[row];
       let mean = delta[row];
       ${
     each(rows, (r) =>
-      `let p${r} = select(0.0, exp(total(a${r}) - bottom), first + ${r}u <= t);
-      let ds${r} = p${r} * (total(b${r}) - mean);`)
+      `let p${r} = select(0.0, exp(a${r} - bottom), first + ${r}u <= t);
+      let ds${r} = p${r} * (b${r} - mean);`)
   }
       ${each(words, (w) => each(rows, (r) => `dk${r}_${w} += ds${r} * q${w}; dv${r}_${w} += p${r} * g${w};`))}
       row += params.heads;
       query += stride;
     }
   }
-  for (var r = 0u; r < ${rows}u; r++) {
-    if (first + r < params.seq) {
-      let to = (base + first + r) * stride + (params.heads + kv) * ${size}u;
+  for (var n = first; n < first + ${rows}u; n++) {
+    if (n < params.seq) {
+      let to = (base + n) * stride + (params.heads + kv) * ${size}u;
       let value = to + toValue;
       ${each(words, (w) => heads.store("dqkv", "to", w, `dk0_${w} * scale`))}
       ${each(words, (w) => heads.store("dqkv", "value", w, `dv0_${w}`))}

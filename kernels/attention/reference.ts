@@ -1,6 +1,6 @@
 /**
- * What the attention kernels compute, on plain arrays. Sums run in float64 and are rounded when they are stored; memory beyond the
- * arguments is linear in the sequence.
+ * What the attention kernels compute, on plain arrays. Sums run in float64, which costs nothing here, and are rounded when they are
+ * stored. Memory beyond the arguments is linear in the sequence.
  *
  * Legend: T rows, S words of a qkv row = (H + 2K) * hd, H query heads, K kv heads.
  *
@@ -16,30 +16,79 @@ interface Sequences {
   readonly headDim: number;
 }
 
-/** sum of a[i + n] * b[j + n] for n < length, in four interleaved partial sums. */
+/** sum of a[i + n] * b[j + n] for n < length, in order. */
 function dot(a: Float32Array, i: number, b: Float32Array, j: number, length: number): number {
-  let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  let n = 0;
-  for (; n + 3 < length; n += 4) {
-    s0 += a[i + n] * b[j + n];
-    s1 += a[i + n + 1] * b[j + n + 1];
-    s2 += a[i + n + 2] * b[j + n + 2];
-    s3 += a[i + n + 3] * b[j + n + 3];
-  }
-  for (; n < length; n++) s0 += a[i + n] * b[j + n];
-  return (s0 + s1) + (s2 + s3);
+  let sum = 0;
+  for (let n = 0; n < length; n++) sum += a[i + n] * b[j + n];
+  return sum;
 }
 
-/** to[i + n] += factor * from[j + n] for n < length. */
+/**
+ * sums[to + m] = dot of a at i with b at j + m * stride, for m < count: four sums at a time, so that each waits for itself only.
+ */
+function dots(
+  a: Float32Array,
+  i: number,
+  b: Float32Array,
+  j: number,
+  stride: number,
+  length: number,
+  count: number,
+  sums: Float64Array,
+): void {
+  let m = 0;
+  for (; m + 3 < count; m += 4) {
+    const j0 = j + m * stride;
+    const j1 = j0 + stride;
+    const j2 = j1 + stride;
+    const j3 = j2 + stride;
+    let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    for (let n = 0; n < length; n++) {
+      const value = a[i + n];
+      s0 += value * b[j0 + n];
+      s1 += value * b[j1 + n];
+      s2 += value * b[j2 + n];
+      s3 += value * b[j3 + n];
+    }
+    sums[m] = s0;
+    sums[m + 1] = s1;
+    sums[m + 2] = s2;
+    sums[m + 3] = s3;
+  }
+  for (; m < count; m++) sums[m] = dot(a, i, b, j + m * stride, length);
+}
+
+/** to[n] += sum over m < count, in order, of factors[m] * from[j + m * stride + n], for n < length. */
 function addScaled(
   to: Float64Array,
-  i: number,
-  factor: number,
+  factors: Float64Array,
   from: Float32Array,
   j: number,
+  stride: number,
   length: number,
+  count: number,
 ): void {
-  for (let n = 0; n < length; n++) to[i + n] += factor * from[j + n];
+  let m = 0;
+  for (; m + 3 < count; m += 4) {
+    const j0 = j + m * stride;
+    const j1 = j0 + stride;
+    const j2 = j1 + stride;
+    const j3 = j2 + stride;
+    const f0 = factors[m], f1 = factors[m + 1], f2 = factors[m + 2], f3 = factors[m + 3];
+    for (let n = 0; n < length; n++) {
+      let sum = to[n];
+      sum += f0 * from[j0 + n];
+      sum += f1 * from[j1 + n];
+      sum += f2 * from[j2 + n];
+      sum += f3 * from[j3 + n];
+      to[n] = sum;
+    }
+  }
+  for (; m < count; m++) {
+    const factor = factors[m];
+    const at = j + m * stride;
+    for (let n = 0; n < length; n++) to[n] += factor * from[at + n];
+  }
 }
 
 /** One query against `seen` keys: writes the mixed values to out[to..] and returns logsumexp of the scaled scores. */
@@ -56,19 +105,19 @@ function attend(
 ): number {
   const { scores, mixed } = scratch;
   const scale = 1 / Math.sqrt(headDim);
+  dots(query.from, query.at, keys, layout.key, layout.stride, headDim, seen, scores);
   let largest = -Infinity;
-  for (let j = 0, key = layout.key; j < seen; j++, key += layout.stride) {
-    const score = dot(query.from, query.at, keys, key, headDim) * scale;
-    scores[j] = score;
-    if (score > largest) largest = score;
+  for (let j = 0; j < seen; j++) {
+    scores[j] *= scale;
+    if (scores[j] > largest) largest = scores[j];
   }
   let sum = 0;
-  mixed.fill(0);
-  for (let j = 0, value = layout.value; j < seen; j++, value += layout.stride) {
-    const p = Math.exp(scores[j] - largest);
-    sum += p;
-    addScaled(mixed, 0, p, values, value, headDim);
+  for (let j = 0; j < seen; j++) {
+    scores[j] = Math.exp(scores[j] - largest);
+    sum += scores[j];
   }
+  mixed.fill(0);
+  addScaled(mixed, scores, values, layout.value, layout.stride, headDim, seen);
   for (let n = 0; n < headDim; n++) out[to + n] = mixed[n] / sum;
   return largest + Math.log(sum);
 }
@@ -159,24 +208,24 @@ export function attentionBackwardQReference(
   const group = heads / kvHeads;
   const scale = 1 / Math.sqrt(headDim);
   const dq = new Float64Array(headDim);
+  const scores = new Float64Array(seq);
+  const slopes = new Float64Array(seq);
   for (let b = 0; b < batch; b++) {
     const first = b * seq;
     for (let h = 0; h < heads; h++) {
       const kv = Math.floor(h / group);
-      const toKey = (heads + kv) * headDim;
-      const toValue = toKey + kvHeads * headDim;
       for (let i = 0; i < seq; i++) {
         const row = first + i;
         const query = row * stride + h * headDim;
         const out = (row * heads + h) * headDim;
         const sum = lse[row * heads + h];
         const mean = delta[row * heads + h];
+        const key = first * stride + (heads + kv) * headDim;
+        dots(qkv, query, qkv, key, stride, headDim, i + 1, scores);
+        dots(dout, out, qkv, key + kvHeads * headDim, stride, headDim, i + 1, slopes);
+        for (let j = 0; j <= i; j++) slopes[j] = Math.exp(scores[j] * scale - sum) * (slopes[j] - mean);
         dq.fill(0);
-        for (let j = 0, at = first * stride; j <= i; j++, at += stride) {
-          const p = Math.exp(dot(qkv, query, qkv, at + toKey, headDim) * scale - sum);
-          const ds = p * (dot(dout, out, qkv, at + toValue, headDim) - mean);
-          addScaled(dq, 0, ds, qkv, at + toKey, headDim);
-        }
+        addScaled(dq, slopes, qkv, key, stride, headDim, i + 1);
         for (let n = 0; n < headDim; n++) dqkv[query + n] = dq[n] * scale;
       }
     }
@@ -193,6 +242,8 @@ export function attentionBackwardKVReference(
   const scale = 1 / Math.sqrt(headDim);
   const dk = new Float64Array(headDim);
   const dv = new Float64Array(headDim);
+  const scores = new Float64Array(seq);
+  const slopes = new Float64Array(seq);
   for (let b = 0; b < batch; b++) {
     const first = b * seq;
     for (let kv = 0; kv < kvHeads; kv++) {
@@ -202,15 +253,20 @@ export function attentionBackwardKVReference(
         dk.fill(0);
         dv.fill(0);
         for (let h = kv * group; h < (kv + 1) * group; h++) {
-          for (let i = j; i < seq; i++) {
-            const row = first + i;
-            const query = row * stride + h * headDim;
-            const out = (row * heads + h) * headDim;
-            const p = Math.exp(dot(qkv, query, qkv, key, headDim) * scale - lse[row * heads + h]);
-            const ds = p * (dot(dout, out, qkv, value, headDim) - delta[row * heads + h]);
-            addScaled(dk, 0, ds, qkv, query, headDim);
-            addScaled(dv, 0, p, dout, out, headDim);
+          const row = first + j;
+          const query = row * stride + h * headDim;
+          const out = (row * heads + h) * headDim;
+          const count = seq - j;
+          dots(qkv, key, qkv, query, stride, headDim, count, scores);
+          dots(qkv, value, dout, out, heads * headDim, headDim, count, slopes);
+          for (let i = 0; i < count; i++) {
+            const at = (row + i) * heads + h;
+            const p = Math.exp(scores[i] * scale - lse[at]);
+            scores[i] = p;
+            slopes[i] = p * (slopes[i] - delta[at]);
           }
+          addScaled(dk, slopes, qkv, query, stride, headDim, count);
+          addScaled(dv, scores, dout, out, heads * headDim, headDim, count);
         }
         for (let n = 0; n < headDim; n++) {
           dqkv[key + n] = dk[n] * scale;

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Values, Variant } from "../kernel.ts";
+import type { DeviceInfo } from "../device.ts";
+import type { Params, Values, Variant } from "../kernel.ts";
 import { backwardKVProgram, backwardQProgram, forwardProgram, LANES, type Tile } from "./program.ts";
 
 /** Elements of the largest head that the programs keep in registers. */
@@ -30,75 +31,107 @@ export const cacheParams = {
 type Sequence = typeof sequenceParams;
 type Cache = typeof cacheParams;
 
-/** Registers (vectors of four) that a tile may fill on a CPU: beyond, spilling costs more than loading again. */
-const CPU_VECTORS = 192;
+/** Vectors of four that a tile may keep on a CPU: with more, spilling and compiling cost more than loading again. */
+const CPU_VECTORS = 256;
 /** The same for a GPU lane, where a smaller tile leaves more lanes to hide latency with. */
 const GPU_VECTORS = 64;
 
-/** Rows of a tile that keeps `perRow` heads for each row: a power of two, at most 8. */
+/** Rows of a tile that keeps `perRow` heads for each row: a power of two, at most 16. */
 function rowsFor(headDim: number, perRow: number, vectors: number): number {
-  const fit = vectors / (perRow * Math.ceil(headDim / 4));
-  return fit >= 8 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+  const words = Math.ceil(headDim / 4);
+  // Heads that four does not divide are loaded word by word, which makes programs four times as long: keep theirs small.
+  const fit = Math.min(vectors, headDim % 4 === 0 ? Infinity : GPU_VECTORS) / (perRow * words);
+  return fit >= 16 ? 16 : fit >= 8 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+}
+
+/** What a kernel takes of this file. */
+interface Tiles<P extends Params> {
+  readonly variants: readonly Variant<P>[];
+  readonly prefer: (values: Values<P>, device: DeviceInfo) => string;
+}
+
+/** The tile of a head size for devices that compute on the CPU ("heads") or for GPUs ("places"). */
+function tileFor(headDim: number, neighbours: Tile["neighbours"], perRow: number): Tile {
+  const vectors = neighbours === "heads" ? CPU_VECTORS : GPU_VECTORS;
+  return { headDim, rows: rowsFor(headDim, perRow, vectors), block: 1, neighbours };
+}
+
+function nameOf({ headDim, rows, neighbours }: Tile): string {
+  return `head ${headDim}, ${rows} rows, neighbours ${neighbours}`;
 }
 
 /** The two tiles of every head size; programs are written only when a device asks for them. */
 function tiles<P extends Sequence | Cache>(
   perRow: number,
   write: (tile: Tile) => string,
-  lanes: (values: Values<P>, rows: number) => number,
+  /** How many tiles of so many rows a call has. */
+  count: (values: Values<P>, rows: number) => number,
   bindings: Readonly<Record<string, "vec4f">>,
-): Variant<P>[] {
+  /** Rows of the largest tile that is worth filling. */
+  fill: (values: Values<P>) => number,
+): Tiles<P> {
   const variants: Variant<P>[] = [];
   for (let headDim = 1; headDim <= MAX_HEAD_DIM; headDim++) {
     for (const neighbours of ["places", "heads"] as const) {
-      const rows = rowsFor(headDim, perRow, neighbours === "heads" ? CPU_VECTORS : GPU_VECTORS);
-      const tile: Tile = { headDim, rows, block: 2, neighbours };
+      const tile = tileFor(headDim, neighbours, perRow);
       variants.push({
-        name: `head ${headDim}, ${rows} rows, neighbours ${neighbours}`,
+        name: nameOf(tile),
         get wgsl() {
           return write(tile);
         },
-        grid: (values) => Math.ceil(lanes(values, rows) / LANES),
+        grid: (values) => Math.ceil(count(values, tile.rows) / LANES),
         elements: headDim % 4 === 0 ? bindings : {},
         fits: (values) => (values as { readonly headDim: number }).headDim === headDim,
       });
     }
   }
-  return variants;
+  return {
+    variants,
+    prefer(values, { software }) {
+      const { headDim } = values as { readonly headDim: number };
+      const large = tileFor(headDim, "heads", perRow);
+      const small = tileFor(headDim, "places", perRow);
+      return nameOf(software && fill(values) > small.rows ? large : small);
+    },
+  };
 }
 
-const queryLanes = ({ batch, seq, heads, kvHeads }: Values<Sequence>, rows: number) =>
+const queryTiles = ({ batch, seq, heads, kvHeads }: Values<Sequence>, rows: number) =>
   batch * kvHeads * Math.ceil(seq * heads / kvHeads / rows);
+const queriesOfGroup = ({ seq, heads, kvHeads }: Values<Sequence>) => seq * heads / kvHeads;
 
-/** Variants of `attention`. */
-export function forwardVariants(): Variant<Sequence>[] {
-  return tiles<Sequence>(2, (tile) => forwardProgram(tile, "sequence"), queryLanes, {
-    qkv: "vec4f",
-    out: "vec4f",
-  });
-}
+/** Of `attention`. */
+export const forwardTiles = tiles<Sequence>(
+  3,
+  (tile) => forwardProgram(tile, "sequence"),
+  queryTiles,
+  { qkv: "vec4f", out: "vec4f" },
+  queriesOfGroup,
+);
 
-/** Variants of `attentionCached`. */
-export function cachedVariants(): Variant<Cache>[] {
-  return tiles<Cache>(
-    2,
-    (tile) => forwardProgram(tile, "cache"),
-    ({ rows, heads, kvHeads }, tileRows) => kvHeads * Math.ceil(rows * heads / kvHeads / tileRows),
-    { qkv: "vec4f", keys: "vec4f", values: "vec4f", out: "vec4f" },
-  );
-}
+/** Of `attentionCached`. */
+export const cachedTiles = tiles<Cache>(
+  3,
+  (tile) => forwardProgram(tile, "cache"),
+  ({ rows, heads, kvHeads }, tileRows) => kvHeads * Math.ceil(rows * heads / kvHeads / tileRows),
+  { qkv: "vec4f", keys: "vec4f", values: "vec4f", out: "vec4f" },
+  ({ rows, heads, kvHeads }) => rows * heads / kvHeads,
+);
 
-/** Variants of `attentionBackwardQ`. */
-export function backwardQVariants(): Variant<Sequence>[] {
-  return tiles<Sequence>(3, backwardQProgram, queryLanes, { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" });
-}
+/** Of `attentionBackwardQ`. */
+export const backwardQTiles = tiles<Sequence>(
+  3,
+  backwardQProgram,
+  queryTiles,
+  { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" },
+  queriesOfGroup,
+);
 
-/** Variants of `attentionBackwardKV`. */
-export function backwardKVVariants(): Variant<Sequence>[] {
-  return tiles<Sequence>(
-    4,
-    backwardKVProgram,
-    ({ batch, seq, kvHeads }, rows) => batch * kvHeads * Math.ceil(seq / rows),
-    { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" },
-  );
-}
+/** Of `attentionBackwardKV`. */
+export const backwardKVTiles = tiles<Sequence>(
+  4,
+  backwardKVProgram,
+  ({ batch, seq, kvHeads }, rows) => batch * kvHeads * Math.ceil(seq / rows),
+  { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" },
+  ({ seq }) => seq,
+);

@@ -1,5 +1,5 @@
-// A lane has a row. One pass keeps the largest logit so far and the sum of exponentials relative to it; a second pass, where the
-// gradient is asked for, overwrites the row.
+// A lane has a row: the largest logit, the sum of exponentials relative to it, and where the gradient is asked for a third pass
+// that overwrites the row.
 @compute @workgroup_size(32)
 fn main(
   @builtin(workgroup_id) id: vec3u,
@@ -23,17 +23,13 @@ fn main(
     return;
   }
   var top = largest(logits[first]);
-  var sums = Element(0.0);
-  for (var c = 0u; c < vocab; c++) {
-    let v = logits[first + c];
-    let next = max(top, largest(v));
-    if (next > top) {
-      sums *= exp(top - next);
-      top = next;
-    }
-    sums += exp(v - top);
+  for (var c = 1u; c < vocab; c++) {
+    top = max(top, largest(logits[first + c]));
   }
-  let sum = total(sums);
+  var sum = 0.0;
+  for (var c = 0u; c < vocab; c++) {
+    sum = fold(sum, exp(logits[first + c] - top));
+  }
   loss[row] = log(sum) + (top - pick(first, label));
   if (params.gradient != 0u) {
     let factor = scale[0];

@@ -11,12 +11,12 @@ fn main(
   }
   let width = params.width / span;
   let first = row * width;
-  var sums = Element(0.0);
+  var sum = 0.0;
   for (var c = 0u; c < width; c++) {
     let v = x[first + c];
-    sums += v * v;
+    sum = fold(sum, v * v);
   }
-  let factor = 1.0 / sqrt(total(sums) / f32(params.width) + params.eps);
+  let factor = 1.0 / sqrt(sum / f32(params.width) + params.eps);
   inverse[row] = factor;
   for (var c = 0u; c < width; c++) {
     y[first + c] = x[first + c] * factor * gain[c];

@@ -12,11 +12,11 @@ fn main(
   let width = params.width / span;
   let first = row * width;
   let factor = inverse[row];
-  var sums = Element(0.0);
+  var sum = 0.0;
   for (var c = 0u; c < width; c++) {
-    sums += x[first + c] * gain[c] * dy[first + c];
+    sum = fold(sum, x[first + c] * gain[c] * dy[first + c]);
   }
-  let back = total(sums) * factor * factor * factor / f32(params.width);
+  let back = sum * factor * factor * factor / f32(params.width);
   for (var c = 0u; c < width; c++) {
     var v = factor * gain[c] * dy[first + c] - x[first + c] * back;
     if (params.accumulate != 0u) {

@@ -10,7 +10,10 @@ fn main(
   let begin = offsets[params.first];
   let end = offsets[params.first + params.groups];
   let rows = min(end - begin, params.rows);
-  let items = select(0u, min(item + 4u, rows * width) - item, item < rows * width);
+  if (item >= rows * width) {
+    return;
+  }
+  let items = min(item + 4u, rows * width) - item;
   var row = begin + item / width;
   var column = item % width;
   for (var i = 0u; i < items; i++) {

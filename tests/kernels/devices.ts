@@ -80,7 +80,10 @@ export function assertClose(
   }
 }
 
-/** Runs every variant that fits on WebGPU and compares everything it may have written with the reference's. */
+/**
+ * Runs every variant that fits on WebGPU, asserts that what they may have written is the same bit for bit, and compares it with
+ * the reference's.
+ */
 export async function compareVariants<B extends Bindings, P extends Params>(
   kernel: Kernel<B, P>,
   arrays: HostArrays<B>,
@@ -88,14 +91,25 @@ export async function compareVariants<B extends Bindings, P extends Params>(
   tolerance: Tolerance,
 ): Promise<void> {
   const expected = await runKernel(reference, kernel, arrays, values);
+  let first: Record<string, Words> | undefined;
   for (const variant of kernel.variants) {
     if (variant.fits?.(values) === false) continue;
     const actual = await runKernel(gpu, kernel, arrays, values, variant.name);
+    first ??= actual;
     for (const name of Object.keys(expected)) {
       const what = `${kernel.name}/${variant.name} ${JSON.stringify(values)} ${name}`;
       assertClose(actual[name], expected[name], tolerance, what);
+      assertSameBits(actual[name], first[name], `${what} beside another variant's`);
     }
   }
+}
+
+/** Asserts that every word is the same, NaNs and signs of zeros included. */
+export function assertSameBits(actual: Words, expected: Words, what: string): void {
+  const a = new Uint32Array(actual.buffer, actual.byteOffset, actual.length);
+  const b = new Uint32Array(expected.buffer, expected.byteOffset, expected.length);
+  const at = a.findIndex((word, i) => word !== b[i]);
+  assert(a.length === b.length && at === -1, `${what}: [${at}] is ${actual[at]} instead of ${expected[at]}`);
 }
 
 /** Numbers between -1 and 1 that depend on `seed` alone. */
