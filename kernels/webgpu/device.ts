@@ -5,16 +5,15 @@
  */
 import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
 import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
-import { DeviceError, DeviceLostError, ShaderError } from "../errors.ts";
-import type { Bindings, Grid, Kernel, Params, Values, Variant } from "../kernel.ts";
+import { DeviceError, DeviceLostError } from "../errors.ts";
+import type { Bindings, Kernel, Params, Values, Variant } from "../kernel.ts";
 import { Pool } from "../pool.ts";
 import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
-import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
+import { chooseVariant, foldGrid } from "./call.ts";
+import { ParamsTable } from "./params.ts";
+import { bindGroupLayout, compile } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
-
-/** Different parameter values kept on the device; when all are taken, all are forgotten. */
-const PARAMS_SLOTS = 4096;
 
 /** Bind groups kept (twice that at the most): more than a step of a large model uses. */
 const BIND_GROUPS = 8192;
@@ -60,9 +59,7 @@ export class WebGpuDevice implements Device {
   readonly #readback: Readback;
   readonly #kernels = new Map<Kernel, Prepared>();
   readonly #bindGroups = new RecentMap<GPUBindGroup>(BIND_GROUPS);
-  readonly #params: GPUBuffer;
-  readonly #slots = new Map<string, number>();
-  readonly #paramsWords = new ArrayBuffer(PARAMS_BYTES);
+  readonly #params: ParamsTable;
   /** Checks of the driver that have been asked for and not answered. */
   readonly #checks = new Set<Promise<void>>();
   #encoder: GPUCommandEncoder | undefined;
@@ -95,17 +92,9 @@ export class WebGpuDevice implements Device {
     device.addEventListener("uncapturederror", (event) => {
       // Where nobody listens the platform prints it; here the next call throws it.
       event.preventDefault();
-      this.#fail(
-        new DeviceError(
-          `WebGPU refused a command: ${(event as GPUUncapturedErrorEvent).error.message.trim()}`,
-        ),
-      );
+      this.#fail(refused((event as GPUUncapturedErrorEvent).error));
     });
-    this.#params = device.createBuffer({
-      label: "params",
-      size: PARAMS_SLOTS * PARAMS_BYTES,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
+    this.#params = new ParamsTable(device);
     this.#readback.probe();
     // Everything between two submissions happens inside one error scope.
     device.pushErrorScope("validation");
@@ -258,7 +247,7 @@ export class WebGpuDevice implements Device {
     this.#bindGroups.clear();
     this.#readback.close();
     this.#pool.close();
-    this.#params.destroy();
+    this.#params.close();
     this.#device.destroy();
   }
 
@@ -315,10 +304,14 @@ export class WebGpuDevice implements Device {
     this.#encoder = undefined;
     this.#dispatches = 0;
     this.#device.queue.submit([encoder.finish()]);
+    const earlier = [...this.#checks];
     this.#watch(
-      this.#device.popErrorScope().then((problem) =>
-        problem === null ? undefined : new DeviceError(`WebGPU refused a command: ${problem.message.trim()}`)
-      ),
+      this.#device.popErrorScope().then(async (problem) => {
+        if (problem === null) return undefined;
+        // A program that was refused makes its dispatches fail as well: let the cause be told first.
+        await Promise.all(earlier);
+        return refused(problem);
+      }),
     );
     this.#device.pushErrorScope("validation");
   }
@@ -349,7 +342,12 @@ export class WebGpuDevice implements Device {
   }
 
   #bindGroup(prepared: Prepared, kernel: Kernel, views: View[], values: Values<Params>): GPUBindGroup {
-    const slot = prepared.hasParams ? this.#paramsSlot(kernel, values) : 0;
+    const slot = prepared.hasParams
+      ? this.#params.slot(kernel, values, () => {
+        this.#submit();
+        this.#bindGroups.clear();
+      })
+      : 0;
     let key = `${prepared.id},${slot}`;
     for (const view of views) {
       key += `,${(view.memory as GpuMemory).block.id},${view.offset},${view.length}`;
@@ -365,78 +363,15 @@ export class WebGpuDevice implements Device {
         return { binding, resource };
       });
       if (prepared.hasParams) {
-        entries.push({
-          binding: entries.length,
-          resource: { buffer: this.#params, offset: slot * PARAMS_BYTES, size: PARAMS_BYTES },
-        });
+        entries.push({ binding: entries.length, resource: this.#params.resource(slot) });
       }
       group = this.#device.createBindGroup({ label: kernel.name, layout: prepared.layout, entries });
       this.#bindGroups.set(key, group);
     }
     return group;
   }
-
-  /** The slot that holds these parameter values: equal values of any kernel share one. */
-  #paramsSlot(kernel: Kernel, values: Values<Params>): number {
-    const floats = new Float32Array(this.#paramsWords);
-    const words = new Uint32Array(this.#paramsWords);
-    let count = 0;
-    let key = "";
-    for (const name in kernel.params) {
-      if (kernel.params[name] === "u32") words[count] = values[name];
-      else floats[count] = values[name];
-      key += `${words[count++]},`;
-    }
-    let slot = this.#slots.get(key);
-    if (slot === undefined) {
-      if (this.#slots.size === PARAMS_SLOTS) {
-        // Recorded work still reads its slots: submit it before they change.
-        this.#submit();
-        this.#slots.clear();
-        this.#bindGroups.clear();
-      }
-      slot = this.#slots.size;
-      this.#slots.set(key, slot);
-      this.#device.queue.writeBuffer(this.#params, slot * PARAMS_BYTES, this.#paramsWords, 0, count * 4);
-    }
-    return slot;
-  }
 }
 
-/** The named variant, the one that the kernel prefers here, or the last that fits. */
-function chooseVariant(
-  kernel: Kernel,
-  values: Values<Params>,
-  info: DeviceInfo,
-  named?: string,
-): Variant<Params> {
-  const { variants } = kernel;
-  const name = named ?? kernel.prefer?.(values, info);
-  if (name !== undefined) {
-    const variant = variants.find((variant) => variant.name === name);
-    if (variant === undefined) throw new ShaderError(`Kernel ${kernel.name} has no variant ${name}`);
-    if (variant.fits?.(values) === false) {
-      throw new ShaderError(
-        `Variant ${name} of kernel ${kernel.name} does not fit ${JSON.stringify(values)}`,
-      );
-    }
-    return variant;
-  }
-  for (let i = variants.length - 1; i >= 0; i--) {
-    if (variants[i].fits?.(values) !== false) return variants[i];
-  }
-  throw new ShaderError(`No variant of kernel ${kernel.name} fits ${JSON.stringify(values)}`);
-}
-
-/** Workgroups in three dimensions; a linear count beyond one dimension goes on in the next row. */
-function foldGrid(grid: Grid, most: number, name: string): readonly [number, number, number] {
-  const [x, y, z] = typeof grid === "number"
-    ? grid <= most ? [grid, 1, 1] : [most, Math.ceil(grid / most), 1]
-    : grid;
-  if (x > most || y > most || z > most) {
-    throw new DeviceError(
-      `Cannot run ${name}: ${x} x ${y} x ${z} workgroups, at most ${most} in each dimension`,
-    );
-  }
-  return [x, y, z];
+function refused(problem: GPUError): DeviceError {
+  return new DeviceError(`WebGPU refused a command: ${problem.message.trim()}`);
 }

@@ -1,0 +1,344 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  defineKernel,
+  type Device,
+  DeviceError,
+  DeviceLostError,
+  NoAdapterError,
+  openDevice,
+  OutOfMemoryError,
+  part,
+  ShaderError,
+  type WebGpuDevice,
+  webgpuDevice,
+} from "../../kernels/mod.ts";
+
+const cost = () => ({ flops: 0, bytes: 0 });
+
+/** y = x * factor + shift, word by word. */
+const scale = defineKernel({
+  name: "test scale",
+  bindings: { x: "f32 read", y: "f32 write" },
+  params: { length: "u32", factor: "f32", shift: "u32" },
+  wgsl: `@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let i = linear_workgroup(id, count) * 64u + lane;
+  if (i < params.length) { y[i] = x[i] * params.factor + f32(params.shift); }
+}`,
+  grid: ({ length }) => Math.ceil(length / 64),
+  cost,
+  reference({ x, y }, { length, factor, shift }) {
+    for (let i = 0; i < length; i++) y[i] = x[i] * factor + shift;
+  },
+});
+
+/** One more in every word; without parameters. */
+const increment = defineKernel({
+  name: "test increment",
+  bindings: { y: "u32 write" },
+  params: {},
+  wgsl: `@compute @workgroup_size(1) fn main(@builtin(global_invocation_id) id: vec3u) { y[id.x] += 1u; }`,
+  grid: () => 4,
+  cost,
+  reference({ y }) {
+    for (let i = 0; i < 4; i++) y[i]++;
+  },
+});
+
+function onDevices(name: string, body: (device: Device) => Promise<void>): void {
+  for (const kind of ["webgpu", "reference"] as const) {
+    Deno.test(`${name} (${kind})`, async () => {
+      const device = await openDevice({ kind });
+      assertEquals(device.info.kind, kind);
+      try {
+        await body(device);
+      } finally {
+        device.close();
+      }
+    });
+  }
+}
+
+const floats = (buffer: ArrayBuffer) => [...new Float32Array(buffer)];
+
+onDevices("Commands take effect in the order given", async (device) => {
+  const x = device.allocate(4, "x"), y = device.allocate(4, "y"), z = device.allocate(4, "z");
+  device.write(x, Float32Array.of(1, 2, 3, 4));
+  device.run(scale, { x, y }, { length: 4, factor: 2, shift: 1 });
+  // Written after the command that reads it: must not reach that command.
+  device.write(x, Float32Array.of(10, 20, 30, 40));
+  device.copy(y, z);
+  device.run(scale, { x, y }, { length: 4, factor: 0.5, shift: 0 });
+  const first = device.read([z, y]);
+  device.clear(z);
+  device.run(scale, { x, y }, { length: 2, factor: 1, shift: 0 });
+  const second = device.read([part(y, 1, 2), z, x]);
+  assertEquals((await first).map(floats), [[3, 5, 7, 9], [5, 10, 15, 20]]);
+  assertEquals((await second).map(floats), [[20, 15], [0, 0, 0, 0], [10, 20, 30, 40]]);
+});
+
+onDevices("Reads of nothing, empty views and calls without work", async (device) => {
+  const empty = device.allocate(0, "empty"), x = device.allocate(64, "x");
+  device.write(empty, new Float32Array());
+  device.clear(empty);
+  device.copy(empty, device.allocate(0, "other"));
+  device.run(scale, { x: empty, y: x }, { length: 0, factor: 1, shift: 0 });
+  assertEquals(await device.read([]), []);
+  assertEquals((await device.read([empty, part(x, 64, 0)])).map((buffer) => buffer.byteLength), [0, 0]);
+});
+
+onDevices("Views at an offset, kernels without parameters, reads of many views", async (device) => {
+  const whole = device.allocate(64 * 8, "whole");
+  device.write(whole, Uint32Array.from({ length: 64 * 8 }, (_, i) => i));
+  const view = part(whole, 64 * 3, 8);
+  device.run(increment, { y: view }, {});
+  device.run(increment, { y: view }, {});
+  const buffers = await device.read(Array.from({ length: 8 }, (_, i) => part(whole, 64 * i + 3, 2)));
+  const expected = Array.from({ length: 8 }, (_, i) => [64 * i + 3 + (i === 3 ? 2 : 0), 64 * i + 4]);
+  assertEquals(buffers.map((buffer) => [...new Uint32Array(buffer)]), expected);
+});
+
+onDevices("More workgroups than one dimension holds", async (device) => {
+  const length = 64 * 70_001;
+  const x = device.allocate(length, "x"), y = device.allocate(length, "y");
+  device.write(x, Float32Array.from({ length }, (_, i) => i % 1000));
+  device.run(scale, { x, y }, { length, factor: 2, shift: 3 });
+  const [got] = (await device.read([y])).map((buffer) => new Float32Array(buffer));
+  assertEquals(got.findIndex((value, i) => value !== 2 * (i % 1000) + 3), -1);
+});
+
+onDevices("Memory stays flat over 500 rounds of ragged sizes, and the pool is used again", async (device) => {
+  const shape = (round: number) => 10_000 + 977 * (round * 7 % 31);
+  const turn = async (round: number) => {
+    const length = shape(round);
+    const x = device.allocate(length, "x"), y = device.allocate(length, "y");
+    device.write(x, new Float32Array(length).fill(round));
+    device.run(scale, { x, y }, { length, factor: 1, shift: round });
+    if (round % 10 === 0) {
+      assertEquals(new Float32Array((await device.read([part(y, length - 1, 1)]))[0])[0], 2 * round);
+    }
+    device.release(x);
+    device.release(y);
+  };
+  for (let round = 0; round < 50; round++) await turn(round);
+  const { held, used } = device.memory();
+  assertEquals(used, 0);
+  for (let round = 50; round < 550; round++) await turn(round);
+  assertEquals(device.memory(), { held, used: 0, peak: held });
+});
+
+onDevices("More different parameters than the device keeps", async (device) => {
+  const y = device.allocate(6000 * 64, "y"), x = device.allocate(1, "x");
+  device.write(x, Float32Array.of(1));
+  for (let i = 0; i < 6000; i++) {
+    device.run(scale, { x, y: part(y, 64 * i, 1) }, { length: 1, factor: i, shift: 1 });
+  }
+  const [got] = (await device.read([y])).map((buffer) => new Float32Array(buffer));
+  for (let i = 0; i < 6000; i++) assertEquals(got[64 * i], i + 1);
+});
+
+onDevices("Misuse is refused with what and why", async (device) => {
+  const x = device.allocate(128, "weights"), y = device.allocate(128, "result");
+  const values = { length: 64, factor: 1, shift: 0 };
+  assertThrows(() => part(x, 100, 29), RangeError, "100..129");
+  assertThrows(() => device.write(x, new Float32Array(129)), RangeError, "129 words");
+  assertThrows(() => device.copy(x, part(y, 0, 64)), RangeError, "lengths must be equal");
+  assertThrows(() => device.run(scale, { x: part(x, 1, 64), y }, values), RangeError, "multiples of 64");
+  assertThrows(() => device.run(scale, { x, y: part(x, 64, 64) }, values), DeviceError, "weights");
+  assertThrows(() => device.run(scale, { x, y }, { ...values, length: -1 }), RangeError, "length is -1");
+  assertThrows(() => device.run(scale, { x, y } as never, { length: 1 } as never), TypeError, "factor");
+  assertThrows(() => device.run(scale, { x } as never, values), TypeError, "binding y");
+  const moved = new Float32Array(4);
+  structuredClone(moved.buffer, { transfer: [moved.buffer] });
+  assertThrows(() => device.write(x, moved), TypeError, "transferred");
+  device.release(x);
+  assertThrows(() => device.run(scale, { x, y }, values), DeviceError, "weights has been released");
+  assertThrows(() => device.release(x), DeviceError, "released");
+  const other = await openDevice({ kind: "reference" });
+  assertThrows(() => device.clear(other.allocate(4, "foreign")), TypeError, "another device");
+  other.close();
+});
+
+for (const kind of ["webgpu", "reference"] as const) {
+  Deno.test(`Running out of memory names what was asked for, what is held and the limit (${kind})`, async () => {
+    const device = await openDevice({ kind, memory: 3 * 2 ** 20 });
+    try {
+      const one = device.allocate(2 ** 18, "one");
+      const two = device.allocate(2 ** 18, "two");
+      const error = assertThrows(() => device.allocate(2 ** 19, "activations"), OutOfMemoryError);
+      assertEquals(error.name, "OutOfMemoryError");
+      for (const word of ["2.0 MiB", "activations", "limit is 3.0 MiB"]) {
+        assert(error.message.includes(word), error.message);
+      }
+      // What was held still works, and free blocks of other sizes make room.
+      device.release(one);
+      device.release(two);
+      const large = device.allocate(2 ** 19, "activations");
+      device.clear(large);
+      assertEquals(new Float32Array((await device.read([part(large, 0, 1)]))[0])[0], 0);
+      assertThrows(() => device.allocate(2 ** 40, "a planet"), OutOfMemoryError, "largest allocation");
+    } finally {
+      device.close();
+    }
+  });
+
+  Deno.test(`After close every method throws DeviceLostError (${kind})`, async () => {
+    const device = await openDevice({ kind });
+    const x = device.allocate(4, "x");
+    device.close();
+    await assertEveryMethodThrows(device, x, DeviceLostError);
+    device.close();
+  });
+}
+
+async function assertEveryMethodThrows(
+  device: Device,
+  x: ReturnType<Device["allocate"]>,
+  // deno-lint-ignore no-explicit-any
+  kind: new (...args: any[]) => Error,
+): Promise<void> {
+  assertThrows(() => device.allocate(4, "y"), kind);
+  assertThrows(() => device.release(x), kind);
+  assertThrows(() => device.write(x, Float32Array.of(1)), kind);
+  assertThrows(() => device.clear(x), kind);
+  assertThrows(() => device.copy(x, x), kind);
+  assertThrows(() => device.run(increment, { y: x }, {}), kind);
+  assertThrows(() => device.flush(), kind);
+  await assertRejects(() => device.read([x]), kind);
+}
+
+async function withWebGpu(body: (device: WebGpuDevice) => Promise<void>): Promise<void> {
+  const device = await webgpuDevice();
+  try {
+    await body(device);
+  } finally {
+    device.close();
+  }
+}
+
+Deno.test("A refused program names kernel, line and source, and no result comes after it", () =>
+  withWebGpu(async (device) => {
+    const wrong = defineKernel({
+      name: "test wrong",
+      bindings: { y: "f32 write" },
+      params: { length: "u32" },
+      wgsl: "@compute @workgroup_size(1) fn main() {\n  let here = 1.0;\n  y[0] = missing;\n}",
+      grid: () => 1,
+      cost,
+      reference: () => {},
+    });
+    const y = device.allocate(4, "y");
+    device.run(wrong, { y }, { length: 4 });
+    const error = await assertRejects(() => device.read([y]), ShaderError);
+    assertEquals(error.name, "ShaderError");
+    for (const word of ["test wrong/only", "line 11", "missing", ">   11 |   y[0] = missing;", "let here"]) {
+      assert(error.message.includes(word), error.message);
+    }
+    await assertEveryMethodThrows(device, y, ShaderError);
+  }));
+
+Deno.test("What WebGPU refuses at submission is thrown, not swallowed", () =>
+  withWebGpu(async (device) => {
+    const y = device.allocate(4, "y");
+    // The memory lies about its size, so that the device's own checks let the copy pass.
+    const lying = { memory: { ...y.memory, words: 1000 }, offset: 0, length: 1000 };
+    device.run(increment, { y }, {});
+    device.copy(lying, device.allocate(1000, "target"));
+    const error = await assertRejects(() => device.read([y]), DeviceError);
+    assert(error.message.includes("WebGPU refused"), error.message);
+  }));
+
+Deno.test("A view larger than a binding is refused with both sizes", () =>
+  withWebGpu((device) => {
+    const most = device.info.maxBinding / 4;
+    if (device.info.maxAllocation >= device.info.maxBinding + 2 ** 20) {
+      const x = device.allocate(most + 64, "embedding"), y = device.allocate(64, "y");
+      const call = () => device.run(scale, { x, y }, { length: 1, factor: 1, shift: 0 });
+      const error = assertThrows(call, DeviceError, "embedding");
+      assert(error.message.includes("binds at most"), error.message);
+    }
+    return Promise.resolve();
+  }));
+
+Deno.test("A named variant is run, a missing or unfit one is refused", () =>
+  withWebGpu(async (device) => {
+    const program = (value: string) => `@compute @workgroup_size(1) fn main() { y[0] = ${value}; }`;
+    const kernel = defineKernel({
+      name: "test variants",
+      bindings: { y: "f32 write" },
+      params: { length: "u32" },
+      variants: [
+        { name: "plain", wgsl: program("1.0"), grid: () => 1 },
+        {
+          name: "four",
+          wgsl: program("vec4f(4.0)"),
+          grid: () => 1,
+          elements: { y: "vec4f" },
+          fits: ({ length }) => length % 4 === 0,
+        },
+      ],
+      cost,
+      reference: () => {},
+    });
+    const y = device.allocate(4, "y");
+    const first = async () => new Float32Array((await device.read([y]))[0])[0];
+    device.run(kernel, { y }, { length: 4 });
+    assertEquals(await first(), 4);
+    device.run(kernel, { y }, { length: 3 });
+    assertEquals(await first(), 1);
+    device.run(kernel, { y }, { length: 4 }, "plain");
+    assertEquals(await first(), 1);
+    assertThrows(() => device.run(kernel, { y }, { length: 3 }, "four"), ShaderError, "does not fit");
+    assertThrows(() => device.run(kernel, { y }, { length: 3 }, "five"), ShaderError, "no variant five");
+  }));
+
+/** Replaces `navigator.gpu` while `body` runs. */
+async function withGpu(gpu: unknown, body: () => Promise<void>): Promise<void> {
+  Object.defineProperty(navigator, "gpu", { value: gpu, configurable: true });
+  try {
+    await body();
+  } finally {
+    // deno-lint-ignore no-explicit-any
+    delete (navigator as any).gpu;
+  }
+}
+
+Deno.test("Without an adapter: NoAdapterError says what to install, auto takes plain arrays", async () => {
+  for (const gpu of [undefined, { requestAdapter: () => Promise.resolve(null) }]) {
+    await withGpu(gpu, async () => {
+      const error = await assertRejects(() => openDevice({ kind: "webgpu" }), NoAdapterError);
+      assertEquals(error.name, "NoAdapterError");
+      assert(error.message.includes("apt-get install -y mesa-vulkan-drivers"), error.message);
+      const device = await openDevice();
+      assertEquals(device.info.kind, "reference");
+      device.close();
+    });
+  }
+  const device = await openDevice();
+  assertEquals(device.info.kind, "webgpu");
+  device.close();
+});
+
+Deno.test("A device that goes away: every later call throws DeviceLostError", async () => {
+  const real = navigator.gpu;
+  let underneath: GPUDevice | undefined;
+  const adapter = await real.requestAdapter();
+  const spying = {
+    requestAdapter: () =>
+      Promise.resolve({
+        limits: adapter!.limits,
+        info: adapter!.info,
+        requestDevice: async (descriptor: GPUDeviceDescriptor) =>
+          underneath = await adapter!.requestDevice(descriptor),
+      }),
+  };
+  await withGpu(spying, async () => {
+    const device = await webgpuDevice();
+    const x = device.allocate(4, "x");
+    device.write(x, Float32Array.of(1, 2, 3, 4));
+    underneath!.destroy();
+    await underneath!.lost;
+    await assertEveryMethodThrows(device, x, DeviceLostError);
+    device.close();
+  });
+});
