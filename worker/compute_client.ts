@@ -6,8 +6,8 @@
 import type { Compute, Exchanger } from "./compute.ts";
 import {
   type FromThread,
+  fromWire,
   type Method,
-  ThreadError,
   type ThreadOptions,
   type ToThread,
   transfers,
@@ -98,14 +98,14 @@ class ComputeClient implements Compute {
         this.#opening = undefined;
         return;
       case "refused":
-        this.#end(new ThreadError(message.error));
+        this.#end(fromWire(message.error));
         return;
       case "result":
         this.#waiting.get(message.id)?.resolve(message.value);
         this.#waiting.delete(message.id);
         return;
       case "failed":
-        this.#waiting.get(message.id)?.reject(new ThreadError(message.error));
+        this.#waiting.get(message.id)?.reject(fromWire(message.error));
         this.#waiting.delete(message.id);
         return;
       case "exchange": {

@@ -9,7 +9,7 @@ import type { Compute, Exchanger } from "./compute.ts";
 import { LocalCompute } from "./local_compute.ts";
 import {
   type FromThread,
-  ThreadError,
+  fromWire,
   type ThreadOptions,
   type ToThread,
   transfers,
@@ -72,7 +72,7 @@ async function answer(message: ToThread): Promise<void> {
       exchanges.delete(message.id);
       return;
     case "exchange-failed":
-      exchanges.get(message.id)?.reject(new ThreadError(message.error));
+      exchanges.get(message.id)?.reject(fromWire(message.error));
       exchanges.delete(message.id);
       return;
     case "close":

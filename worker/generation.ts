@@ -135,7 +135,6 @@ export class Generation {
           );
         }
         this.#settled = Promise.withResolvers();
-        this.#settled.promise.catch(() => {});
         this.#vote.resolve(message);
         this.#vote = undefined;
     }
@@ -163,7 +162,7 @@ export class Generation {
     for (const timer of this.#grace) timer.cancel();
     this.#started.reject(over);
     this.#vote?.reject(over);
-    this.#settled?.reject(over);
+    this.#settled?.resolve(); // nothing will change any more
     this.#nextRound?.();
   }
 

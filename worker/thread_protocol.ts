@@ -3,6 +3,13 @@
  *
  * @module
  */
+import {
+  DeviceError,
+  DeviceLostError,
+  NoAdapterError,
+  OutOfMemoryError,
+  ShaderError,
+} from "../kernels/errors.ts";
 import type { Compute, Exchange } from "./compute.ts";
 
 /** Which device to open: the best there is, or one by name. */
@@ -47,14 +54,27 @@ export function wireError(error: unknown): WireError {
   return { name: "Error", message: String(error) };
 }
 
-/** An error with the name it had on the other thread. */
+/** An error of the other thread whose class is not known here; it keeps its name. */
 export class ThreadError extends Error {
   override readonly name: string;
   constructor(wire: WireError) {
     super(wire.message);
     this.name = wire.name;
-    if (wire.stack !== undefined) this.stack = wire.stack;
   }
+}
+
+/** What a device says that its user can act on keeps its class on the way. */
+const deviceErrors = new Map(
+  [DeviceError, NoAdapterError, OutOfMemoryError, ShaderError, DeviceLostError]
+    .map((type) => [new type("").name, type]),
+);
+
+/** The error that {@linkcode wireError} packed: a device's error as such, any other as a {@linkcode ThreadError}. */
+export function fromWire(wire: WireError): Error {
+  const type = deviceErrors.get(wire.name);
+  const error = type === undefined ? new ThreadError(wire) : new type(wire.message);
+  if (wire.stack !== undefined) error.stack = wire.stack;
+  return error;
 }
 
 /**

@@ -7,7 +7,7 @@
  */
 import { limits } from "../mesh/limits.ts";
 import { type FromCoordinator, type FromWorker, type Profile, PROTOCOL_VERSION } from "../mesh/messages.ts";
-import type { Control } from "../mesh/control.ts";
+import type { Control, Heard, PullRequest } from "../mesh/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
 import type { Clock, Transport } from "../mesh/runtime.ts";
 import type { Compute, Exchanger } from "./compute.ts";
@@ -73,6 +73,7 @@ class MeshWorker implements RunningWorker {
   async #live(): Promise<string> {
     const { control, name, secret, software } = this.options;
     control.onmessage = (message) => this.#receive(message);
+    control.onpull = (request) => this.#answer(request);
     try {
       // Calls of the exchanger come only from passes of the generation that is there.
       const compute = await this.options.compute((exchange) => this.#generation!.exchange(exchange));
@@ -101,7 +102,7 @@ class MeshWorker implements RunningWorker {
 
   async leave(reason: string): Promise<void> {
     const { control, clock } = this.options;
-    if (this.#generation !== undefined) {
+    if (this.#generation !== undefined && !this.#generation.over) {
       this.#say({ type: "leaving", reason: text(reason) });
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#leaving = resolve;
@@ -128,10 +129,10 @@ class MeshWorker implements RunningWorker {
 
   /** Tells the coordinator, unless it is gone: then there is nobody to tell. */
   #say(message: FromWorker): void {
-    if (this.options.control.open) this.options.control.send(message);
+    this.options.control.send(message);
   }
 
-  #receive(message: FromCoordinator): void {
+  #receive(message: Heard<FromCoordinator>): void {
     if (message.type === "refused") {
       this.#refusal = new RefusedError(message.reason);
       return this.options.control.close("refused");
@@ -144,8 +145,6 @@ class MeshWorker implements RunningWorker {
     switch (message.type) {
       case "assign":
         return this.#assign(message);
-      case "pull":
-        return void this.#answer(message);
       case "stop":
         if (!this.#current(message.generation)) return;
         this.#end(message.reason);
@@ -198,7 +197,7 @@ class MeshWorker implements RunningWorker {
         clock,
         transport,
         compute: this.#compute!,
-        pull: (tensor, part, start, length) => control.pull(tensor, part, start, length),
+        pull: (tensor, part, start, length) => control.pull({ tensor, part, start, length }),
         tell: (message) => this.#say(message),
         event: (event) => this.#event(event),
         after: before?.ended ?? Promise.resolve(),
@@ -221,20 +220,13 @@ class MeshWorker implements RunningWorker {
   }
 
   /** Gives words of a tensor that this worker holds, as they are after every decision that came before the question. */
-  async #answer(
-    { id, tensor, part, start, length }: Extract<FromCoordinator, { type: "pull" }>,
-  ): Promise<void> {
-    const generation = this.#generation;
-    try {
-      if (generation === undefined) throw new PlanViolationError(`${tensor} was asked for before any plan`);
-      await generation.settled();
-      const words = await this.#compute!.get(tensor, part, start, length);
-      const bytes = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
-      this.#say({ type: "chunk", id, bytes });
-    } catch (error) {
-      if (generation?.over) return; // nobody waits for it any more
-      this.#failed(generation?.number ?? 0, error as Error);
+  async #answer({ tensor, part, start, length }: PullRequest): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.#generation === undefined) {
+      throw new PlanViolationError(`${tensor} was asked for before any plan`);
     }
+    await this.#generation.settled();
+    const words = await this.#compute!.get(tensor, part, start, length);
+    return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
   }
 }
 

@@ -1,5 +1,6 @@
 /** The device on its own thread: calls, exchanges, errors by name, and what happens when the thread dies. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { NoAdapterError } from "../../kernels/errors.ts";
 import { openComputeThread, type Thread } from "../../worker/compute_client.ts";
 import type { Exchange } from "../../worker/compute.ts";
 import { type FromThread, ThreadError, type ToThread, transfers } from "../../worker/thread_protocol.ts";
@@ -58,7 +59,7 @@ Deno.test("a device that cannot be opened rejects with its own error's name", as
   );
   const error = await assertRejects(
     () => openComputeThread({ device: "webgpu" }, never, thread),
-    ThreadError,
+    NoAdapterError,
     "There is no WebGPU adapter",
   );
   assertEquals([error.name, thread.terminated], ["NoAdapterError", true]);

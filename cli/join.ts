@@ -1,0 +1,161 @@
+/**
+ * `volary join`: adds this machine's device to a mesh.
+ *
+ * @module
+ */
+import { duration, number, size } from "../coordinator/report.ts";
+import { joinMesh } from "../worker/deno.ts";
+import type { WorkerEvent } from "../worker/events.ts";
+import type { RunningWorker } from "../worker/worker.ts";
+import { Screen } from "./screen.ts";
+import { CommandError, printJson, readFlags, UsageError, type Verb } from "./verb.ts";
+
+const DEVICES = ["auto", "webgpu", "reference"] as const;
+/** Less does not hold what measuring a device needs. */
+const LEAST_MEMORY = 256 * 2 ** 20;
+/** Between two tries to reach a coordinator that went away. */
+const AGAIN_MS = 3_000;
+/** Between two progress lines where no line can be replaced. */
+const CALM_MS = 10_000;
+
+export const verb: Verb = {
+  name: "join",
+  summary: "add this machine's device to a mesh",
+  help: `volary join INVITE [--device auto] [--name NAME] [--memory SIZE] [--stay] [--json]
+
+Joins the mesh of an invite (\`volary up\` prints one) and works for it until the coordinator ends. Ctrl-C leaves: a run under
+way is saved first.
+
+  --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow, needs nothing)
+  --name NAME     unique in the mesh; default: this machine's name and four digits
+  --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
+  --stay          wait for the coordinator and join again when it is gone
+  --json          one JSON object a line on stdout for everything that happens`,
+
+  async run(args) {
+    const flags = readFlags(args, {
+      boolean: ["stay", "json"],
+      string: ["device", "name", "memory"],
+      positional: ["INVITE"],
+    });
+    const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();
+    const options = {
+      invite,
+      device: deviceOf(flags.text("device") ?? "auto"),
+      name: flags.text("name"),
+      memory: memoryOf(flags.text("memory")),
+      onevent: reporter(screen, json),
+    };
+    let leaving = false, worker: RunningWorker | undefined;
+    const left = Promise.withResolvers<void>();
+    const leave = () => {
+      if (leaving) Deno.exit(130);
+      leaving = true;
+      screen.say("Leaving: what a run needs of this worker is saved first. Ctrl-C again ends at once.");
+      Promise.resolve(worker?.leave("its user ended it")).then(left.resolve);
+    };
+    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    for (const signal of signals) Deno.addSignalListener(signal, leave);
+    try {
+      for (let met = false;;) {
+        try {
+          worker = await joinMesh(options);
+          met = true;
+          const reason = await worker.ended;
+          screen.say(leaving ? "Left." : `The coordinator is gone (${reason}).`);
+          if (json) printJson({ event: "ended", reason });
+        } catch (error) {
+          // Only one that was there before is waited for: a wrong address would be waited for without end.
+          if (!(met && flags.has("stay") && (error as Error).name === "LinkError")) throw error;
+        }
+        if (leaving || !flags.has("stay")) return 0;
+        screen.replace("waiting for the coordinator ...");
+        await Promise.race([left.promise, new Promise((resolve) => setTimeout(resolve, AGAIN_MS))]);
+        if (leaving) return 0;
+      }
+    } finally {
+      for (const signal of signals) Deno.removeSignalListener(signal, leave);
+      screen.end();
+    }
+  },
+};
+
+function deviceOf(text: string): typeof DEVICES[number] {
+  const device = DEVICES.find((each) => each === text);
+  if (device === undefined) throw new UsageError(`--device takes ${DEVICES.join(", ")}, not "${text}".`);
+  return device;
+}
+
+/** "4GiB", "800 MiB", "2G" in bytes. */
+function memoryOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const [, amount, unit] = text.match(/^(\d+(?:\.\d+)?)\s*([GM])(?:i?B)?$/i) ?? [];
+  if (amount === undefined) {
+    throw new UsageError(`--memory takes a size such as 4GiB or 800MiB, not "${text}".`);
+  }
+  const bytes = Math.floor(Number(amount) * 2 ** (unit.toUpperCase() === "G" ? 30 : 20));
+  if (bytes < LEAST_MEMORY) {
+    throw new CommandError(`--memory ${text} is too little: a worker needs at least 256MiB.`);
+  }
+  return bytes;
+}
+
+/** Tells a worker's events: as lines of JSON, or as calm text. */
+function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
+  let shown = -Infinity, rounds = 0, began = 0;
+  return (event) => {
+    if (json) {
+      const { type, ...rest } = event;
+      // A Map would print as nothing.
+      printJson(
+        "experts" in rest ? { event: type, ...rest, experts: [...rest.experts] } : { event: type, ...rest },
+      );
+    }
+    switch (event.type) {
+      case "profiled": {
+        const { device, deviceName, flops, bandwidth, memory, maxBinding } = event.profile;
+        screen.say(
+          `device   ${deviceName}${
+            device === "webgpu" ? "" : " (plain arrays: slow; for WebGPU see `volary doctor`)"
+          }\n` +
+            `speed    ${number(flops)}FLOPS, memory at ${number(bandwidth)}B/s\n` +
+            `limits   ${size(memory)} for the mesh, ${size(maxBinding)} for one tensor`,
+        );
+        return;
+      }
+      case "joined":
+        return screen.say(`joined   as ${event.id}; waiting for work`);
+      case "assigned":
+        [rounds, began] = [0, performance.now()];
+        return screen.say(`holds    ${holdingText(event)}`);
+      case "loading":
+        return screen.replace(`loading ${size(event.done)} of ${size(event.total)}`);
+      case "linked":
+        return screen.say(event.peers.length > 0 ? `linked   to ${event.peers.join(", ")}` : "ready");
+      case "round": {
+        rounds++;
+        const { busy, waited, elapsed, sent } = event.report;
+        const share = (ms: number) => `${Math.round(100 * Math.min(1, elapsed > 0 ? ms / elapsed : 0))}%`;
+        const line =
+          `round ${event.round}  busy ${share(busy)}  waiting ${share(waited)}  sent ${size(sent)}  ` +
+          `${rounds} rounds in ${duration((performance.now() - began) / 1000)}`;
+        if (screen.live) return screen.replace(line);
+        if (performance.now() - shown < CALM_MS) return;
+        shown = performance.now();
+        return screen.say(line);
+      }
+      case "stopped":
+        return screen.say(`stopped  ${event.reason}; waiting for work`);
+      case "failed":
+        return screen.say(`failed   ${event.reason}`);
+    }
+  };
+}
+
+function holdingText({ layers, experts }: Extract<WorkerEvent, { type: "assigned" }>): string {
+  const parts = layers.map(([from, to]) => to - from === 1 ? `layer ${from}` : `layers ${from}-${to - 1}`);
+  let count = 0;
+  for (const own of experts.values()) count += own.length;
+  if (count > 0) parts.push(`${count} experts in ${experts.size} ${experts.size === 1 ? "layer" : "layers"}`);
+  return parts.join(", ") || "nothing";
+}
