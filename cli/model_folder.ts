@@ -10,6 +10,7 @@ import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { loadTokenizer, type Tokenizer } from "../model/tokenizer.ts";
 import { readLatest } from "../model/training_state.ts";
+import { quietDriver } from "./driver.ts";
 import { CommandError, UsageError } from "./verb.ts";
 
 /** Files of this machine. */
@@ -38,6 +39,7 @@ export async function openModelFolder(
 
 /** Opens the device that --device names: auto (or nothing), webgpu or reference. */
 export async function chosenDevice(name: string | undefined): Promise<Device> {
+  quietDriver();
   if (name === undefined || name === "auto") return await openDevice();
   if (name === "webgpu" || name === "reference") return await openDevice({ kind: name });
   throw new UsageError(`--device takes auto, webgpu or reference, not "${name}".`);

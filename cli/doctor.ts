@@ -1,0 +1,216 @@
+/**
+ * `volary doctor`: is this machine able to take part? A line for each thing: ok, or what is wrong and what to do.
+ *
+ * @module
+ */
+import { number, size } from "../coordinator/report.ts";
+import { type Device, matmulNT, openDevice, referenceDevice } from "../kernels/mod.ts";
+import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { parseInvite } from "../mesh/invite.ts";
+import { type Link, openLink } from "../mesh/link.ts";
+import type { Signal } from "../mesh/runtime.ts";
+import { weriftTransport } from "../mesh/werift_transport.ts";
+import { webSocketChannel } from "../mesh/websocket_channel.ts";
+import { measureDevice } from "../worker/device_profile.ts";
+import { quietDriver } from "./driver.ts";
+import { printJson, readFlags, say, type Verb } from "./verb.ts";
+
+/** The Deno that this program is tried with. */
+const TRIED = "2.9";
+/** Bytes that are sent over the loopback link. */
+const SENT = 4 << 20;
+
+/** What was found; `advice` says what to do where it is not ok. */
+interface Finding {
+  readonly check: string;
+  readonly ok: boolean;
+  readonly found: string;
+  readonly advice?: string;
+}
+
+export const verb: Verb = {
+  name: "doctor",
+  summary: "check this machine: device, permissions, connections",
+  help: `volary doctor [INVITE] [--json]
+
+Checks Deno, its permissions, the device (with a calculation whose result is known), WebRTC inside this machine, and with an
+invite whether its coordinator can be reached. A line for each: ok, or what to do.
+
+  --json   one JSON object for each line on stdout
+
+Exit code 0: everything is ok; 1: something is not.`,
+
+  async run(args) {
+    const flags = readFlags(args, { boolean: ["json"], positional: ["INVITE?"] });
+    const [invite] = flags.positional;
+    const checks: [name: string, check: () => Promise<Omit<Finding, "check">>][] = [
+      ["deno", deno],
+      ["permissions", permissions],
+      ["device", device],
+      ["webrtc", webrtc],
+      ...(invite === undefined ? [] : [["coordinator", () => coordinator(invite)] as [string, typeof deno]]),
+    ];
+    let problems = 0;
+    for (const [check, look] of checks) {
+      let finding: Finding;
+      try {
+        finding = { check, ...await look() };
+      } catch (error) {
+        finding = { check, ok: false, found: error instanceof Error ? error.message : String(error) };
+      }
+      if (!finding.ok) problems++;
+      if (flags.has("json")) printJson({ event: "finding", ...finding });
+      else {
+        say(`${finding.ok ? "ok     " : "problem"}  ${check.padEnd(11)}  ${finding.found}`);
+        if (finding.advice) say(`${" ".repeat(22)}${finding.advice}`);
+      }
+    }
+    return problems === 0 ? 0 : 1;
+  },
+};
+
+function deno(): Promise<Omit<Finding, "check">> {
+  const { deno: version } = Deno.version, tried = version.startsWith(`${TRIED}.`);
+  const found = `Deno ${version} on ${Deno.build.os} ${Deno.build.arch}`;
+  if (tried) return Promise.resolve({ ok: true, found });
+  const advice = `Volary is tried with Deno ${TRIED}: npx -y deno@${TRIED} task volary doctor`;
+  return Promise.resolve({ ok: false, found, advice });
+}
+
+async function permissions(): Promise<Omit<Finding, "check">> {
+  const wanted: Deno.PermissionDescriptor[] = [
+    { name: "net" },
+    { name: "read" },
+    { name: "write" },
+    { name: "env" },
+    { name: "sys", kind: "networkInterfaces" },
+    { name: "sys", kind: "hostname" },
+  ];
+  const missing: string[] = [];
+  for (const one of wanted) {
+    const { state } = await Deno.permissions.query(one);
+    if (state !== "granted") missing.push(one.name === "sys" ? `sys=${one.kind}` : one.name);
+  }
+  if (missing.length === 0) return { ok: true, found: "net, read, write, env, sys" };
+  const advice = "Start it by `deno task volary`, which grants what it needs.";
+  return { ok: false, found: `without ${missing.join(", ")}`, advice };
+}
+
+async function device(): Promise<Omit<Finding, "check">> {
+  quietDriver();
+  const device = await openDevice(), reference = referenceDevice();
+  try {
+    const { info } = device;
+    const { flops, bandwidth } = await measureDevice(device, () => performance.now());
+    const found =
+      `${info.name} (${info.kind}), ${number(flops)}FLOPS, ${number(bandwidth)}B/s, largest binding ` +
+      size(info.maxBinding);
+    if (!await sameProduct(device, reference)) {
+      const advice =
+        "A matrix product differs from the right one: update the driver, or join with --device reference.";
+      return { ok: false, found, advice };
+    }
+    if (info.kind === "webgpu") return { ok: true, found };
+    const advice = Deno.build.os === "linux"
+      ? "There is no WebGPU adapter; it works, slowly. A software adapter: apt-get install -y mesa-vulkan-drivers"
+      : "There is no WebGPU adapter; it works, slowly. Install or update the GPU's driver.";
+    return { ok: false, found, advice };
+  } finally {
+    device.close();
+    reference.close();
+  }
+}
+
+/** A product of 7 x 33 by 5 x 33 numbers, bit for bit as on plain arrays. */
+async function sameProduct(...devices: Device[]): Promise<boolean> {
+  const [m, n, k] = [7, 5, 33];
+  const results = await Promise.all(devices.map(async (device) => {
+    const a = device.allocate(m * k, "a"), b = device.allocate(n * k, "b"), c = device.allocate(m * n, "c");
+    device.write(a, Float32Array.from({ length: m * k }, (_, i) => Math.sin(i)));
+    device.write(b, Float32Array.from({ length: n * k }, (_, i) => Math.cos(i)));
+    device.run(matmulNT, { a, b, c }, { m, n, k, accumulate: 0 });
+    const [bytes] = await device.read([c]);
+    return new Uint32Array(bytes).join();
+  }));
+  return results.every((result) => result === results[0]);
+}
+
+/** Two ends in this process, over the loopback interface. */
+async function webrtc(): Promise<Omit<Finding, "check">> {
+  const clock = denoRuntime(), began = clock.now();
+  const transport = weriftTransport({ clock, loopback: true });
+  const [one, other] = signals();
+  const channels = await Promise.all([transport.open(one, true), transport.open(other, false)]);
+  const lanes = { pipeline: 1 << 20, request: 1 << 10, reply: 1 << 10 };
+  const link = (self: string, peer: string, i: number) =>
+    openLink(channels[i], { clock, self, peer, run: "doctor", generation: 1, lanes });
+  const [from, to] = await Promise.all([link("a", "b", 0), link("b", "a", 1)]);
+  const opened = clock.now() - began;
+  const speed = await send(from, to, () => clock.now());
+  await Promise.all([from.close(), to.close()]);
+  return {
+    ok: true,
+    found: `${transport.kind}, opens in ${opened.toFixed(0)} ms, ${number(speed)}B/s inside this machine`,
+  };
+}
+
+/** Bytes a second of frames from one end to the other. */
+async function send(from: Link, to: Link, now: () => number): Promise<number> {
+  const bytes = new Uint8Array(1 << 20), began = now();
+  let arrived = 0;
+  const done = new Promise<void>((resolve) => {
+    to.onframe = (_lane, _header, payload, consumed) => {
+      consumed();
+      if ((arrived += payload.length) >= SENT) resolve();
+    };
+  });
+  const header = {
+    what: "activation",
+    round: 0,
+    generation: 1,
+    evaluate: false,
+    index: 0,
+    microbatch: 0,
+  } as const;
+  for (let sequence = 0; sequence * bytes.length < SENT; sequence++) {
+    await from.send("pipeline", { ...header, sequence }, [bytes]);
+  }
+  await done;
+  return SENT / ((now() - began) / 1000);
+}
+
+/** Two ends that signal to each other; what comes early is kept. */
+function signals(): [Signal, Signal] {
+  const make = () => {
+    let handler: ((body: unknown) => void) | undefined;
+    const early: unknown[] = [];
+    const deliver = (body: unknown) => queueMicrotask(() => handler ? handler(body) : early.push(body));
+    const signal: Signal = {
+      send: () => {},
+      get onbody() {
+        return handler;
+      },
+      set onbody(value) {
+        handler = value;
+        if (handler) { for (const body of early.splice(0)) handler(body); }
+      },
+    };
+    return { signal, deliver };
+  };
+  const a = make(), b = make();
+  a.signal.send = b.deliver;
+  b.signal.send = a.deliver;
+  return [a.signal, b.signal];
+}
+
+async function coordinator(line: string): Promise<Omit<Finding, "check">> {
+  const clock = denoRuntime(), invite = parseInvite(line, clock.wall());
+  const url = new URL("/mesh", invite.address), began = clock.now();
+  const channel = await webSocketChannel(new WebSocket(url), clock);
+  const took = clock.now() - began;
+  channel.close("only looked");
+  const ends = invite.expires === undefined
+    ? "does not expire"
+    : `is good until ${new Date(invite.expires).toISOString()}`;
+  return { ok: true, found: `${url.host} answers in ${took.toFixed(0)} ms; the invite ${ends}` };
+}
