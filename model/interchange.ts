@@ -43,18 +43,21 @@ export async function writeModel(
   const checked = finiteOnly(source), table = parameterTable(source.config);
   const total = table.reduce((sum, { shape }) => sum + elements(shape), 0);
   const writer = await CheckpointWriter.create(files, folder, { ...options, config: source.config });
-  let written = 0;
+  let written = 0, writing = Promise.resolve();
   try {
     for (const { name, shape } of table) {
       for (const [start, length] of pieces(elements(shape), alignedPiece(shape))) {
         options.signal?.throwIfAborted();
-        const words = await checked.read(name, start, length);
+        const words = await checked.read(name, start, length); // while the piece before it is written
         if (options.dtype?.(name) === "F16") refuseOverflow(name, start, words);
-        await writer.write("weight", name, start, words);
+        await writing;
+        writing = writer.write("weight", name, start, words);
+        writing.catch(() => {}); // seen at the next await, or by `abort`
         written += length;
         options.onProgress?.(written, total);
       }
     }
+    await writing;
   } catch (error) {
     await writer.abort();
     throw error;

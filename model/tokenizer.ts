@@ -131,7 +131,11 @@ function huggingFace(json: Record<string, unknown>, config: Record<string, unkno
     }
     return Uint32Array.from(ids);
   };
-  const decode = (ids: ArrayLike<number>) => ids.length === 0 ? "" : inner.decode(Array.from(ids), options);
+  const decode = (ids: ArrayLike<number>) => {
+    // Embeddings are often padded beyond the vocabulary; an id without a token has no text.
+    const known = Array.from(ids).filter((id) => inner.id_to_token(id) !== undefined);
+    return known.length === 0 ? "" : inner.decode(known, options);
+  };
   const named = (key: string): number | undefined => {
     const value = config[key] as string | { content?: unknown } | undefined | null;
     const token = typeof value === "object" ? value?.content : value;

@@ -108,6 +108,11 @@ Deno.test("a tokenizer.json of another model: ids, special tokens, characters in
   assertEquals([...ids], [263, 262, 259, 231, 187, 176, 264]);
   assertEquals(tokenizer.decode([1, ...ids, 2]), "ab a 中.");
   assertEquals(tokenizer.decode([]), "");
+  assertEquals(
+    [tokenizer.decode([300]), tokenizer.decode([263, 300, 264])],
+    ["", "ab."],
+    "ids beyond the vocabulary",
+  );
   assertEquals(tokenizer.encode(""), new Uint32Array(0));
   assertEquals(streamed(tokenizer, [1, ...ids, 2]), {
     text: "ab a 中.",
