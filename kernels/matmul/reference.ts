@@ -1,9 +1,10 @@
 /**
- * Matrix products on plain arrays: four by four sums at a time, each in order of k and rounded to f32 after every
- * operation, which is what the programs compute bit for bit.
+ * Matrix products on plain arrays: blocks of sums at a time, each in order of k and rounded to f32 after every operation,
+ * which is what the programs compute bit for bit.
  *
  * @module
  */
+import { BLOCK_COLUMNS, BLOCK_ROWS, simdPanels } from "./simd.ts";
 
 /** Where the elements of a factor or result lie: word = start + row * rowStep + column * columnStep. */
 export interface Matrix {
@@ -21,8 +22,110 @@ export type Finish =
 
 const { fround } = Math;
 
-/** c[m,n] = a[m,k] b[k,n], c's rows dense from `c.start`; k is the column of a and the row of b. */
+/** Products below which packing costs more than vectors save (for a single row it always does). */
+const WORTH_PACKING = 4096;
+
+/** Words of packed rows kept in the cache while all columns pass by. */
+const PACKED_WORDS = 2 ** 17;
+
+const simd = simdPanels();
+
+/** c[m,n] = a[m,k] b[k,n], c's columns adjacent; k is the column of a and the row of b. */
 export function multiply(
+  m: number,
+  n: number,
+  k: number,
+  a: Matrix,
+  b: Matrix,
+  c: Matrix,
+  finish: Finish,
+): void {
+  if (simd === undefined || m === 1 || m * n * k < WORTH_PACKING) multiplyPlain(m, n, k, a, b, c, finish);
+  else multiplySimd(m, n, k, a, b, c, finish);
+}
+
+/** The same by vectors: rows of a and columns of b are packed into panels, in the order in which the sums need them. */
+function multiplySimd(
+  m: number,
+  n: number,
+  k: number,
+  a: Matrix,
+  b: Matrix,
+  c: Matrix,
+  finish: Finish,
+): void {
+  const most = Math.max(1, Math.floor(PACKED_WORDS / (k * BLOCK_ROWS)));
+  const panels = Math.min(most, Math.ceil(m / BLOCK_ROWS));
+  const bStart = panels * k * BLOCK_ROWS;
+  const outStart = bStart + k * BLOCK_COLUMNS;
+  const words = simd!.memory(outStart + panels * BLOCK_ROWS * BLOCK_COLUMNS);
+  for (let row = 0; row < m; row += panels * BLOCK_ROWS) {
+    const rows = Math.min(m - row, panels * BLOCK_ROWS);
+    const count = Math.ceil(rows / BLOCK_ROWS);
+    for (let panel = 0; panel < count; panel++) {
+      const first = a.start + (row + panel * BLOCK_ROWS) * a.rowStep;
+      const there = Math.min(BLOCK_ROWS, rows - panel * BLOCK_ROWS);
+      pack(words, panel * k * BLOCK_ROWS, BLOCK_ROWS, a.words, first, a.rowStep, there, a.columnStep, k);
+    }
+    for (let column = 0; column < n; column += BLOCK_COLUMNS) {
+      const columns = Math.min(BLOCK_COLUMNS, n - column);
+      const first = b.start + column * b.columnStep;
+      pack(words, bStart, BLOCK_COLUMNS, b.words, first, b.columnStep, columns, b.rowStep, k);
+      simd!.multiply(0, bStart * 4, outStart * 4, k, count);
+      for (let i = 0; i < rows; i++) {
+        store(words, outStart + i * BLOCK_COLUMNS, columns, c, row + i, column, finish);
+      }
+    }
+  }
+}
+
+/** Copies `there` lines (zeros for the rest of `width`) of k words each, word by word beside each other. */
+function pack(
+  to: Float32Array,
+  at: number,
+  width: number,
+  from: Float32Array,
+  start: number,
+  lineStep: number,
+  there: number,
+  step: number,
+  k: number,
+): void {
+  if (there < width) to.fill(0, at, at + k * width);
+  for (let line = 0; line < there; line++) {
+    let source = start + line * lineStep;
+    for (let target = at + line; target < at + k * width; target += width) {
+      to[target] = from[source];
+      source += step;
+    }
+  }
+}
+
+/** Finishes and stores the sums of one row of a block. */
+function store(
+  sums: Float32Array,
+  start: number,
+  columns: number,
+  c: Matrix,
+  row: number,
+  column: number,
+  finish: Finish,
+): void {
+  let at = c.start + row * c.rowStep + column;
+  const { words } = c;
+  if (finish.kind === "bias") {
+    for (let j = 0; j < columns; j++) words[at++] = sums[start + j] + finish.words[column + j];
+  } else if (finish.kind === "add") {
+    for (let j = 0; j < columns; j++, at++) words[at] = finish.words[at] + sums[start + j];
+  } else if (finish.kind === "accumulate") {
+    for (let j = 0; j < columns; j++) words[at++] += sums[start + j];
+  } else {
+    for (let j = 0; j < columns; j++) words[at++] = sums[start + j];
+  }
+}
+
+/** The same without vectors, for engines that have none, and for small products. */
+export function multiplyPlain(
   m: number,
   n: number,
   k: number,
@@ -38,16 +141,7 @@ export function multiply(
       const rows = Math.min(4, m - row);
       if (rows === 4 && columns === 4) block(k, a, row, b, column, sums);
       else edge(k, a, row, rows, b, column, columns, sums);
-      for (let i = 0; i < rows; i++) {
-        let at = c.start + (row + i) * c.rowStep + column;
-        for (let j = 0; j < columns; j++, at++) {
-          const sum = sums[4 * i + j];
-          if (finish.kind === "bias") c.words[at] = sum + finish.words[column + j];
-          else if (finish.kind === "add") c.words[at] = finish.words[at] + sum;
-          else if (finish.kind === "accumulate") c.words[at] += sum;
-          else c.words[at] = sum;
-        }
-      }
+      for (let i = 0; i < rows; i++) store(sums, 4 * i, columns, c, row + i, column, finish);
     }
   }
 }

@@ -19,6 +19,8 @@ import {
   webgpuDevice,
   type Words,
 } from "../../kernels/mod.ts";
+import { dense, type Finish, multiply, multiplyPlain, transposed } from "../../kernels/matmul/reference.ts";
+import { simdPanels } from "../../kernels/matmul/simd.ts";
 
 /** Words behind every output that nothing may touch. */
 const GUARD = 64;
@@ -197,6 +199,42 @@ Deno.test("groupedTN equals its reference bit for bit in every variant", () =>
     }
     allTried(groupedTN, tried);
   }));
+
+Deno.test("The reference by vectors equals the plain one bit for bit in every layout and ending", () => {
+  // Tiny and huge numbers are among them: vectors must not flush denormals or fuse operations.
+  const wild = (length: number, seed: number) =>
+    numbers(length, seed).map((x, i) => x * 2 ** (i % 9 * 30 - 120));
+  for (
+    const [m, n, k] of [[4, 8, 128], [2, 65, 33], [37, 41, 19], [9, 3, 701], [70, 17, 9000], [131, 128, 67]]
+  ) {
+    const a = wild(m * k + 5, 1), b = wild(n * k + 3, 2), extra = numbers(m * n + 7, 3);
+    const layouts = [
+      [dense(a, 5, k), transposed(b, 3, k)],
+      [dense(a, 5, k), dense(b, 3, n)],
+      [transposed(a, 5, m), dense(b, 3, n)],
+    ];
+    const endings: Finish[] = [
+      { kind: "set" },
+      { kind: "accumulate" },
+      { kind: "bias", words: extra },
+      { kind: "add", words: extra },
+    ];
+    for (const [x, y] of layouts) {
+      for (const ending of endings) {
+        const fast = numbers(m * n + 7, 4), plain = fast.slice();
+        multiply(m, n, k, x, y, dense(fast, 7, n), ending);
+        multiplyPlain(m, n, k, x, y, dense(plain, 7, n), ending);
+        assertEquals(
+          new Uint32Array(fast.buffer),
+          new Uint32Array(plain.buffer),
+          `${[m, n, k]} ${ending.kind}`,
+        );
+      }
+    }
+  }
+});
+
+Deno.test("This engine has vectors", () => assert(simdPanels() !== undefined));
 
 Deno.test("The reference adds products in order of k, rounding after every operation", async () => {
   const device = referenceDevice();
