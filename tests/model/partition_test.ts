@@ -1,5 +1,7 @@
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import type { Device } from "../../kernels/mod.ts";
 import type { Stage } from "../../mesh/plan.ts";
+import { TensorTooLargeError } from "../../model/layout.ts";
 import { devices } from "./devices.ts";
 import { EXPERTS, type Outcome, run, SMALL } from "./small_run.ts";
 
@@ -29,6 +31,17 @@ const spread = (layer: number, worker: string) =>
     worker,
     "a",
   ]][layer];
+
+/** The same device with a smaller limit, in bytes. */
+function limited(device: Device, maxBinding: number): Device {
+  return new Proxy(device, {
+    get(target, key) {
+      if (key === "info") return { ...target.info, maxBinding };
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
 
 const same = (actual: Outcome, expected: Outcome) => {
   assertEquals(actual.steps, expected.steps);
@@ -64,7 +77,7 @@ for (const { kind, device } of devices) {
       }
       for (const [split, planned] of Object.entries(splits)) {
         for (const recompute of [false, true]) {
-          const part = await run(device, { model, stages: planned, steps: 3, recompute, forwardFirst: true });
+          const part = await run(device, { model, stages: planned, steps: 3, recompute, pipelined: true });
           try {
             same(part, whole);
           } catch (error) {
@@ -78,6 +91,45 @@ for (const { kind, device } of devices) {
     });
   }
 
+  Deno.test(`${kind}: requests of peers between the halves of an own pass change no bit`, async () => {
+    const model = { ...SMALL, ...EXPERTS };
+    const whole = await run(device, { model, stages: stages(["a"], [0, 3], own), steps: 2 });
+    const mutual = (layer: number, worker: string) =>
+      layer < 2 ? ["b", worker, "b", "b"] : ["a", "a", worker, "a"];
+    // A pass that waits for rows goes on when another pass waits as well, or after a while where none will.
+    let waiting: (() => void) | undefined, met = 0;
+    const part = await run(device, {
+      model,
+      stages: stages(["a", "b"], [0, 2, 3], mutual),
+      steps: 2,
+      pipelined: true,
+      onExchange: async () => {
+        if (waiting !== undefined) {
+          met++;
+          return waiting();
+        }
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, 30);
+          waiting = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+        waiting = undefined;
+      },
+    });
+    assert(met > 4, `only ${met} exchanges met another`);
+    same(part, whole);
+  });
+
+  Deno.test(`${kind}: a small limit of bindings splits allocations and changes no bit`, async () => {
+    const model = { ...SMALL, ...EXPERTS };
+    const given = { model, stages: stages(["a"], [0, 3], own), steps: 2 };
+    const whole = await run(device, given);
+    same(await run(limited(device, 8192), given), whole);
+    await assertRejects(() => run(limited(device, 4096), given), TensorTooLargeError, "experts.0.w1.weight");
+  });
+
   Deno.test(`${kind}: memory stays flat over 30 steps`, async () => {
     const model = { ...SMALL, ...EXPERTS, tie_word_embeddings: true };
     const used: number[] = [], held: number[] = [];
@@ -86,7 +138,7 @@ for (const { kind, device } of devices) {
       stages: stages(["a", "b"], [0, 2, 3], spread),
       steps: 30,
       recompute: true,
-      forwardFirst: true,
+      pipelined: true,
       afterStep: () => {
         used.push(device.memory().used);
         held.push(device.memory().held);

@@ -42,8 +42,13 @@ export interface SmallRun {
   readonly stages: readonly Stage[];
   readonly steps: number;
   readonly recompute?: boolean;
-  /** Forward passes of all microbatches before the first backward pass, instead of one after the other. */
-  readonly forwardFirst?: boolean;
+  /**
+   * Forward passes of all microbatches before the first backward pass, stages working at the same time on neighbouring
+   * microbatches, instead of one pass after the other.
+   */
+  readonly pipelined?: boolean;
+  /** Called for every exchange of rows; may wait. */
+  readonly onExchange?: (exchange: Exchange) => Promise<void> | void;
   /** Called after every step. */
   readonly afterStep?: (step: number) => void;
 }
@@ -58,6 +63,8 @@ export interface Outcome {
 }
 
 const SHAPE = { batch: 2, sequence: 9, microbatches: 3 };
+/** Labels that count in a round: one of each microbatch does not. */
+const VALID = SHAPE.microbatches * (SHAPE.batch * SHAPE.sequence - 1);
 const DECISION = { learningRate: 0.02, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0.1 };
 
 /** Sequences of one microbatch and the tokens that follow. */
@@ -76,11 +83,13 @@ export async function run(device: Device, given: SmallRun): Promise<Outcome> {
   const stages = [...given.stages];
   const names = [...new Set(stages.flatMap((stage) => [stage.worker, ...stage.experts.flat()]))];
   const computes = new Map<string, LocalCompute>();
-  const exchanger = (exchange: Exchange) =>
-    Promise.all(exchange.parts.map(({ host, counts, rows }) => {
+  const exchanger = async (exchange: Exchange) => {
+    await given.onExchange?.(exchange);
+    return await Promise.all(exchange.parts.map(({ host, counts, rows }) => {
       const { layer, microbatch, pass, mode } = exchange;
       return computes.get(host)!.host({ layer, microbatch, pass, mode, part: { counts, rows } });
     }));
+  };
   for (const self of names) {
     const compute = new LocalCompute({ device: new Lease(device), exchanger, now: () => 0, memory: 1 << 30 });
     computes.set(self, compute);
@@ -105,7 +114,7 @@ export async function run(device: Device, given: SmallRun): Promise<Outcome> {
     const round = new Round(computes, stages, config.vocabSize, config.tiedEmbeddings);
     const steps: Outcome["steps"] = [];
     for (let step = 1; step <= given.steps; step++) {
-      steps.push(await round.train(step, given.forwardFirst ?? false));
+      steps.push(await round.train(step, given.pipelined ?? false));
       given.afterStep?.(step);
     }
     const evaluated = await round.evaluate(given.steps + 1);
@@ -140,27 +149,45 @@ class Round {
     return this.computes.get(worker)!;
   }
 
-  async #forward(step: number, microbatch: number, mode: "train" | "evaluate", validLabels: number) {
-    const { ids, labels } = data(step, microbatch, this.vocabulary);
-    let activation: ArrayBuffer | undefined;
-    for (const [stage, { worker, embedding, head }] of this.stages.entries()) {
-      activation = await this.computes.get(worker)!.forward({
-        stage,
-        microbatch,
-        mode,
-        ids: embedding ? ids : undefined,
-        labels: head ? labels : undefined,
-        activation,
-        validLabels,
-      });
+  /** Sends all microbatches through all stages in the order given, each stage as soon as its input is there. */
+  async #wave(
+    order: readonly number[],
+    count: number,
+    pass: (
+      stage: number,
+      microbatch: number,
+      input: ArrayBuffer | undefined,
+    ) => Promise<ArrayBuffer | undefined>,
+  ) {
+    const between = new Map<string, ArrayBuffer | undefined>();
+    for (let tick = 0; tick < order.length + count - 1; tick++) {
+      await Promise.all(order.map(async (stage, place) => {
+        const microbatch = tick - place;
+        if (microbatch < 0 || microbatch >= count) return;
+        const output = await pass(stage, microbatch, between.get(`${place - 1} ${microbatch}`));
+        between.set(`${place} ${microbatch}`, output);
+      }));
     }
   }
 
-  async #backward(microbatch: number) {
-    let gradient: ArrayBuffer | undefined;
-    for (let stage = this.stages.length - 1; stage >= 0; stage--) {
-      gradient = await this.computes.get(this.stages[stage].worker)!.backward(stage, microbatch, gradient);
-    }
+  async #forward(
+    stage: number,
+    step: number,
+    microbatch: number,
+    mode: "train" | "evaluate",
+    activation: ArrayBuffer | undefined,
+  ) {
+    const { ids, labels } = data(step, microbatch, this.vocabulary);
+    const { worker, embedding, head } = this.stages[stage];
+    return await this.computes.get(worker)!.forward({
+      stage,
+      microbatch,
+      mode,
+      ids: embedding ? ids : undefined,
+      labels: head ? labels : undefined,
+      activation,
+      validLabels: VALID,
+    });
   }
 
   async #finish() {
@@ -177,14 +204,18 @@ class Round {
     return result;
   }
 
-  async train(step: number, forwardFirst: boolean): Promise<Outcome["steps"][number]> {
-    const valid = SHAPE.microbatches * (SHAPE.batch * SHAPE.sequence - 1);
-    const all = Array.from({ length: SHAPE.microbatches }, (_, m) => m);
-    for (const m of all) {
-      await this.#forward(step, m, "train", valid);
-      if (!forwardFirst) await this.#backward(m);
+  async train(step: number, pipelined: boolean): Promise<Outcome["steps"][number]> {
+    const down = this.stages.map((_, stage) => stage), up = down.toReversed();
+    const rounds = pipelined ? [0] : Array.from({ length: SHAPE.microbatches }, (_, m) => m);
+    for (const first of rounds) {
+      const count = pipelined ? SHAPE.microbatches : 1;
+      await this.#wave(down, count, (stage, m, x) => this.#forward(stage, step, first + m, "train", x));
+      await this.#wave(
+        up,
+        count,
+        (stage, m, dy) => this.computes.get(this.stages[stage].worker)!.backward(stage, first + m, dy),
+      );
     }
-    if (forwardFirst) { for (const m of all) await this.#backward(m); }
     const first = this.computes.get(this.stages[0].worker)!;
     const last = this.computes.get(this.stages[this.stages.length - 1].worker)!;
     const shared = this.tied && first !== last;
@@ -209,7 +240,12 @@ class Round {
   }
 
   async evaluate(step: number): Promise<Outcome["evaluated"]> {
-    for (let m = 0; m < SHAPE.microbatches; m++) await this.#forward(step, m, "evaluate", 1);
+    const down = this.stages.map((_, stage) => stage);
+    await this.#wave(
+      down,
+      SHAPE.microbatches,
+      (stage, m, x) => this.#forward(stage, step, m, "evaluate", x),
+    );
     const { ce, balance, z } = await this.#finish();
     return { ce, balance, z };
   }
