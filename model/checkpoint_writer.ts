@@ -64,7 +64,8 @@ export class CheckpointWriter {
     options: CheckpointOptions,
   ): Promise<CheckpointWriter> {
     const writer = new CheckpointWriter(files, folder, options.replace ?? false);
-    if (!options.replace) await writer.#refuseExisting();
+    if (options.replace) await recoverCheckpoint(files, folder);
+    else await writer.#refuseExisting();
     for (const leftover of [writer.#partial, writer.#statePartial]) await removeFolder(files, leftover);
     try {
       await writer.#begin(options);
@@ -207,6 +208,24 @@ export class CheckpointWriter {
   async #settled(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
+}
+
+/**
+ * Brings back a checkpoint whose replacement was cut off (by a crash or a power cut) after it had been moved aside.
+ * Answers true if there was something to bring back.
+ */
+export async function recoverCheckpoint(files: FileStore, path: string): Promise<boolean> {
+  const folder = withoutSlash(path), state = stateFolder(folder);
+  if (await entries(files, folder) !== undefined || await entries(files, folder + ".old") === undefined) {
+    return false;
+  }
+  if (await entries(files, state + ".old") !== undefined) {
+    await removeFolder(files, state); // the new one, whose model never came into place
+    await files.rename(state + ".old", state);
+  }
+  await files.rename(folder + ".old", folder);
+  await files.sync(folderOf(folder));
+  return true;
 }
 
 /** Removes a checkpoint and its state, if they are there. */

@@ -5,6 +5,7 @@ import {
   type CheckpointOptions,
   CheckpointWriter,
   type Part,
+  recoverCheckpoint,
   removeCheckpoint,
 } from "../../model/checkpoint_writer.ts";
 import type { ModelConfig } from "../../model/config.ts";
@@ -217,6 +218,35 @@ Deno.test("nothing stands under the name until all is there; leftovers are clear
   await save(files, "m", config, { replace: true, state: { ...state, step: 14 } });
   assertEquals((await openState(files, await openCheckpoint(files, "m")))?.state.step, 14);
   assertEquals(files.files.size, before.size);
+});
+
+Deno.test("a replacement that is cut off at any move leaves the old checkpoint or the new one", async () => {
+  class CutStorage extends MemoryStorage {
+    moves = Infinity;
+    override rename(from: string, to: string): Promise<void> {
+      // Moves of the folders themselves, not of files inside them.
+      if (!from.endsWith("safetensors.partial") && --this.moves < 0) {
+        return Promise.reject(new Error("cut off"));
+      }
+      return super.rename(from, to);
+    }
+  }
+  const config = smallConfig(), steps: (number | undefined)[] = [];
+  for (let moves = 0; moves < 5; moves++) {
+    const files = new CutStorage();
+    await save(files, "m", config, { state });
+    files.moves = moves;
+    const next = save(files, "m", config, { replace: true, state: { ...state, step: 13 } });
+    if (moves < 4) await assertRejects(() => next, Error, "cut off");
+    else await next;
+    files.moves = Infinity;
+    await recoverCheckpoint(files, "m");
+    steps.push((await openState(files, await openCheckpoint(files, "m")))?.state.step);
+    await save(files, "m", config, { replace: true, state: { ...state, step: 14 } });
+    assertEquals((await openState(files, await openCheckpoint(files, "m")))?.state.step, 14);
+    assertEquals([...files.files.keys()].filter((path) => /old|partial/.test(path)), []);
+  }
+  assertEquals(steps, [12, 12, 12, 12, 13]);
 });
 
 Deno.test("a full disk leaves nothing half written and says what to do", async () => {
