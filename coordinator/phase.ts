@@ -67,7 +67,7 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
   let position = options.from, skipped = 0, saved = -1;
   let saving: Promise<void> = Promise.resolve();
   let nats = 0, tokens = 0;
-  let began = clock.now(), pace = 0;
+  let began = clock.now(), pace = 0, timed = 0;
   try {
     ahead();
     ahead();
@@ -111,7 +111,9 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
         position = { ...position, step: round.step, committed };
         skipped = verdict.commit ? 0 : skipped + 1;
         const seconds = (clock.now() - began) / 1000;
-        pace = pace === 0 ? seconds : pace + (seconds - pace) * 0.1;
+        // The first step compiles; the mean of the next ten, then the recent ones, tell how long the rest will take.
+        pace = timed === 0 ? seconds : pace + (seconds - pace) / Math.min(timed, 10);
+        timed++;
         options.tell({
           event: "step",
           phase: position.phase,

@@ -16,7 +16,7 @@ import { deal, splitLayers } from "./split.ts";
 /** A worker as the planner sees it. */
 export interface Candidate {
   readonly id: string;
-  readonly profile: Pick<Profile, "flops" | "memory">;
+  readonly profile: Pick<Profile, "flops" | "memory" | "deviceName">;
 }
 
 /** What to plan. */
@@ -46,7 +46,7 @@ export function makePlan(request: PlanRequest): Planned {
   const { config, shape } = request;
   const counts = countParts(request);
   // The fastest hold layers; among equals, who came first.
-  const ranked = request.workers.map((worker, joined) => ({ worker, joined }))
+  const ranked = levelled(request.workers).map((worker, joined) => ({ worker, joined }))
     .sort((a, b) => b.worker.profile.flops - a.worker.profile.flops || a.joined - b.joined)
     .map(({ worker }) => worker);
   const holders = ranked.slice(0, counts.stages);
@@ -70,6 +70,26 @@ export function makePlan(request: PlanRequest): Planned {
     }),
   };
   return { plan, holdings: held, idle: ranked.slice(members.length).map((worker) => worker.id) };
+}
+
+/** Measurements of equal devices that lie closer than this differ by the moment in which they were made. */
+const noise = 2;
+
+/**
+ * Gives workers with the same device their common (geometric mean) speed, where they were measured alike: several that
+ * join one machine at the same time disturb each other's measurement, and a plan should not follow that.
+ */
+function levelled(workers: readonly Candidate[]): Candidate[] {
+  const byDevice = new Map<string, number[]>();
+  for (const { profile } of workers) {
+    byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], profile.flops]);
+  }
+  return workers.map((worker) => {
+    const speeds = byDevice.get(worker.profile.deviceName)!;
+    if (Math.max(...speeds) >= noise * Math.min(...speeds)) return worker;
+    const flops = Math.exp(speeds.reduce((sum, speed) => sum + Math.log(speed), 0) / speeds.length);
+    return { ...worker, profile: { ...worker.profile, flops } };
+  });
 }
 
 function countParts(request: PlanRequest): { stages: number; hosts: number } {

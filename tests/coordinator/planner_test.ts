@@ -15,7 +15,10 @@ const dense = parseConfig({
   vocab_size: 30,
 });
 const moe = { ...dense, experts: 4, expertsPerToken: 2 };
-const worker = (id: string, flops = 1e9, memory = 1e9) => ({ id, profile: { flops, memory } });
+const worker = (id: string, flops = 1e9, memory = 1e9) => ({
+  id,
+  profile: { flops, memory, deviceName: "a device" },
+});
 const request = (more: Partial<PlanRequest>): PlanRequest => ({
   run: "r",
   generation: 1,
@@ -62,6 +65,14 @@ Deno.test("experts lie on the layer's worker and on the hosts, every one exactly
   assert(plan.stages.some((stage) => stage.experts.flat().includes("d")));
   assertEquals(plan.operations.c, { train: [{ do: "vote" }], evaluate: [] });
   assertEquals(idle, []);
+});
+
+Deno.test("equal devices that disturbed each other's measurement get equal parts, unequal ones do not", () => {
+  const split = (...flops: number[]) =>
+    makePlan(request({ workers: flops.map((speed, i) => worker(`w${i}`, speed)) })).plan.stages
+      .map(({ worker, from, to }) => [worker, to - from]);
+  assertEquals(split(1e9, 1.7e9), [["w0", 3], ["w1", 3]]);
+  assertEquals(split(1e9, 2.5e9), [["w1", 5], ["w0", 1]]);
 });
 
 Deno.test("workers without a part are named", () => {

@@ -1,0 +1,84 @@
+/** However a model is spread, losses and weights are those of one worker, bit for bit. */
+import { assert, assertEquals } from "@std/assert";
+import { quietDriver } from "../../cli/driver.ts";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { weriftTransport } from "../../mesh/werift_transport.ts";
+import type { MeshOptions } from "../mesh_in_memory.ts";
+import { smallMesh, type SmallRecipe, smallRecipe, stored } from "./small_run.ts";
+
+quietDriver();
+type Kind = "webgpu" | "reference";
+
+/** Trains and answers with everything that must be the same. */
+async function train(kind: Kind, workers: number, recipe: SmallRecipe, more: Partial<MeshOptions> = {}) {
+  const mesh = await smallMesh(kind, workers, more);
+  try {
+    const { event } = await mesh.run(smallRecipe(recipe));
+    assertEquals(event, "done", JSON.stringify(mesh.events.at(-1)));
+    const evaluations = mesh.events.flatMap((e) => e.event === "evaluation" ? [e.nll] : []);
+    return { steps: mesh.steps(), evaluations, stored: stored(mesh, recipe.steps ?? 20) };
+  } finally {
+    await mesh.close();
+  }
+}
+
+const shapes: [what: string, workers: number, recipe: SmallRecipe][] = [
+  ["2 stages", 2, { stages: 2 }],
+  ["2 stages and 2 expert hosts", 4, { stages: 2, hosts: 2 }],
+];
+
+for (const kind of ["reference", "webgpu"] as const) {
+  for (const tied of [false, true]) {
+    Deno.test(`mesh = one worker on ${kind}, embedding and head ${tied ? "tied" : "apart"}`, async () => {
+      const one = await train(kind, 1, { tied });
+      assertEquals(one.steps.length, 20);
+      assert(one.steps.at(-1)!.loss! < 0.9 * one.steps[0].loss!, "it learns");
+      for (const [what, workers, recipe] of shapes) {
+        const spread = await train(kind, workers, { ...recipe, tied });
+        assertEquals(spread.steps, one.steps, `${what}: losses and norms`);
+        assertEquals(spread.evaluations, one.evaluations, `${what}: validation`);
+        assert(spread.stored.weights !== undefined);
+        assertEquals(spread.stored, one.stored, `${what}: weights and moments`);
+      }
+    });
+  }
+}
+
+Deno.test("mesh = one worker, dense model in three stages, with and without recomputation", async () => {
+  const one = await train("reference", 1, { experts: 0, steps: 8 });
+  assertEquals(await train("reference", 3, { experts: 0, steps: 8, stages: 3 }), one);
+  assertEquals(await train("reference", 3, { experts: 0, steps: 8, stages: 3, recompute: true }), one);
+});
+
+Deno.test("mesh = one worker over WebRTC, expert hosts and a tied embedding included", async () => {
+  const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });
+  const one = await train("reference", 1, { tied: true });
+  const spread = await train("reference", 4, { tied: true, stages: 2, hosts: 2 }, { transport });
+  assertEquals(spread, one);
+});
+
+Deno.test("a run that goes on from a checkpoint ends in the weights of one that was never stopped", async () => {
+  const whole = await train("reference", 1, {});
+  // Stopped after step 10, then on another mesh with another plan.
+  const first = await smallMesh("reference", 2);
+  try {
+    let asked: Promise<boolean> | undefined;
+    const outcome = await first.run(smallRecipe({ stages: 2 }), false, (event) => {
+      if (event.event === "step" && event.step === 10) asked = first.coordinator.stop();
+    });
+    await asked;
+    assertEquals([outcome.event, "why" in outcome && outcome.why], ["stopped", "asked"]);
+    assertEquals("path" in outcome && outcome.path, "/runs/small/checkpoints/step-000010");
+  } finally {
+    await first.close();
+  }
+  const second = await smallMesh("reference", 3, { storage: first.storage });
+  try {
+    const outcome = await second.run(smallRecipe({ stages: 2, hosts: 1 }), true);
+    assertEquals(outcome.event, "done");
+    assertEquals(second.steps(), whole.steps.slice(10));
+    assertEquals(stored(second, 20), whole.stored);
+  } finally {
+    await second.close();
+  }
+});

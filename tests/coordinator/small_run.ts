@@ -1,0 +1,82 @@
+/** A recipe that trains in a second, and its text. */
+import { openDevice } from "../../kernels/mod.ts";
+import { MeshInMemory, type MeshOptions } from "../mesh_in_memory.ts";
+
+/** What a test may change of the recipe. */
+export interface SmallRecipe {
+  readonly tied?: boolean;
+  readonly experts?: number;
+  readonly stages?: number;
+  readonly hosts?: number;
+  readonly steps?: number;
+  readonly checkpointEvery?: number;
+  readonly recompute?: boolean;
+}
+
+export function smallRecipe(
+  { tied = false, experts = 4, stages = 1, hosts = 0, steps = 20, checkpointEvery = 10, recompute = false }:
+    SmallRecipe = {},
+): string {
+  return `
+name = "small"
+[model]
+hidden_size = 16
+intermediate_size = 12
+num_hidden_layers = 3
+num_attention_heads = 4
+num_key_value_heads = 2
+head_dim = 4
+attention_bias = true
+tie_word_embeddings = ${tied}
+${
+    experts > 0
+      ? `num_local_experts = ${experts}\nnum_experts_per_tok = 2\nrouter_aux_loss_coef = 0.01\nrouter_z_loss_coef = 0.001`
+      : ""
+  }
+[data]
+train = ["a.txt"]
+validation = 0.2
+[mesh]
+stages = ${stages}
+expert_hosts = ${hosts}
+[[phase]]
+kind = "train"
+steps = ${steps}
+batch = 6
+microbatches = 3
+sequence = 12
+learning_rate = 1e-2
+warmup = 2
+schedule = "constant"
+evaluate_every = 10
+evaluate_batches = 2
+checkpoint_every = ${checkpointEvery}
+recompute = ${recompute}
+`;
+}
+
+/** Some hundred lines that something can be learnt from. */
+export const smallText = Array.from(
+  { length: 300 },
+  (_, i) => `line ${i}: the ${["cat", "dog", "owl", "bee"][i * 7 % 4]} is ${i * i % 97} and ${i % 13}.\n`,
+).join("");
+
+/** A mesh with the text at its place. */
+export async function smallMesh(
+  kind: "webgpu" | "reference",
+  workers: number,
+  more: Partial<MeshOptions> = {},
+): Promise<MeshInMemory> {
+  const mesh = await MeshInMemory.start({ workers, device: () => openDevice({ kind }), ...more });
+  mesh.storage.text("/a.txt", smallText);
+  return mesh;
+}
+
+/** A checkpoint's weights and moments, as bytes. */
+export function stored(mesh: MeshInMemory, step: number): Record<string, Uint8Array> {
+  const folder = `/runs/small/checkpoints/step-${String(step).padStart(6, "0")}`;
+  return {
+    weights: mesh.storage.files.get(`${folder}/model.safetensors`)!,
+    moments: mesh.storage.files.get(`${folder}.state/moments.safetensors`)!,
+  };
+}
