@@ -8,7 +8,7 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { groupedCost, groupedGradientCost } from "./cost.ts";
 import { dense, multiply, transposed } from "./reference.ts";
-import { always, type Family, preferredVariant, setOrAccumulate, tileVariants } from "./variants.ts";
+import { always, type Family, preferredVariant, setOrAccumulate, variants } from "./variants.ts";
 
 const PARAMS = { rows: "u32", n: "u32", k: "u32", first: "u32", groups: "u32" } as const;
 const GRADIENT_PARAMS = {
@@ -30,7 +30,7 @@ export const groupedNT = defineKernel({
   name: "groupedNT",
   bindings: OPERANDS,
   params: PARAMS,
-  variants: tileVariants(nt),
+  variants: variants(nt),
   prefer: preferredVariant(nt),
   cost: ({ rows, n, k, groups }) => groupedCost(rows, n, k, groups),
   reference({ a, b, offsets, c }, { n, k, first, groups }) {
@@ -50,7 +50,7 @@ export const groupedNN = defineKernel({
   name: "groupedNN",
   bindings: OPERANDS,
   params: PARAMS,
-  variants: tileVariants(nn),
+  variants: variants(nn),
   prefer: preferredVariant(nn),
   cost: ({ rows, n, k, groups }) => groupedCost(rows, n, k, groups),
   reference({ a, b, offsets, c }, { n, k, first, groups }) {
@@ -78,7 +78,7 @@ export const groupedTN = defineKernel({
   name: "groupedTN",
   bindings: OPERANDS,
   params: GRADIENT_PARAMS,
-  variants: tileVariants(tn),
+  variants: variants(tn),
   prefer: preferredVariant(tn),
   cost: ({ rows, m, n, groups, accumulate }) => groupedGradientCost(rows, m, n, groups, accumulate),
   reference({ a, b, offsets, c }, { m, n, first, groups, accumulate }) {

@@ -10,7 +10,7 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { matmulAddCost, matmulBiasCost, matmulCost } from "./cost.ts";
 import { dense, type Finish, multiply, transposed } from "./reference.ts";
-import { always, type Family, preferredVariant, setOrAccumulate, tileVariants } from "./variants.ts";
+import { always, type Family, preferredVariant, setOrAccumulate, variants } from "./variants.ts";
 
 const SIZES = { m: "u32", n: "u32", k: "u32" } as const;
 const SIZES_ACCUMULATE = { ...SIZES, accumulate: "u32" } as const;
@@ -29,7 +29,7 @@ export const matmulNT = defineKernel({
   name: "matmulNT",
   bindings: OPERANDS,
   params: SIZES_ACCUMULATE,
-  variants: tileVariants(nt),
+  variants: variants(nt),
   prefer: preferredVariant(nt),
   cost: ({ m, n, k, accumulate }) => matmulCost(m, n, k, accumulate),
   reference({ a, b, c }, { m, n, k, accumulate }) {
@@ -44,7 +44,7 @@ export const matmulNTBias = defineKernel({
   name: "matmulNTBias",
   bindings: { a: "f32 read", b: "f32 read", bias: "f32 read", c: "f32 write" },
   params: SIZES,
-  variants: tileVariants(ntBias),
+  variants: variants(ntBias),
   prefer: preferredVariant(ntBias),
   cost: ({ m, n, k }) => matmulBiasCost(m, n, k),
   reference({ a, b, bias, c }, { m, n, k }) {
@@ -59,7 +59,7 @@ export const matmulNTAdd = defineKernel({
   name: "matmulNTAdd",
   bindings: { a: "f32 read", b: "f32 read", residual: "f32 read", c: "f32 write" },
   params: SIZES,
-  variants: tileVariants(ntAdd),
+  variants: variants(ntAdd),
   prefer: preferredVariant(ntAdd),
   cost: ({ m, n, k }) => matmulAddCost(m, n, k),
   reference({ a, b, residual, c }, { m, n, k }) {
@@ -74,7 +74,7 @@ export const matmulNN = defineKernel({
   name: "matmulNN",
   bindings: OPERANDS,
   params: SIZES_ACCUMULATE,
-  variants: tileVariants(nn),
+  variants: variants(nn),
   prefer: preferredVariant(nn),
   cost: ({ m, n, k, accumulate }) => matmulCost(m, n, k, accumulate),
   reference({ a, b, c }, { m, n, k, accumulate }) {
@@ -89,7 +89,7 @@ export const matmulTN = defineKernel({
   name: "matmulTN",
   bindings: OPERANDS,
   params: SIZES_ACCUMULATE,
-  variants: tileVariants(tn),
+  variants: variants(tn),
   prefer: preferredVariant(tn),
   cost: ({ m, n, k, accumulate }) => matmulCost(m, n, k, accumulate),
   reference({ a, b, c }, { m, n, k, accumulate }) {

@@ -50,7 +50,8 @@ export function tileSource(tile: Tile, width: number): string {
     `@compute @workgroup_size(${width})`,
     "fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,",
     "        @builtin(local_invocation_index) lane: u32) {",
-    ...place(tile, width),
+    `  let tile = linear_workgroup(workgroup, workgroups) * ${width}u + lane;`,
+    ...place(tile),
     ...sums(tile),
     ...(tile.layout === "nt" ? loopNT(tile) : loopColumns(tile)),
     ...store(tile),
@@ -60,13 +61,12 @@ export function tileSource(tile: Tile, width: number): string {
 }
 
 /**
- * Where the lane's tile lies: \`row\`, \`row_end\`, \`column\`, the range of k, and where the group's matrices begin
+ * Where tile number `tile` lies: \`row\`, \`row_end\`, \`column\`, the range of k, and where the group's matrices begin
  * (\`b_base\`, \`c_base\`, in words).
  */
-function place(tile: Tile, width: number): string[] {
+export function place(tile: Pick<Tile, "layout" | "grouped" | "rows" | "columns">): string[] {
   const { rows, columns } = tile;
   const lines = [
-    `  let tile = linear_workgroup(workgroup, workgroups) * ${width}u + lane;`,
     `  let column_tiles = (params.n + ${columns - 1}u) / ${columns}u;`,
     `  let column = (tile % column_tiles) * ${columns}u;`,
   ];
@@ -241,7 +241,7 @@ function scalarSum(tile: Tile, i: number, j: number): string {
 }
 
 /** What is stored for a sum. */
-function finished(epilogue: Epilogue, sum: string, index: string, column: string): string {
+export function finished(epilogue: Epilogue, sum: string, index: string, column: string): string {
   switch (epilogue) {
     case "set":
       return sum;

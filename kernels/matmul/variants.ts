@@ -5,6 +5,7 @@
  */
 import type { DeviceInfo } from "../device.ts";
 import type { Params, Values, Variant } from "../kernel.ts";
+import { SHARED_COLUMNS, SHARED_ROWS, sharedSource } from "./shared.ts";
 import { type Epilogue, type Layout, type Tile, tileSource } from "./tile.ts";
 
 /** Rows x columns of a lane's tile, lanes of a workgroup, and the speed on CPU vectors (GFLOPS of a lavapipe core). */
@@ -105,8 +106,34 @@ function loads(layout: Layout, size: Size, vectors: Vectors): boolean {
   return layout !== "tn" || !vectors.a || size.rows % 4 === 0;
 }
 
+/** The variants of a family that load through workgroup memory. */
+function sharedVariants<P extends Params>(family: Family<P>): Variant<P>[] {
+  const { layout, epilogues, epilogue: wanted, grouped, shape } = family;
+  const size = { rows: SHARED_ROWS, columns: SHARED_COLUMNS, lanes: 1 };
+  return epilogues.map((epilogue) => {
+    let source: string | undefined;
+    return {
+      name: sharedName(epilogue),
+      get wgsl() {
+        return source ??= sharedSource({ layout, epilogue, grouped });
+      },
+      grid: (values: Values<P>) => workgroups(layout, grouped, size, shape(values)),
+      fits: (values: Values<P>) => epilogue === wanted(values),
+    };
+  });
+}
+
+function sharedName(epilogue: Epilogue): string {
+  return `shared ${epilogue}`;
+}
+
 /** All variants of a family. */
-export function tileVariants<P extends Params>(family: Family<P>): Variant<P>[] {
+export function variants<P extends Params>(family: Family<P>): Variant<P>[] {
+  return [...sharedVariants(family), ...tileVariants(family)];
+}
+
+/** The variants of a family whose lanes work alone. */
+function tileVariants<P extends Params>(family: Family<P>): Variant<P>[] {
   const { layout, epilogues, epilogue: wanted, grouped, shape } = family;
   return SIZES.flatMap((size) =>
     vectorForms(layout).filter((vectors) => loads(layout, size, vectors)).flatMap((vectors) =>
@@ -143,7 +170,12 @@ export function tileVariants<P extends Params>(family: Family<P>): Variant<P>[] 
   );
 }
 
-function workgroups(layout: Layout, grouped: boolean, size: Size, { m, n, groups }: Shape): number {
+function workgroups(
+  layout: Layout,
+  grouped: boolean,
+  size: Omit<Size, "speed">,
+  { m, n, groups }: Shape,
+): number {
   const columns = Math.ceil(n / size.columns);
   let rows = Math.ceil(m / size.rows);
   // Nothing to compute. With k = 0 the sums are zero and are still stored.
@@ -159,6 +191,7 @@ export function preferredVariant<P extends Params>(
   const forms = vectorForms(family.layout);
   return (values, device) => {
     const shape = family.shape(values);
+    if (!device.software && fillsShared(family, shape)) return sharedName(family.epilogue(values));
     const size = device.software ? sizeForCpu(family, shape) : sizeForGpu(family, shape);
     for (let i = forms.length - 1; i >= 0; i--) {
       if (!loads(family.layout, size, forms[i]) || !divides(family.layout, forms[i], shape)) continue;
@@ -166,6 +199,12 @@ export function preferredVariant<P extends Params>(
     }
     throw new Error("The first form of every layout fits every shape");
   };
+}
+
+/** Whether at least half of a workgroup's tile is of use; narrower products are better off with lanes that work alone. */
+function fillsShared<P extends Params>({ layout, grouped }: Family<P>, { m, n, groups }: Shape): boolean {
+  const rows = grouped && layout !== "tn" ? m / groups : m;
+  return rows >= SHARED_ROWS / 2 && n >= SHARED_COLUMNS / 2;
 }
 
 function sizeForGpu<P extends Params>({ layout, grouped }: Family<P>, { m, groups }: Shape): Size {
