@@ -61,8 +61,11 @@ export const limits = {
   frameBytes: 1 << 30,
   /** Full frames of a lane that the receiver grants ahead: one in use, one arriving, two in order behind them. */
   grantedFrames: 4,
-  /** Bytes of packets between two complete messages of a peer; acknowledgements of our own traffic count too. */
-  undeliveredBytes: 4 << 20,
+  /**
+   * Bytes of packets between two complete messages of a peer: twelve messages of 64 KiB. Acknowledgements of our own
+   * traffic count too, but in the time of a heartbeat they come to less.
+   */
+  undeliveredBytes: 768 << 10,
   /** Messages that a channel keeps before its owner listens: a hello and what follows within one turn. */
   earlyMessages: 256,
 } as const;

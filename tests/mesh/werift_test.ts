@@ -1,0 +1,273 @@
+/** What the werift transport adds to werift: see its file. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Buffer } from "node:buffer";
+import { createSocket, Socket } from "node:dgram";
+import { networkInterfaces } from "node:os";
+import { RTCPeerConnection } from "werift";
+import { isApplicationData } from "../../mesh/datagram.ts";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { LinkError } from "../../mesh/errors.ts";
+import { openLink } from "../../mesh/link.ts";
+import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
+import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
+import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { signalPair } from "../compliance/transports.ts";
+
+const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
+/** Time-outs fire ten times as soon. */
+const hasty: Clock = { ...clock, timer: (ms, fire) => clock.timer(ms / 10, fire) };
+
+/** A signal that keeps what its owner says. */
+function tapped(signal: Signal): { signal: Signal; said: unknown[] } {
+  const said: unknown[] = [];
+  return {
+    said,
+    signal: {
+      send(body) {
+        said.push(body);
+        signal.send(body);
+      },
+      get onbody() {
+        return signal.onbody;
+      },
+      set onbody(handler) {
+        signal.onbody = handler;
+      },
+    },
+  };
+}
+
+async function both(): Promise<{ a: Channel; b: Channel; said: PeerDescription[] }> {
+  const [sa, sb] = signalPair(), ta = tapped(sa), tb = tapped(sb);
+  const [a, b] = await Promise.all([transport.open(ta.signal, true), transport.open(tb.signal, false)]);
+  return { a, b, said: [...ta.said, ...tb.said].map((body) => PeerDescription.parse(body)) };
+}
+
+async function closeBoth(a: Channel, b: Channel): Promise<void> {
+  a.close();
+  b.close();
+  await Promise.all([a.closed, b.closed]);
+}
+
+Deno.test("connecting sends packets to this machine only", async () => {
+  const local = new Set(["127.0.0.1", "::1"]);
+  for (const all of Object.values(networkInterfaces())) {
+    for (const { address } of all ?? []) local.add(address);
+  }
+  const send = Socket.prototype.send, seen = new Set<string>();
+  // deno-lint-ignore no-explicit-any
+  Socket.prototype.send = function (this: Socket, ...parts: any[]) {
+    const address = parts.find((part, i) => i > 0 && typeof part === "string");
+    if (address !== undefined) seen.add(address);
+    return (send as (...parts: unknown[]) => void).apply(this, parts);
+  } as typeof send;
+  try {
+    const { a, b } = await both();
+    await closeBoth(a, b);
+  } finally {
+    Socket.prototype.send = send;
+  }
+  assert(seen.size > 0);
+  for (const address of seen) assert(local.has(address), `a packet went to ${address}`);
+});
+
+Deno.test("datagrams from strangers do not disturb an open connection", async () => {
+  const { a, b, said } = await both();
+  const lanes = { pipeline: 1 << 20, request: 0, reply: 0 };
+  const common = { clock, run: "r", generation: 1, lanes };
+  const [x, y] = await Promise.all([
+    openLink(a, { ...common, self: "a", peer: "b" }),
+    openLink(b, { ...common, self: "b", peer: "a" }),
+  ]);
+  let got = 0;
+  y.onframe = (_lane, _header, _payload, consumed) => {
+    got++;
+    consumed();
+  };
+  const chance = new VirtualClock(77), stranger = createSocket("udp4");
+  const record = (type: number, epoch: number, body: Uint8Array) =>
+    new Uint8Array([
+      type,
+      0xfe,
+      0xfd,
+      epoch >> 8,
+      epoch & 255,
+      0,
+      0,
+      0,
+      0,
+      0,
+      9,
+      body.length >> 8,
+      body.length & 255,
+      ...body,
+    ]);
+  const hostile = () => {
+    const noise = chance.random(Math.floor(chance.uniform() * 120));
+    const choices = [
+      record(21, 0, Uint8Array.of(2, 40)), // a fatal alert
+      record(21, 1, noise),
+      record(22, 0, noise), // handshake
+      record(20, 0, Uint8Array.of(1)),
+      record(23, 1, noise), // application data that does not decrypt
+      record(23, 0, noise),
+      record(23, 1, noise).slice(0, 20),
+      new Uint8Array([...record(23, 1, chance.random(30)), 22]),
+      noise,
+      new Uint8Array([0x80, ...noise]), // media
+    ];
+    return choices[Math.floor(chance.uniform() * choices.length)];
+  };
+  const targets = said.flatMap(({ candidates }) => candidates).filter(({ address }) =>
+    address === "127.0.0.1"
+  );
+  assertEquals(targets.length, 2);
+  for (let i = 0; i < 10; i++) {
+    for (let n = 0; n < 100; n++) {
+      for (const { address, port } of targets) stranger.send(Buffer.from(hostile()), port, address);
+    }
+    const header = {
+      what: "activation",
+      evaluate: false,
+      generation: 1,
+      round: 0,
+      index: 0,
+      microbatch: i,
+      sequence: 0,
+    };
+    await x.send("pipeline", header as Parameters<typeof x.send>[1], [new Uint8Array(200_000)]);
+  }
+  assertEquals((await x.close()).orderly, true);
+  assertEquals((await y.closed).orderly, true);
+  assertEquals(got, 10);
+  await new Promise<void>((resolve) => stranger.close(() => resolve()));
+});
+
+Deno.test("only whole records of encrypted application data pass the filter", () => {
+  const good = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 2, 5, 5];
+  assert(isApplicationData(Uint8Array.from(good)));
+  assert(isApplicationData(Uint8Array.from([...good, ...good])));
+  assert(!isApplicationData(new Uint8Array(0)));
+  for (let end = 1; end < good.length; end++) assert(!isApplicationData(Uint8Array.from(good.slice(0, end))));
+  assert(!isApplicationData(Uint8Array.from([...good, 23])));
+  for (const [at, value] of [[0, 22], [0, 21], [0, 20], [1, 0], [4, 0], [4, 2], [12, 0]]) {
+    assert(!isApplicationData(Uint8Array.from(good.with(at, value))), `byte ${at} = ${value}`);
+  }
+});
+
+Deno.test("a peer says values, never text of its own making", async () => {
+  const { a, b, said: [offer] } = await both();
+  await closeBoth(a, b);
+  const candidate = offer.candidates[0];
+  const bad: [string, unknown][] = [
+    ["session text", { type: "offer", sdp: sessionDescription(offer, 65_536) }],
+    ["a line break", { ...offer, ufrag: "abcd\r\na=x:y" }],
+    ["a name", { ...offer, candidates: [{ ...candidate, address: "evil.local" }] }],
+    ["a name that looks like an address", {
+      ...offer,
+      candidates: [{ ...candidate, address: "1.2.3.4.example" }],
+    }],
+    ["too many candidates", { ...offer, candidates: Array(17).fill(candidate) }],
+    ["a port of 0", { ...offer, candidates: [{ ...candidate, port: 0 }] }],
+    ["a weak fingerprint", { ...offer, fingerprint: "00:11" }],
+    ["the wrong role", { ...offer, role: "answer" }],
+    ["more than is asked", { ...offer, extra: 1 }],
+    ["nothing", null],
+  ];
+  for (const [name, body] of bad) {
+    const [mine, theirs] = signalPair();
+    theirs.send(body);
+    const error = await assertRejects(() => transport.open(mine, false), LinkError);
+    assertStringIncludes(error.message, "not valid", name);
+  }
+});
+
+Deno.test("no answer, or a certificate other than announced: an error, and the next attempt works", async () => {
+  const hurried = weriftTransport({ clock: hasty, loopback: true });
+  const [alone] = signalPair();
+  await assertRejects(() => hurried.open(alone, true), LinkError, "no connection after");
+
+  const [sa, sb] = signalPair();
+  const forged: Signal = {
+    send(body) {
+      const { fingerprint, ...rest } = body as PeerDescription;
+      sa.send({ ...rest, fingerprint: (fingerprint[0] === "0" ? "1" : "0") + fingerprint.slice(1) });
+    },
+    get onbody() {
+      return sa.onbody;
+    },
+    set onbody(handler) {
+      sa.onbody = handler;
+    },
+  };
+  const results = await Promise.allSettled([hurried.open(forged, true), hurried.open(sb, false)]);
+  assert(results[1].status === "rejected" && results[1].reason instanceof LinkError);
+  if (results[0].status === "fulfilled") {
+    results[0].value.close();
+    await results[0].value.closed;
+  }
+  const { a, b } = await both();
+  await closeBoth(a, b);
+});
+
+/** Our end, connected to a werift connection without any of our guards. */
+async function toRaw(): Promise<
+  { mine: Channel; raw: RTCPeerConnection; rawChannel: ReturnType<RTCPeerConnection["createDataChannel"]> }
+> {
+  const [sa, sb] = signalPair();
+  const raw = new RTCPeerConnection({ iceServers: [], iceAdditionalHostAddresses: ["127.0.0.1"] });
+  const opening = transport.open(sa, true);
+  const offer = await new Promise((resolve) => sb.onbody = resolve);
+  await raw.setRemoteDescription({ type: "offer", sdp: sessionDescription(PeerDescription.parse(offer), 0) });
+  const rawChannel = raw.createDataChannel("volary", { negotiated: true, id: 0 });
+  for (const { connection } of raw.iceTransports) {
+    (connection as { stunServer: unknown }).stunServer = undefined;
+  }
+  await raw.setLocalDescription(await raw.createAnswer());
+  const { localParameters, localCandidates } = raw.iceTransports[0];
+  sb.send({
+    role: "answer",
+    ufrag: localParameters.usernameFragment,
+    pwd: localParameters.password,
+    fingerprint: raw.dtlsTransports[0].localParameters.fingerprints[0].value.toUpperCase(),
+    candidates: localCandidates.map(({ ip, port, priority }) => ({
+      address: ip,
+      port,
+      priority,
+      type: "host",
+    })),
+  });
+  return { mine: await opening, raw, rawChannel };
+}
+
+const misdeeds: [
+  string,
+  string,
+  (raw: RTCPeerConnection, channel: Awaited<ReturnType<typeof toRaw>>["rawChannel"]) => void,
+][] = [
+  ["opens another channel", "does not exist", (raw) => void raw.createDataChannel("other")],
+  ["sends text", "does not exist", (_, channel) => channel.send("text")],
+  ["sends too large a message", "too large", (_, channel) => channel.send(Buffer.alloc(70_000))],
+  [
+    "sends a message without end",
+    "without ever completing",
+    (_, channel) => channel.send(Buffer.alloc(6 << 20)),
+  ],
+  [
+    "sends no SCTP at all",
+    "packet that is not valid",
+    (raw) => void raw.dtlsTransports[0].sendData(Buffer.alloc(40, 7)),
+  ],
+];
+
+for (const [name, reason, misdeed] of misdeeds) {
+  Deno.test(`a peer that ${name} loses its connection, and nothing else happens`, async () => {
+    const { mine, raw, rawChannel } = await toRaw();
+    mine.onmessage = () => {};
+    raw.sctpTransport!.remoteMaxMessageSize = 0;
+    misdeed(raw, rawChannel);
+    assertStringIncludes(await mine.closed, reason);
+    await raw.close();
+  });
+}
