@@ -79,13 +79,22 @@ export function headLogits(pass: Pass, head: Head, x: View): View {
   return logits;
 }
 
-/** Writes the losses; in training adds to the head's gradients and returns dx [T, D] for the caller to release. */
-export function headLoss(pass: Pass, head: Head, x: View, views: LossViews): View | undefined {
+/**
+ * Writes the losses; in training adds to the head's gradients and returns dx [T, D] for the caller to release. Logits
+ * exist for `most` rows at a time, a multiple of 64.
+ */
+export function headLoss(
+  pass: Pass,
+  head: Head,
+  x: View,
+  views: LossViews,
+  most: number = rowsPerChunk(pass.config.vocabSize),
+): View | undefined {
   const { device, rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
   const training = pass.mode === "train";
   const scope = new Scope(device);
   const { y, inverse } = normed(pass, head, x, scope);
-  const chunk = Math.min(T, rowsPerChunk(V));
+  const chunk = Math.min(T, most);
   const logits = scope.take(chunk * V, "logits");
   const dy = training ? scope.take(T * D, "gradient of normed output") : undefined;
   for (let start = 0; start < T; start += chunk) {
