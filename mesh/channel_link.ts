@@ -114,9 +114,10 @@ export class ChannelLink implements Link {
       this.linger?.cancel();
       return { orderly, reason: this.reason };
     });
-    channel.onmessage = (message) => this.receive(message);
     const { run, generation, self: id } = options;
     this.transmit(encodeHello(PROTOCOL_VERSION, { run, generation, id }));
+    // Only now: what came early is delivered at once, and the answer to it must not overtake our hello.
+    channel.onmessage = (message) => this.receive(message);
   }
 
   get onframe(): FrameHandler | undefined {
