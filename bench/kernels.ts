@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { defineKernel, type Device, type Kernel, openDevice, type View } from "../kernels/mod.ts";
+import { defineKernel, type Device, openDevice, part, type View } from "../kernels/mod.ts";
 import { type KernelCase, kernelCases } from "./kernel_cases.ts";
 
 /** One line for the list of benches. */
@@ -66,39 +66,16 @@ ${numbered(STEPS, () => numbered(CHAINS, (i) => `    s${i} = s${i} * x + shift;`
   },
 });
 
-const scaleAll = defineKernel({
-  name: "bench read and write",
-  bindings: { x: "vec4f read", y: "vec4f write" },
-  params: { length: "u32" },
-  wgsl: `@compute @workgroup_size(64) fn main(@builtin(workgroup_id) id: vec3u,
-    @builtin(num_workgroups) count: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let i = linear_workgroup(id, count) * 64u + lane;
-  if (i < params.length) { y[i] = x[i] * 1.5; }
-}`,
-  grid: ({ length }) => Math.ceil(length / 64),
-  cost: ({ length }) => ({ flops: 4 * length, bytes: 32 * length }),
-  reference({ x, y }, { length }) {
-    for (let i = 0; i < 4 * length; i++) y[i] = x[i] * 1.5;
-  },
-});
-
 function numbered(count: number, line: (i: number) => string): string {
   return Array.from({ length: count }, (_, i) => line(i)).join("\n");
 }
 
-/** Median milliseconds of one call. */
-async function time(
-  device: Device,
-  kernel: Kernel,
-  views: Record<string, View>,
-  values: KernelCase["values"],
-): Promise<number> {
-  const probe = Object.values(views)[0];
-  const word = [{ ...probe, length: Math.min(1, probe.length) }];
+/** Median milliseconds of one of the calls that `call` gives; `word` is something small to wait for. */
+async function time(device: Device, call: () => void, word: View): Promise<number> {
   const turn = async (calls: number) => {
     const start = performance.now();
-    for (let i = 0; i < calls; i++) device.run(kernel, views, values);
-    await device.read(word);
+    for (let i = 0; i < calls; i++) call();
+    await device.read([word]);
     return (performance.now() - start) / calls;
   };
   await turn(1);
@@ -108,19 +85,19 @@ async function time(
   return times.sort((a, b) => a - b)[ROUNDS >> 1];
 }
 
-/** GFLOPS and GB/s that the simplest programs reach. */
+/** GFLOPS of multiplications and additions in registers, GB/s of copying one large buffer to another. */
 async function limits(device: Device): Promise<{ gflops: number; gigabytes: number }> {
   const rounds = device.info.kind === "reference" ? 1 : 500;
-  const sums = device.allocate(LANES * 4, "sums");
-  const flops = multiplyAdd.cost({ rounds }).flops;
-  const gflops = flops / await time(device, multiplyAdd as unknown as Kernel, { y: sums }, { rounds }) / 1e6;
-  device.release(sums);
-  const length = 2 ** 21;
-  const x = device.allocate(length * 4, "x"), y = device.allocate(length * 4, "y");
-  const copied = scaleAll.cost({ length }).bytes;
-  const gigabytes = copied / await time(device, scaleAll as unknown as Kernel, { x, y }, { length }) / 1e6;
-  device.release(x);
+  const y = device.allocate(LANES * 4, "sums");
+  const { flops } = multiplyAdd.cost({ rounds });
+  const gflops = flops / await time(device, () => device.run(multiplyAdd, { y }, { rounds }), part(y, 0, 1)) /
+    1e6;
   device.release(y);
+  const words = 2 ** 24;
+  const from = device.allocate(words, "from"), to = device.allocate(words, "to");
+  const gigabytes = 8 * words / await time(device, () => device.copy(from, to), part(to, 0, 1)) / 1e6;
+  device.release(from);
+  device.release(to);
   return { gflops, gigabytes };
 }
 
@@ -142,7 +119,8 @@ async function measure(
     views[name] = device.allocate(data.length, name);
     device.write(views[name], data);
   }
-  const milliseconds = await time(device, kernel, views, values);
+  const word = part(Object.values(views)[0], 0, 1);
+  const milliseconds = await time(device, () => device.run(kernel, views, values), word);
   for (const view of Object.values(views)) device.release(view);
   const { flops, bytes } = kernel.cost(values);
   const gflops = flops / milliseconds / 1e6, gigabytes = bytes / milliseconds / 1e6;
