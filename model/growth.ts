@@ -109,7 +109,10 @@ class Planner {
       case "head": {
         // A tied source has no head of its own: the embedding is it.
         const name = this.#source.tiedEmbeddings ? "model.embed_tokens.weight" : spec.name;
-        return this.#row(spec, [name], undefined, hidden, this.#readScale(spec, hidden, true));
+        return this.#noisy(
+          this.#row(spec, [name], undefined, hidden, this.#readScale(spec, hidden, true)),
+          true,
+        );
       }
       default:
         return this.#layerPlan(spec);
@@ -128,7 +131,11 @@ class Planner {
     const from = sources.length > 1 ? rows?.fresh : undefined;
     const withFrom = <T>(plan: T) => from === undefined ? plan : { ...plan, from };
     if (columns === undefined) return withFrom(this.#vector(spec, sources, rows ?? hidden));
-    const plan = this.#row(spec, sources, rows, columns, this.#readScale(spec, columns, columns === hidden));
+    const residual = columns === hidden;
+    const plan = this.#noisy(
+      this.#row(spec, sources, rows, columns, this.#readScale(spec, columns, residual)),
+      residual,
+    );
     const scale = this.#writeScale;
     return withFrom(writes && scale !== undefined ? { ...plan, rowScale: scale } : plan);
   }
@@ -188,6 +195,14 @@ class Planner {
     return columns === this.#maps.ffn
       ? this.#source.intermediateSize
       : this.#source.heads * this.#source.headDim;
+  }
+
+  /** The plan of a reader with the noise that was asked for. */
+  #noisy(plan: RowPlan, residual: boolean): RowPlan {
+    const { noise: deviation = 0, seed = 0 } = this.#options;
+    if (deviation === 0) return plan;
+    const writeScale = residual ? this.#writeScale : undefined;
+    return { ...plan, noise: { seed, deviation, ...(writeScale === undefined ? {} : { writeScale }) } };
   }
 
   /** What readers multiply each column with: its share of the copies, and back from the scale of its writers. */

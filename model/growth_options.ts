@@ -28,6 +28,12 @@ export interface GrowthOptions {
    * differ by up to this part (0 to below 1), drawn from `seed`. 0 or absent: equal shares.
    */
   readonly spread?: number;
+  /**
+   * The same by addition: standard deviation of normal noise on what reads copied units, paired so that it cancels over
+   * the copies of each unit. Unlike `spread` it parts them for every reader in another direction. 0 or absent: none.
+   */
+  readonly noise?: number;
+  /** Of everything that is drawn; 0 unless given. */
   readonly seed?: number;
 }
 
@@ -43,7 +49,7 @@ const widths = ["copies", "scaled-copies"] as const;
  */
 export function parseGrowthOptions(value: Readonly<Record<string, unknown>>): GrowthOptions {
   const unknown = Object.keys(value).find((key) =>
-    !["method", "depth", "width", "spread", "seed"].includes(key)
+    !["method", "depth", "width", "spread", "noise", "seed"].includes(key)
   );
   if (unknown !== undefined) throw new GrowthError(`A growth has no option ${unknown}.`);
   const choose = <T extends string>(key: string, allowed: readonly T[], fallback: T): T => {
@@ -59,10 +65,15 @@ export function parseGrowthOptions(value: Readonly<Record<string, unknown>>): Gr
   if (pro && depth !== "interpolate") {
     throw new GrowthError(`AKI-Pro interpolates in depth; for ${depth} choose the method aki.`);
   }
-  const spread = value.spread ?? 0, seed = value.seed ?? 0;
+  const spread = value.spread ?? 0, noise = value.noise ?? 0, seed = value.seed ?? 0;
   if (typeof spread !== "number" || !(spread >= 0 && spread < 1)) {
     throw new GrowthError(
       `The growth's spread is ${JSON.stringify(spread)}; it must be at least 0 and below 1.`,
+    );
+  }
+  if (typeof noise !== "number" || !(noise >= 0 && noise < Infinity)) {
+    throw new GrowthError(
+      `The growth's noise is ${JSON.stringify(noise)}; it must be a number of at least 0.`,
     );
   }
   if (typeof seed !== "number" || !Number.isSafeInteger(seed)) {
@@ -73,6 +84,7 @@ export function parseGrowthOptions(value: Readonly<Record<string, unknown>>): Gr
     depth,
     width: choose("width", widths, "copies"),
     spread,
+    noise,
     seed,
   };
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { drawNormal } from "./init.ts";
 import type { TensorSource } from "./source.ts";
 import { elements, type TensorSpec } from "./tensors.ts";
 
@@ -23,6 +24,18 @@ export interface RowPlan {
   /** Factors of columns and of rows. */
   readonly columnScale?: Float64Array;
   readonly rowScale?: Float64Array;
+  readonly noise?: PairedNoise;
+}
+
+/**
+ * Normal noise on the columns that read copies of one unit, less its mean over them: what they add up to stays, because
+ * copies carry the same value.
+ */
+export interface PairedNoise {
+  readonly seed: number;
+  readonly deviation: number;
+  /** What each column's value is multiplied with by its writer; 1 where absent. */
+  readonly writeScale?: Float64Array;
 }
 
 /** Rows of one source that follow each other in the target as they do in the source. */
@@ -92,7 +105,7 @@ function* runs(plan: RowPlan, first: number, last: number): Generator<Run> {
 
 function expand(plan: RowPlan, run: Run, words: Float32Array, out: Float32Array, at: number): void {
   const columns = matrixShape(plan.spec.shape)[1], width = plan.sourceColumns;
-  const { columns: map, columnScale, rowScale } = plan;
+  const { columns: map, columnScale, rowScale, noise } = plan;
   if (map === undefined && columnScale === undefined && rowScale === undefined) {
     out.set(words, at);
     return;
@@ -105,6 +118,30 @@ function expand(plan: RowPlan, run: Run, words: Float32Array, out: Float32Array,
       for (let j = 0; j < columns; j++) out[to + j] = words[from + column[j]] * scale[j];
     } else {
       for (let j = 0; j < columns; j++) out[to + j] = words[from + column[j]] * scale[j] * factor;
+    }
+  }
+  if (noise !== undefined) addNoise(plan, noise, run, column, out.subarray(at, at + run.count * columns));
+}
+
+function addNoise(
+  plan: RowPlan,
+  { seed, deviation, writeScale }: PairedNoise,
+  run: Run,
+  column: Uint32Array,
+  out: Float32Array,
+): void {
+  const columns = column.length, copies = new Float64Array(plan.sourceColumns);
+  for (const unit of column) copies[unit]++;
+  const mean = new Float64Array(plan.sourceColumns);
+  const drawn = drawNormal(seed, `paired noise ${plan.spec.name}`, run.row * columns, out.length, deviation);
+  for (let at = 0; at < out.length; at += columns) {
+    mean.fill(0);
+    for (let j = 0; j < columns; j++) mean[column[j]] += drawn[at + j] / copies[column[j]];
+    for (let j = 0; j < columns; j++) {
+      if (copies[column[j]] > 1) {
+        out[at + j] += (drawn[at + j] - mean[column[j]]) / (writeScale?.[j] ?? 1) *
+          (plan.rowScale?.[run.row + at / columns] ?? 1);
+      }
     }
   }
 }

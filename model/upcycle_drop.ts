@@ -51,6 +51,7 @@ export function redrawNeurons(
   const mean = sum / count;
   visit((index) => squares += (words[index] - mean) ** 2);
   const deviation = Math.sqrt(squares / count);
-  const drawn = drawNormal(seed, `drop ${spec.name}`, 0, words.length, 1);
-  visit((index) => words[index] = mean + deviation * drawn[index]);
+  const drawn = drawNormal(seed, `drop ${spec.name}`, 0, count, 1);
+  let next = 0;
+  visit((index) => words[index] = mean + deviation * drawn[next++]);
 }

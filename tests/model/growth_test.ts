@@ -56,6 +56,7 @@ const shapes = fc.record({
   tied: fc.boolean(),
   untie: fc.boolean(),
   spread: fc.constantFrom(0, 0.5),
+  noise: fc.constantFrom(0, 0.05),
   seed: fc.nat(1000),
 });
 type Shapes = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
@@ -87,7 +88,13 @@ Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
   fc.assert(
     fc.property(shapes, (x) => {
       const [source, target] = pair(x, x.d * x.times);
-      const options: GrowthOptions = { ...fpi, depth: "identity", spread: x.spread, seed: x.seed };
+      const options: GrowthOptions = {
+        ...fpi,
+        depth: "identity",
+        spread: x.spread,
+        noise: x.noise,
+        seed: x.seed,
+      };
       assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
       assert(describeGrowth(source, target, options).exact);
     }),
@@ -104,6 +111,7 @@ Deno.test("scaled copies keep the logits at any width", () => {
         depth: "identity",
         width: "scaled-copies",
         spread: x.spread,
+        noise: x.noise,
       };
       assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
       assert(describeGrowth(source, target, options).exact);
@@ -196,12 +204,38 @@ Deno.test("a spread parts the readers' shares but not their sums", () => {
   }
 });
 
+Deno.test("paired noise parts the readers of copies and cancels over them", () => {
+  const source = smallConfig({ num_hidden_layers: 1 }),
+    target = { ...source, hiddenSize: 30, intermediateSize: 25 };
+  const weights = randomWeights(source), options: GrowthOptions = { ...fpi, noise: 0.1, seed: 4 };
+  const grown = grow(source, target, options, weights), plain = grow(source, target, fpi, weights);
+  const name = "model.layers.0.mlp.gate_proj.weight", words = grown.get(name)!, before = plain.get(name)!;
+  for (let j = 0; j < 12; j++) {
+    const copies = [j, j + 12, j + 24].filter((column) => column < 30);
+    const noise = copies.map((column) => words[column] - before[column]);
+    assert(Math.abs(noise.reduce((a, b) => a + b)) < 1e-6 && noise.every((value) => Math.abs(value) > 1e-4));
+  }
+  const down = "model.layers.0.mlp.down_proj.weight";
+  for (let j = 0; j < 25; j++) assertEquals(grown.get(down)![j] === plain.get(down)![j], j >= 5 && j < 20);
+  for (
+    const tensor of ["model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"]
+  ) {
+    assertEquals(grown.get(tensor), plain.get(tensor));
+  }
+});
+
 Deno.test("streamed in any ranges it is the same, and no more is read than is needed", async () => {
   const source = smallConfig({ num_hidden_layers: 3 });
   const target = { ...source, hiddenSize: 20, heads: 6, intermediateSize: 33, layers: 5 };
   const weights = randomWeights(source);
   for (const method of ["fpi", "aki"] as const) {
-    const options: GrowthOptions = { method, depth: "stack", width: "scaled-copies" };
+    const options: GrowthOptions = {
+      method,
+      depth: "stack",
+      width: "scaled-copies",
+      noise: 0.1,
+      spread: 0.2,
+    };
     const whole = grow(source, target, options, weights);
     let read = 0;
     const counted = memorySource(source, weights);
@@ -257,7 +291,13 @@ Deno.test("what cannot be grown is refused, with the reason and what would work"
 });
 
 Deno.test("options are read by name, and the summary says what will be", () => {
-  assertEquals(parseGrowthOptions({ method: "aki-pro" }), { ...fpi, method: "aki", spread: 0, seed: 0 });
+  assertEquals(parseGrowthOptions({ method: "aki-pro" }), {
+    ...fpi,
+    method: "aki",
+    spread: 0,
+    noise: 0,
+    seed: 0,
+  });
   assertThrows(
     () => parseGrowthOptions({ method: "aki-pro", depth: "stack" }),
     GrowthError,
@@ -266,6 +306,7 @@ Deno.test("options are read by name, and the summary says what will be", () => {
   assertThrows(() => parseGrowthOptions({ method: "magic" }), GrowthError, "known are fpi, aki, aki-inner");
   assertThrows(() => parseGrowthOptions({ metod: "fpi" }), GrowthError, "no option metod");
   assertThrows(() => parseGrowthOptions({ spread: 1 }), GrowthError, "spread is 1");
+  assertThrows(() => parseGrowthOptions({ noise: -1 }), GrowthError, "noise is -1");
   const source = smallConfig(),
     summary = describeGrowth(source, { ...source, hiddenSize: 18, layers: 3 }, fpi);
   assertEquals(summary.lines.slice(0, 2), ["layers 2 -> 3", "hidden size 12 -> 18"]);
