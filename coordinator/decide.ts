@@ -20,7 +20,7 @@ export interface TensorVote {
 export interface Verdict {
   /** All gradients are finite: the step counts. */
   readonly commit: boolean;
-  /** Norm of the whole gradient, where it is finite. */
+  /** Norm of the whole gradient; NaN where it is not finite. */
   readonly norm: number;
   /** Factor on every gradient: at most 1. */
   readonly clip: number;
@@ -71,7 +71,7 @@ export function decide(
   for (const [name, { worker }] of by) {
     throw new VoteError(worker, `voted on ${name}, which the model does not have`);
   }
-  const norm = Math.sqrt(squares);
+  const norm = broken.length === 0 ? Math.sqrt(squares) : NaN;
   // Finite gradients whose squares overflow f32 on the way are refused as well: a clip of 0 would hide them.
   const commit = broken.length === 0 && Number.isFinite(norm);
   return { commit, norm, clip: commit ? Math.min(1, clipNorm / (norm + 1e-6)) : 0, broken };

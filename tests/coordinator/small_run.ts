@@ -11,12 +11,12 @@ export interface SmallRecipe {
   readonly steps?: number;
   readonly checkpointEvery?: number;
   readonly recompute?: boolean;
+  readonly learningRate?: number;
 }
 
-export function smallRecipe(
-  { tied = false, experts = 4, stages = 1, hosts = 0, steps = 20, checkpointEvery = 10, recompute = false }:
-    SmallRecipe = {},
-): string {
+export function smallRecipe(recipe: SmallRecipe = {}): string {
+  const { tied = false, experts = 4, stages = 1, hosts = 0, steps = 20, checkpointEvery = 10 } = recipe;
+  const { recompute = false, learningRate = 1e-2 } = recipe;
   return `
 name = "small"
 [model]
@@ -45,7 +45,7 @@ steps = ${steps}
 batch = 6
 microbatches = 3
 sequence = 12
-learning_rate = 1e-2
+learning_rate = ${learningRate}
 warmup = 2
 schedule = "constant"
 evaluate_every = 10
