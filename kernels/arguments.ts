@@ -5,7 +5,7 @@
  */
 import { ALIGNMENT, type Memory, type View } from "./device.ts";
 import { DeviceError } from "./errors.ts";
-import type { Bindings, Kernel, Params, Values } from "./kernel.ts";
+import type { Kernel, Params, Values } from "./kernel.ts";
 import { describeBytes } from "./pool.ts";
 
 /** A memory that its device can tell from others' and from released ones. */
@@ -50,6 +50,28 @@ export function checkCopy(from: View, to: View): void {
   );
 }
 
+/** What checks ask of a kernel at every call, worked out once. */
+interface Signature {
+  readonly names: readonly string[];
+  readonly written: readonly boolean[];
+  readonly params: readonly { readonly name: string; readonly integer: boolean }[];
+}
+
+const signatures = new WeakMap<Kernel, Signature>();
+
+function signatureOf(kernel: Kernel): Signature {
+  let signature = signatures.get(kernel);
+  if (signature === undefined) {
+    signature = {
+      names: Object.keys(kernel.bindings),
+      written: Object.values(kernel.bindings).map((binding) => binding.endsWith("write")),
+      params: Object.entries(kernel.params).map(([name, type]) => ({ name, integer: type === "u32" })),
+    };
+    signatures.set(kernel, signature);
+  }
+  return signature;
+}
+
 /** The views of a call in order of its bindings, checked; `values` are checked as well. */
 export function checkCall(
   kernel: Kernel,
@@ -58,63 +80,66 @@ export function checkCall(
   owner: object,
   maxBinding: number,
 ): View[] {
+  const { names, written, params } = signatureOf(kernel);
   const ordered: View[] = [];
-  const names = Object.keys(kernel.bindings);
   for (const name of names) {
     const view = views[name];
     if (view === undefined) throw new TypeError(`Cannot run ${kernel.name}: no view for binding ${name}`);
-    if ((view.memory as OwnedMemory).owner !== owner || (view.memory as OwnedMemory).released) {
-      checkView(view, owner, `run ${kernel.name} on ${name}`);
-    }
-    if (view.offset < 0 || view.length < 0 || view.offset + view.length > view.memory.words) {
-      checkView(view, owner, `run ${kernel.name} on ${name}`);
-    }
-    if (view.offset % ALIGNMENT !== 0) {
-      throw new RangeError(
-        `Cannot run ${kernel.name}: ${name} starts at word ${view.offset} of ${view.memory.label}; ` +
-          `bound views start at multiples of ${ALIGNMENT}`,
-      );
-    }
-    if (view.length * 4 > maxBinding) {
-      throw new DeviceError(
-        `Cannot run ${kernel.name}: ${name} (${view.memory.label}) has ${describeBytes(view.length * 4)}, ` +
-          `this device binds at most ${describeBytes(maxBinding)}. Split the tensor.`,
-      );
-    }
+    checkBound(kernel, name, view, owner, maxBinding);
     ordered.push(view);
   }
-  for (const name in kernel.params) {
-    if (typeof values[name] !== "number") {
+  for (const { name, integer } of params) {
+    const value = values[name];
+    if (typeof value !== "number") {
       throw new TypeError(`Cannot run ${kernel.name}: no value for parameter ${name}`);
     }
-    if (kernel.params[name] === "u32" && values[name] >>> 0 !== values[name]) {
-      throw new RangeError(
-        `Cannot run ${kernel.name}: ${name} is ${values[name]}, not a 32-bit unsigned integer`,
-      );
+    if (integer && value >>> 0 !== value) {
+      throw new RangeError(`Cannot run ${kernel.name}: ${name} is ${value}, not a 32-bit unsigned integer`);
     }
   }
-  checkSharing(kernel, names, ordered);
+  checkSharing(kernel, names, written, ordered);
   return ordered;
 }
 
+function checkBound(kernel: Kernel, name: string, view: View, owner: object, maxBinding: number): void {
+  const memory = view.memory as OwnedMemory;
+  const outside = view.offset < 0 || view.length < 0 || view.offset + view.length > memory.words;
+  // Only what is wrong needs words for it.
+  if (memory.owner !== owner || memory.released || outside) {
+    checkView(view, owner, `run ${kernel.name} on ${name}`);
+  }
+  if (view.offset % ALIGNMENT !== 0) {
+    throw new RangeError(
+      `Cannot run ${kernel.name}: ${name} starts at word ${view.offset} of ${view.memory.label}; ` +
+        `bound views start at multiples of ${ALIGNMENT}`,
+    );
+  }
+  if (view.length * 4 > maxBinding) {
+    throw new DeviceError(
+      `Cannot run ${kernel.name}: ${name} (${view.memory.label}) has ${describeBytes(view.length * 4)}, ` +
+        `this device binds at most ${describeBytes(maxBinding)}. Split the tensor.`,
+    );
+  }
+}
+
 /** WebGPU lets no dispatch write to a buffer that it also binds for reading, nor bind overlapping writable spans. */
-function checkSharing(kernel: Kernel, names: string[], views: View[]): void {
+function checkSharing(
+  kernel: Kernel,
+  names: readonly string[],
+  written: readonly boolean[],
+  views: readonly View[],
+): void {
   for (let i = 0; i < views.length; i++) {
-    if (!isWritten(kernel.bindings, names[i])) continue;
+    if (!written[i]) continue;
     for (let j = 0; j < views.length; j++) {
       if (i === j || views[i].memory !== views[j].memory) continue;
       const apart = views[i].offset + views[i].length <= views[j].offset ||
         views[j].offset + views[j].length <= views[i].offset;
-      if (isWritten(kernel.bindings, names[j]) && apart) continue;
+      if (written[j] && apart) continue;
       throw new DeviceError(
         `Cannot run ${kernel.name}: it writes ${names[i]} and binds ${names[j]}, and both lie in ` +
           `${views[i].memory.label}. Give them separate allocations.`,
       );
     }
   }
-}
-
-/** Whether a kernel writes the binding of this name. */
-export function isWritten(bindings: Bindings, name: string): boolean {
-  return bindings[name].endsWith("write");
 }

@@ -49,6 +49,13 @@ interface Prepared {
   readonly layout: GPUBindGroupLayout;
   readonly hasParams: boolean;
   readonly pipelines: Map<string, GPUComputePipeline>;
+  /** What a call with the parameters of a slot becomes; no pipeline where there is nothing to do. */
+  readonly calls: Map<number, Call>;
+}
+
+interface Call {
+  readonly pipeline: GPUComputePipeline | undefined;
+  readonly grid: readonly [number, number, number];
 }
 
 /** A {@linkcode Device} over WebGPU. Make one with {@linkcode webgpuDevice}. */
@@ -60,10 +67,12 @@ export class WebGpuDevice implements Device {
   readonly #kernels = new Map<Kernel, Prepared>();
   readonly #bindGroups = new RecentMap<GPUBindGroup>(BIND_GROUPS);
   readonly #params: ParamsTable;
+  readonly #mostWorkgroups: number;
   /** Checks of the driver that have been asked for and not answered. */
   readonly #checks = new Set<Promise<void>>();
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  #pipelineInPass: GPUComputePipeline | undefined;
   #dispatches = 0;
   #blocks = 0;
   #failure: Error | undefined;
@@ -95,6 +104,7 @@ export class WebGpuDevice implements Device {
       this.#fail(refused((event as GPUUncapturedErrorEvent).error));
     });
     this.#params = new ParamsTable(device);
+    this.#mostWorkgroups = device.limits.maxComputeWorkgroupsPerDimension;
     this.#readback.probe();
     // Everything between two submissions happens inside one error scope.
     device.pushErrorScope("validation");
@@ -166,20 +176,25 @@ export class WebGpuDevice implements Device {
     this.#check();
     const plain = kernel as unknown as Kernel;
     const ordered = checkCall(plain, views, values, this, this.info.maxBinding);
-    const variant = chooseVariant(plain, values, this.info, variantName);
-    const [x, y, z] = foldGrid(
-      variant.grid(values),
-      this.#device.limits.maxComputeWorkgroupsPerDimension,
-      plain.name,
-    );
-    if (x === 0 || y === 0 || z === 0) return;
     const prepared = this.#prepare(plain);
-    const pipeline = this.#pipeline(prepared, plain, variant);
-    const group = this.#bindGroup(prepared, plain, ordered, values);
-    const pass = this.#pass ??= (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(x, y, z);
+    const slot = prepared.hasParams ? this.#params.slot(plain, values, this.#forgetSlots) : 0;
+    let call = variantName === undefined ? prepared.calls.get(slot) : undefined;
+    if (call === undefined) {
+      const variant = chooseVariant(plain, values, this.info, variantName);
+      const grid = foldGrid(variant.grid(values), this.#mostWorkgroups, plain.name);
+      const idle = grid.includes(0);
+      call = { pipeline: idle ? undefined : this.#pipeline(prepared, plain, variant), grid };
+      if (variantName === undefined) prepared.calls.set(slot, call);
+    }
+    if (call.pipeline === undefined) return;
+    const group = this.#bindGroup(prepared, plain, ordered, slot);
+    if (this.#pass === undefined) {
+      this.#pass = (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
+      this.#pipelineInPass = undefined;
+    }
+    if (this.#pipelineInPass !== call.pipeline) this.#pass.setPipeline(this.#pipelineInPass = call.pipeline);
+    this.#pass.setBindGroup(0, group);
+    this.#pass.dispatchWorkgroups(...call.grid);
     if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
   }
 
@@ -316,6 +331,13 @@ export class WebGpuDevice implements Device {
     this.#device.pushErrorScope("validation");
   }
 
+  /** Slots of parameters are about to change: work that reads them must be on its way, and what is kept by slot go. */
+  readonly #forgetSlots = (): void => {
+    this.#submit();
+    this.#bindGroups.clear();
+    for (const { calls } of this.#kernels.values()) calls.clear();
+  };
+
   #prepare(kernel: Kernel): Prepared {
     let prepared = this.#kernels.get(kernel);
     if (prepared === undefined) {
@@ -324,6 +346,7 @@ export class WebGpuDevice implements Device {
         layout: bindGroupLayout(this.#device, kernel),
         hasParams: Object.keys(kernel.params).length > 0,
         pipelines: new Map(),
+        calls: new Map(),
       };
       this.#kernels.set(kernel, prepared);
     }
@@ -341,13 +364,7 @@ export class WebGpuDevice implements Device {
     return pipeline;
   }
 
-  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[], values: Values<Params>): GPUBindGroup {
-    const slot = prepared.hasParams
-      ? this.#params.slot(kernel, values, () => {
-        this.#submit();
-        this.#bindGroups.clear();
-      })
-      : 0;
+  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[], slot: number): GPUBindGroup {
     let key = `${prepared.id},${slot}`;
     for (const view of views) {
       key += `,${(view.memory as GpuMemory).block.id},${view.offset},${view.length}`;

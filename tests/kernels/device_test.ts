@@ -303,6 +303,29 @@ async function withGpu(gpu: unknown, body: () => Promise<void>): Promise<void> {
   }
 }
 
+Deno.test("Reads without waiting where the runtime is known for it, and the awaited way, bring the same", async () => {
+  const values = Float32Array.from({ length: 5000 }, (_, i) => i / 3);
+  for (const userAgent of [navigator.userAgent, "Mozilla/5.0 (something else)"]) {
+    Object.defineProperty(navigator, "userAgent", { value: userAgent, configurable: true });
+    try {
+      await withWebGpu(async (device) => {
+        assertEquals(device.fastReads, userAgent === "Deno/2.9.6");
+        const x = device.allocate(5000, "x"), y = device.allocate(5000, "y");
+        device.write(x, values);
+        for (let turn = 1; turn <= 3; turn++) {
+          device.run(scale, { x, y }, { length: 5000, factor: turn, shift: 0 });
+          const [all, end] = await device.read([y, part(y, 4990, 10)]);
+          assertEquals(new Float32Array(all), values.map((value) => value * turn));
+          assertEquals(new Float32Array(end), values.slice(4990).map((value) => value * turn));
+        }
+      });
+    } finally {
+      // deno-lint-ignore no-explicit-any
+      delete (navigator as any).userAgent;
+    }
+  }
+});
+
 Deno.test("Without an adapter: NoAdapterError says what to install, auto takes plain arrays", async () => {
   for (const gpu of [undefined, { requestAdapter: () => Promise.resolve(null) }]) {
     await withGpu(gpu, async () => {
