@@ -3,36 +3,14 @@
  *
  * @module
  */
-import {
-  ALIGNMENT,
-  type Device,
-  embedding,
-  embeddingBackward,
-  groupTokens,
-  part,
-  type View,
-} from "../kernels/mod.ts";
-import {
-  attentionBackward,
-  type AttentionBlock,
-  attentionBlock,
-  attentionForward,
-  type AttentionKept,
-} from "./attention_block.ts";
+import { type Device, embedding, embeddingBackward, groupTokens, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import type { ExpertBank } from "./expert_bank.ts";
 import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
-import { mlpBackward, type MlpBlock, mlpBlock, mlpForward, type MlpKept } from "./mlp_block.ts";
-import {
-  moeBackward,
-  type MoeBlock,
-  moeForward,
-  type MoeKept,
-  type MoeReplay,
-  shrink,
-  statsWords,
-} from "./moe_block.ts";
+import { type KeptLayer, Layer } from "./layer.ts";
+import type { MoeBlock } from "./moe_block.ts";
+import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
 import { type Parameters, trained } from "./parameters.ts";
 import type { Pass, PassSize, PassTables } from "./pass.ts";
 import { Scope } from "./scope.ts";
@@ -66,47 +44,7 @@ export interface StageInput extends PassSize {
   readonly validLabels: number;
 }
 
-/** What a forward pass found out, still on the device: router statistics by layer, then the losses of rows. */
-export interface Notes {
-  readonly view: View;
-  readonly microbatch: number;
-  readonly rows: number;
-}
-
-/** Losses of one microbatch in one stage; see the message of that name. */
-export interface StageLosses {
-  readonly microbatch: number;
-  /** Sum over labels that count, nats. */
-  readonly ce: number;
-  /** Sums over the stage's layers. */
-  readonly balance: number;
-  readonly z: number;
-  /** Rows of each expert by layer. */
-  readonly load: number[][];
-}
-
-type Middle = { readonly kind: "mlp"; readonly block: MlpBlock } | {
-  readonly kind: "moe";
-  readonly block: MoeBlock;
-};
-
-interface Layer {
-  readonly attention: AttentionBlock;
-  readonly middle: Middle;
-}
-
-/** A layer between its two passes; with recomputation only `x` and `replay`. */
-interface KeptLayer {
-  readonly x: View;
-  readonly full?: {
-    readonly attention: AttentionKept;
-    readonly between: View;
-    readonly mlp?: MlpKept;
-    readonly moe?: MoeKept;
-  };
-  readonly replay?: MoeReplay;
-}
-
+/** What is kept of one microbatch between its two passes. */
 interface Tape {
   readonly pass: Pass;
   readonly notes: View;
@@ -125,6 +63,7 @@ export class Stage {
   readonly #options: StageOptions;
   readonly #layers: readonly Layer[];
   readonly #head: Head | undefined;
+  readonly #notes: NoteLayout;
   readonly #tapes = new Map<number, Tape>();
   readonly #slotViews: View[] = [];
 
@@ -140,20 +79,31 @@ export class Stage {
     this.#parameters = parameters;
     this.#tables = tables;
     this.#options = options;
-    this.#layers = Array.from({ length: options.to - options.from }, (_, i) => ({
-      attention: attentionBlock(parameters, options.from + i),
-      middle: this.#middle(options.from + i, options.hosts[i], bank),
-    }));
+    const { from, to, hosts } = options, experts = parameters.config.experts;
+    if (hosts.length !== to - from || hosts.some((of) => of.length !== experts)) {
+      throw new RangeError(
+        `A stage of layers ${from} to ${to} with ${experts} experts each got hosts for ` +
+          `[${hosts.map((of) => of.length)}]`,
+      );
+    }
+    this.#layers = options.hosts.map((hosts, i) => {
+      const layer = options.from + i;
+      return new Layer(
+        parameters,
+        layer,
+        this.#config.experts > 0 ? this.#moe(layer, hosts, bank) : undefined,
+      );
+    });
+    this.#notes = new NoteLayout(this.#config, this.#layers.length, options.head);
     this.#head = options.head ? headOf(parameters) : undefined;
   }
 
-  #middle(layer: number, hosts: readonly string[], bank: ExpertBank): Middle {
-    if (this.#config.experts === 0) return { kind: "mlp", block: mlpBlock(this.#parameters, layer) };
+  #moe(layer: number, hosts: readonly string[], bank: ExpertBank): MoeBlock {
     const slots = slotsOf(hosts, this.#options.self);
     const slotOf = this.#device.allocate(slots.slotOf.length, "slots of experts");
     this.#slotViews.push(slotOf);
     this.#device.write(slotOf, slots.slotOf);
-    const block = {
+    return {
       layer,
       norm: this.#parameters.block("post-norm", layer),
       router: this.#parameters.block("router", layer),
@@ -162,20 +112,6 @@ export class Stage {
       slotOf,
       exchange: this.#options.exchange,
     };
-    return { kind: "moe", block };
-  }
-
-  /** Words of one layer's statistics among the notes. */
-  get #statsStride(): number {
-    return Math.ceil(statsWords(this.#config.experts) / ALIGNMENT) * ALIGNMENT;
-  }
-
-  get #noteLayers(): number {
-    return this.#config.experts > 0 ? this.#layers.length : 0;
-  }
-
-  #stats(notes: View, layer: number): View {
-    return part(notes, layer * this.#statsStride, statsWords(this.#config.experts));
   }
 
   /**
@@ -187,8 +123,7 @@ export class Stage {
     if (pass.mode === "train" && this.#tapes.has(pass.microbatch)) {
       throw new Error(`Microbatch ${pass.microbatch} went forward twice without a backward pass between`);
     }
-    const words = this.#noteLayers * this.#statsStride + (this.#head ? pass.rows : 0);
-    const view = this.#device.allocate(Math.max(1, words), "notes of a pass");
+    const view = this.#device.allocate(this.#notes.words(pass.rows), "notes of a pass");
     const notes = { view, microbatch: pass.microbatch, rows: pass.rows };
     const { x, layers } = await this.#run(pass, this.#enter(pass, input), view);
     let gradient: View | undefined;
@@ -208,7 +143,7 @@ export class Stage {
     if (this.#head === undefined) throw new Error("A stage without the head has no logits");
     const pass = this.#tables.pass({ ...input, mode: "evaluate" });
     const scope = new Scope(this.#device);
-    const notes = scope.take(Math.max(1, this.#noteLayers * this.#statsStride), "notes of a pass");
+    const notes = scope.take(this.#notes.words(pass.rows), "notes of a pass");
     const { x } = await this.#run(pass, this.#enter(pass, input), notes);
     const logits = headLogits(pass, this.#head, x);
     this.#device.release(x);
@@ -242,46 +177,16 @@ export class Stage {
   async #run(pass: Pass, input: View, notes: View): Promise<{ x: View; layers: KeptLayer[] }> {
     const layers: KeptLayer[] = [];
     let x = input;
-    for (let i = 0; i < this.#layers.length; i++) {
-      const { y, full } = await this.#layerForward(pass, i, x, notes);
-      if (pass.mode === "train" && !this.#options.recompute) {
-        layers.push({ x, full });
-      } else {
-        const replay = this.#forget(pass, i, full, pass.mode === "train");
-        if (pass.mode === "train") layers.push({ x, replay });
-        else this.#device.release(x);
-      }
+    for (const [i, layer] of this.#layers.entries()) {
+      const { y, full } = await layer.forward(pass, x, () => this.#notes.stats(notes, i));
+      if (pass.mode === "evaluate") {
+        layer.forget(pass, full, false);
+        this.#device.release(x);
+      } else if (this.#options.recompute) layers.push({ x, replay: layer.forget(pass, full, true) });
+      else layers.push({ x, full });
       x = y;
     }
     return { x, layers };
-  }
-
-  async #layerForward(pass: Pass, i: number, x: View, notes: View, replay?: MoeReplay) {
-    const { attention, middle } = this.#layers[i];
-    const { y: between, kept } = attentionForward(pass, attention, x);
-    if (middle.kind === "mlp") {
-      const { y, kept: mlp } = mlpForward(pass, middle.block, between);
-      return { y, full: { attention: kept, between, mlp } };
-    }
-    const { y, kept: moe } = await moeForward(pass, middle.block, between, this.#stats(notes, i), replay);
-    return { y, full: { attention: kept, between, moe } };
-  }
-
-  /** Releases what a layer's forward pass kept, but for what a replay needs. */
-  #forget(
-    pass: Pass,
-    i: number,
-    full: NonNullable<KeptLayer["full"]>,
-    replayed: boolean,
-  ): MoeReplay | undefined {
-    const { middle } = this.#layers[i];
-    let replay: MoeReplay | undefined;
-    full.attention.scope.release();
-    full.mlp?.scope.release();
-    if (full.moe && middle.kind === "moe" && replayed) replay = shrink(pass, middle.block, full.moe);
-    else full.moe?.scope.release();
-    this.#device.release(full.between);
-    return replay;
   }
 
   #loss(pass: Pass, head: Head, x: View, notes: View, { labels, validLabels }: StageInput): View | undefined {
@@ -296,7 +201,7 @@ export class Stage {
     this.#device.write(uploaded, labels);
     const scale = scope.take(1, "scale of the loss");
     this.#device.write(scale, Float32Array.of(validLabels > 0 ? 1 / validLabels : 0));
-    const loss = part(notes, this.#noteLayers * this.#statsStride, pass.rows);
+    const loss = this.#notes.loss(notes, pass.rows);
     const gradient = headLoss(pass, head, x, { labels: uploaded, scale, loss });
     scope.release();
     return gradient;
@@ -318,30 +223,15 @@ export class Stage {
       throw new Error(`A stage needs a gradient of ${words} words and got ${dy?.length ?? "none"}`);
     }
     for (let i = this.#layers.length - 1; i >= 0; i--) {
-      const { x, full, replay } = tape.layers[i];
-      await this.#layerBackward(pass, i, x, full ?? await this.#again(tape, i, x, replay), dy);
+      const { x, full, replay } = tape.layers[i], layer = this.#layers[i];
+      const stats = () => this.#notes.stats(tape.notes, i);
+      await layer.backward(pass, x, full ?? await layer.again(pass, x, stats, replay), dy);
       this.#device.release(x);
     }
     if (tape.ids === undefined) return dy;
     this.#embeddingBackward(tape.ids, dy);
     this.#device.release(dy);
     return undefined;
-  }
-
-  /** A layer's forward pass once more, for what it keeps. */
-  async #again(tape: Tape, i: number, x: View, replay: MoeReplay | undefined) {
-    const { y, full } = await this.#layerForward(tape.pass, i, x, tape.notes, replay);
-    this.#device.release(y);
-    if (replay?.answers) this.#device.release(replay.answers);
-    return full;
-  }
-
-  async #layerBackward(pass: Pass, i: number, x: View, full: NonNullable<KeptLayer["full"]>, dy: View) {
-    const { attention, middle } = this.#layers[i];
-    if (middle.kind === "mlp") mlpBackward(pass, middle.block, full.between, full.mlp!, dy);
-    else await moeBackward(pass, middle.block, full.between, full.moe!, dy);
-    this.#device.release(full.between);
-    attentionBackward(pass, attention, x, full.attention, dy);
   }
 
   #embeddingBackward(ids: Uint32Array<ArrayBuffer>, dy: View): void {
@@ -368,22 +258,7 @@ export class Stage {
 
   /** Reads notes that came back from the device. */
   losses(notes: Notes, bytes: ArrayBuffer): StageLosses {
-    const words = new Float32Array(bytes);
-    const { experts: E, expertsPerToken } = this.#config;
-    let ce = 0, balance = 0, z = 0;
-    const load: number[][] = [];
-    for (let i = 0; i < this.#noteLayers; i++) {
-      const stats = words.subarray(i * this.#statsStride, i * this.#statsStride + statsWords(E));
-      let product = 0;
-      for (let e = 0; e < E; e++) product += stats[e] * stats[E + e];
-      balance += onGrid(E * product);
-      z += onGrid(stats[2 * E]);
-      load.push(
-        Array.from(stats.subarray(0, E), (share) => Math.round(share * notes.rows * expertsPerToken)),
-      );
-    }
-    if (this.#head) { for (const loss of words.subarray(this.#noteLayers * this.#statsStride)) ce += loss; }
-    return { microbatch: notes.microbatch, ce, balance, z, load };
+    return this.#notes.read(notes, bytes);
   }
 
   /** Gives memory back. */
@@ -391,12 +266,4 @@ export class Stage {
     for (const view of this.#slotViews) this.#device.release(view);
     this.#slotViews.length = 0;
   }
-}
-
-/**
- * Rounds to a multiple of 2^-32. Sums of such numbers are exact in float64, so that the sum over a model's layers does
- * not depend on how they are spread over stages.
- */
-function onGrid(value: number): number {
-  return Math.round(value * 2 ** 32) / 2 ** 32;
 }
