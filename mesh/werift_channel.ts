@@ -152,7 +152,7 @@ export class WeriftChannel implements Channel {
     // A view: whoever keeps it copies it. Never one of shared memory, as werift reads from sockets.
     const message = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
     if (this.handler !== undefined) return this.handler(message);
-    this.early.push(message);
+    this.early.push(message.slice());
     if (this.early.length > limits.earlyMessages) this.close("nobody listens");
   }
 
