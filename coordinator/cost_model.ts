@@ -9,7 +9,6 @@
  */
 import {
   adamwCost,
-  addCost,
   attentionBackwardKVCost,
   attentionBackwardQCost,
   attentionCost,
@@ -229,11 +228,6 @@ export function stepCosts(parameters: number): { vote: Cost[]; step: Cost[] } {
     vote: [sumSquaresCost({ chunks: Math.ceil(parameters / 4096) })],
     step: [adamwCost({ length: parameters }), { flops: 0, bytes: 4 * parameters }],
   };
-}
-
-/** Adding the head's share to the gradient of a tied embedding. */
-export function tiedCost(config: ModelConfig): Cost {
-  return addCost({ length: config.vocabSize * config.hiddenSize });
 }
 
 function joined(a: PassCosts, b: PassCosts): PassCosts {

@@ -1,0 +1,286 @@
+/**
+ * A way to divide a model over a cluster, as the planner handles it: what it takes in time and memory.
+ *
+ * @module
+ */
+import { FRAME_BYTES } from "../mesh/frame.ts";
+import {
+  copyBytes,
+  guestWords,
+  headWords,
+  layerWords,
+  ownedBytes,
+  partSizes,
+  tiedGradientBytes,
+} from "./memory_model.ts";
+import { pipelineSteps } from "./pipeline_steps.ts";
+import { Predictor, type Setting, type StagePass, type StageShape } from "./predict.ts";
+import { actions } from "./schedules.ts";
+import { wires } from "./simulate_plan.ts";
+import { type Job, type Piece, simulate, type Timeline } from "./simulator.ts";
+
+/** A stage of a division. Every layer of it has its experts on the same workers. */
+export interface Part {
+  /** Place in the cluster. */
+  readonly worker: number;
+  readonly layers: number;
+  /** Experts of each layer that other workers hold: pairs of worker and number, each worker once. */
+  readonly remote: readonly (readonly [host: number, experts: number])[];
+}
+
+/** Stages in order of the layers, each on a worker of its own; hosts have no stage. */
+export type Division = readonly Part[];
+
+/** Seconds of a stage's passes when nobody is late: own work and waiting for its hosts. */
+interface Pace {
+  readonly forward: number;
+  readonly backward: number;
+}
+
+/** Judges divisions of one model over one cluster. */
+export class Judge {
+  readonly predictor: Predictor;
+  readonly #sizes;
+  readonly #tokens: number;
+  readonly #wires;
+  readonly #hops = new Map<number, number>();
+  readonly #kept: { readonly kept: number; readonly working: number }[];
+  readonly #guests: { readonly kept: number; readonly working: number }[];
+  readonly #head: { readonly kept: number; readonly working: number };
+
+  constructor(readonly setting: Setting) {
+    const { config, shape, recompute, cluster } = setting;
+    this.predictor = new Predictor(setting);
+    this.#sizes = partSizes(config);
+    this.#tokens = shape.batch * shape.sequence;
+    this.#wires = wires(cluster);
+    const counts = Array.from({ length: config.experts + 1 }, (_, n) => n);
+    this.#kept = counts.map((own) => layerWords(config, shape, own, recompute));
+    this.#guests = counts.map((n) => guestWords(config, this.#tokens, n, recompute));
+    this.#head = headWords(config, this.#tokens);
+  }
+
+  /** Seconds of `bytes` from one worker to another on free links; Infinity where there is no link. */
+  hop(from: number, to: number, bytes: number): number {
+    if (from === to) return 0;
+    const { cluster } = this.setting, link = cluster.link(from, to);
+    if (link === undefined) return Infinity;
+    const rate = Math.min(link.bandwidth, cluster.workers[from].up, cluster.workers[to].down);
+    return link.latency + bytes / rate;
+  }
+
+  /** Seconds of an activation or gradient from one worker to another on free links. */
+  activationHop(from: number, to: number): number {
+    const key = from * this.setting.cluster.workers.length + to;
+    let seconds = this.#hops.get(key);
+    if (seconds === undefined) {
+      this.#hops.set(key, seconds = this.hop(from, to, this.predictor.activationBytes));
+    }
+    return seconds;
+  }
+
+  /** Experts of each layer that the stage's own worker holds. */
+  own(part: Part): number {
+    let own = this.setting.config.experts;
+    for (const [, experts] of part.remote) own -= experts;
+    return own;
+  }
+
+  #pace(part: Part, first: boolean, last: boolean): Pace {
+    const { config, recompute } = this.setting;
+    const { before, after, embedding, head, experts, gather } = this.predictor.seconds(part.worker);
+    const own = this.own(part);
+    let visitForward = 0, visitBackward = 0, ownForward = 0;
+    if (config.experts > 0) {
+      ownForward = visitForward = gather[own] + experts[own].forward;
+      visitBackward = experts[own].input + experts[own].weight;
+      for (const [host, n] of part.remote) {
+        const bytes = this.predictor.rowBytes(n);
+        const way = this.hop(part.worker, host, bytes) + this.hop(host, part.worker, bytes);
+        visitForward = Math.max(visitForward, way + this.predictor.guestSeconds(host, n, true));
+        visitBackward = Math.max(visitBackward, way + this.predictor.guestSeconds(host, n, false));
+      }
+    }
+    const again = recompute ? before.forward + ownForward + after.forward : 0;
+    const forward = before.forward + visitForward + after.forward;
+    const backward = again + before.input + before.weight + visitBackward + after.input + after.weight;
+    return {
+      forward: part.layers * forward + (first ? embedding.forward : 0) + (last ? head.forward : 0),
+      backward: part.layers * backward + (first ? embedding.weight : 0),
+    };
+  }
+
+  /**
+   * Seconds that no one-forward-one-backward round of this division can beat: for each stage the way of the first
+   * microbatch to it, its own work (or, where longer, the trips of as many microbatches as it may have under way at once)
+   * and the way of the last gradient back; for each host its work; and the optimizer's step.
+   */
+  bound(division: Division): number {
+    const { shape: { microbatches: m } } = this.setting, stages = division.length;
+    const paces = division.map((part, s) => this.#pace(part, s === 0, s === stages - 1));
+    // Behind a stage: the trip of a microbatch to the end and back.
+    const trips = new Array<number>(stages).fill(0), hops = new Array<number>(stages).fill(0);
+    for (let s = stages - 2; s >= 0; s--) {
+      hops[s] = this.activationHop(division[s].worker, division[s + 1].worker);
+      const back = this.activationHop(division[s + 1].worker, division[s].worker);
+      trips[s] = trips[s + 1] + hops[s] + back + paces[s + 1].forward + paces[s + 1].backward;
+    }
+    let longest = 0, fill = 0, drain = 0;
+    for (let s = 0; s < stages; s++) {
+      const { forward, backward } = paces[s], depth = stages - s;
+      const work = m * (forward + backward);
+      const turns = Math.floor((m - 1) / depth);
+      const waiting = (turns + 1) * (forward + trips[s] + backward) + (m - 1 - turns * depth) * backward;
+      longest = Math.max(longest, fill + drain + Math.max(work, waiting));
+      fill += forward + hops[s];
+      if (s < stages - 1) drain += backward + this.activationHop(division[s + 1].worker, division[s].worker);
+    }
+    const guests = new Map<number, number>();
+    for (const part of division) {
+      for (const [host, n] of part.remote) {
+        const work = this.predictor.guestSeconds(host, n, true) + this.predictor.guestSeconds(host, n, false);
+        guests.set(host, (guests.get(host) ?? 0) + m * part.layers * work);
+      }
+    }
+    for (const work of guests.values()) longest = Math.max(longest, work);
+    let step = 0;
+    for (const [worker, parameters] of this.parameters(division)) {
+      step = Math.max(step, this.predictor.stepSeconds(worker, parameters));
+    }
+    return longest + step;
+  }
+
+  /** Owned parameters by worker. */
+  parameters(division: Division): Map<number, number> {
+    const owned = new Map<number, number>(), sizes = this.#sizes;
+    const add = (worker: number, parameters: number) =>
+      owned.set(worker, (owned.get(worker) ?? 0) + parameters);
+    division.forEach((part, s) => {
+      add(part.worker, part.layers * (sizes.layer + this.own(part) * sizes.expert));
+      if (s === 0) add(part.worker, sizes.embedding);
+      if (s === division.length - 1) add(part.worker, sizes.head);
+      for (const [host, n] of part.remote) add(host, part.layers * n * sizes.expert);
+    });
+    return owned;
+  }
+
+  /** Bytes of device memory by worker: owned parameters, what microbatches in flight keep, and room to work. */
+  memory(division: Division): Map<number, number> {
+    const { config, shape } = this.setting, stages = division.length;
+    const bytes = new Map<number, number>();
+    for (const [worker, parameters] of this.parameters(division)) bytes.set(worker, ownedBytes * parameters);
+    const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + more);
+    const room = new Map<number, number>();
+    division.forEach((part, s) => {
+      const inFlight = Math.min(shape.microbatches, stages - s), own = this.#kept[this.own(part)];
+      const head = s === stages - 1;
+      add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
+      // Buffers of one transfer each way beside the passes.
+      add(
+        part.worker,
+        4 * Math.max(own.working, head ? this.#head.working : 0) + 2 * this.predictor.activationBytes,
+      );
+      if (config.tiedEmbeddings && head) {
+        add(part.worker, (stages > 1 ? copyBytes : tiedGradientBytes) * config.vocabSize * config.hiddenSize);
+      }
+      for (const [host, n] of part.remote) {
+        add(host, 4 * inFlight * part.layers * this.#guests[n].kept);
+        room.set(host, Math.max(room.get(host) ?? 0, 4 * this.#guests[n].working));
+      }
+    });
+    for (const [host, more] of room) add(host, more);
+    return bytes;
+  }
+
+  /** Bytes beyond what the workers lend, all together; 0 where the division fits. */
+  shortage(division: Division): number {
+    const { workers } = this.setting.cluster;
+    let short = 0;
+    for (const [worker, bytes] of this.memory(division)) {
+      short += Math.max(0, bytes - workers[worker].profile.memory);
+    }
+    return short;
+  }
+
+  /** The simulator's job of a training round under one-forward-one-backward. */
+  job(division: Division): Job {
+    const { shape, cluster, config } = this.setting, stages = division.length;
+    const shapes = division.map((part, s): StageShape => ({
+      worker: part.worker,
+      embedding: s === 0,
+      head: s === stages - 1,
+      remote: new Array(part.layers).fill(part.remote),
+    }));
+    const passes = new Map<string, Piece[]>();
+    const orders = actions("1f1b", { workers: stages, microbatches: shape.microbatches, chunks: 1 });
+    const workerOf = division.map(({ worker }) => worker);
+    // Only who has a part: the clock need not know the others.
+    const parameters = this.parameters(division), members = [...parameters.keys()].sort((a, b) => a - b);
+    const seat = new Map(members.map((worker, i) => [worker, i]));
+    const lists = pipelineSteps({
+      orders,
+      workerOf: workerOf.map((worker) => seat.get(worker)!),
+      pieces: ({ work, stage }) => {
+        const key = `${work} ${stage}`;
+        let found = passes.get(key);
+        if (found === undefined) {
+          found = this.predictor.pieces(shapes[stage], work as StagePass).map(({ seconds, exchange }) => ({
+            seconds,
+            ...(exchange
+              ? {
+                exchange: {
+                  ...exchange,
+                  parts: exchange.parts.map((part) => ({ ...part, host: seat.get(part.host)! })),
+                },
+              }
+              : {}),
+          }));
+          passes.set(key, found);
+        }
+        return found;
+      },
+      bytes: this.predictor.activationBytes,
+    });
+    const seated = members.map((_, i) => {
+      const stage = workerOf.indexOf(members[i]);
+      return stage < 0 ? [{ do: "vote" } as const] : lists[stage];
+    });
+    if (config.tiedEmbeddings && stages > 1) {
+      const first = seat.get(workerOf[0])!, last = seat.get(workerOf[stages - 1])!;
+      const bytes = FRAME_BYTES + 4 * config.vocabSize * config.hiddenSize;
+      const between = (
+        list: typeof seated[number],
+        before: typeof list[number],
+        after: typeof list[number],
+      ) => [
+        ...list.slice(0, -1),
+        before,
+        { do: "vote" } as const,
+        after,
+      ];
+      seated[first] = between(
+        seated[first],
+        { do: "receive", key: "tied-gradient 0" },
+        { do: "send", to: last, key: `tied-weight ${stages - 1}`, bytes },
+      );
+      seated[last] = between(
+        seated[last],
+        { do: "send", to: first, key: "tied-gradient 0", bytes },
+        { do: "receive", key: `tied-weight ${stages - 1}` },
+      );
+    }
+    const { up, down } = this.#wires;
+    return {
+      lists: seated,
+      link: (a, b) => cluster.link(members[a], members[b]),
+      up: members.map((worker) => up![worker]),
+      down: members.map((worker) => down![worker]),
+      step: members.map((worker) => this.predictor.stepSeconds(worker, parameters.get(worker)!)),
+    };
+  }
+
+  /** The simulated round. */
+  simulate(division: Division): Timeline {
+    return simulate(this.job(division));
+  }
+}

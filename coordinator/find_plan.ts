@@ -1,0 +1,201 @@
+/**
+ * The planner for a cluster whose links are known: finds the division with the shortest predicted step, exactly where the
+ * cluster is small and by local search where it is large, and says what is short where none fits.
+ *
+ * @module
+ */
+import type { Plan, Shape, Stage } from "../mesh/plan.ts";
+import { configToJson, type ModelConfig } from "../model/config.ts";
+import type { Cluster } from "./cluster.ts";
+import { type Division, Judge } from "./division.ts";
+import { PlanInfeasible } from "./errors.ts";
+import { countDivisions, searchAll } from "./exact_search.ts";
+import { type Effort, type Found, searchLocally } from "./local_search.ts";
+import type { Setting } from "./predict.ts";
+import { schedule } from "./schedule.ts";
+import type { Timeline } from "./simulator.ts";
+import type { Codec } from "./traffic.ts";
+
+/** Divisions up to which all are tried: a second or two of comparing bounds. */
+const EXACT = 200_000;
+
+/** What to plan. */
+export interface FindRequest {
+  readonly run: string;
+  readonly generation: number;
+  readonly config: ModelConfig;
+  readonly cluster: Cluster;
+  readonly shape: Shape;
+  readonly recompute: boolean;
+  /** Default "f32", the one that links have. */
+  readonly codec?: Codec;
+  /** Exactly so many stages. */
+  readonly stages?: number;
+  /** Whether experts may lie on workers without a stage; default true. */
+  readonly hosts?: boolean;
+  /** How long local search looks; the default suits up to a thousand workers in some seconds. */
+  readonly effort?: Effort;
+}
+
+/** A plan and what is predicted for it. */
+export interface FoundPlan {
+  readonly plan: Plan;
+  readonly division: Division;
+  /** Predicted seconds of a training round. */
+  readonly seconds: number;
+  /** Every division was considered. */
+  readonly exact: boolean;
+  /** Predicted bytes of device memory by worker of the cluster. */
+  readonly memory: ReadonlyMap<number, number>;
+  readonly judge: Judge;
+}
+
+/** The default effort: less for each change where a change costs more to judge. */
+function effortFor(config: ModelConfig, workers: number): Effort {
+  const large = Math.min(workers, config.layers) > 12;
+  return large ? { changes: 12_000, starts: 3, polish: 150 } : { changes: 4_000, starts: 4, polish: 200 };
+}
+
+/** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */
+export function findPlan(request: FindRequest): FoundPlan {
+  const { config, cluster, shape, recompute, codec = "f32", stages } = request;
+  if (stages !== undefined && (stages > config.layers || stages > cluster.workers.length)) {
+    throw new PlanInfeasible(
+      `${stages} stages are more than the ${config.layers} layers or the ${cluster.workers.length} workers there are; ` +
+        `each stage needs one of both: ask for at most ${Math.min(config.layers, cluster.workers.length)}.`,
+    );
+  }
+  const judge = new Judge({ config, cluster, shape, recompute, codec });
+  const { best, closest } = searchLocally(
+    judge,
+    request.effort ?? effortFor(config, cluster.workers.length),
+    {
+      stages,
+      hosts: request.hosts,
+    },
+  );
+  const free = stages === undefined && request.hosts !== false;
+  const exact = free && countDivisions(cluster.workers.length, config.layers, config.experts) <= EXACT;
+  const found = exact ? searchAll(judge, best) : best;
+  if (found === undefined) throw infeasible(request, judge, closest);
+  return {
+    plan: planOf(request, found.division),
+    division: found.division,
+    seconds: found.seconds,
+    exact,
+    memory: judge.memory(found.division),
+    judge,
+  };
+}
+
+/** The simulated round of a plan that was found, its spans for pictures included. */
+export function timelineOf({ judge, division }: FoundPlan): Timeline {
+  return judge.simulate(division);
+}
+
+/** A division as the message that workers run. */
+export function planOf(
+  { run, generation, config, cluster, shape, recompute }: FindRequest,
+  division: Division,
+): Plan {
+  const id = (worker: number) => cluster.workers[worker].id;
+  let from = 0;
+  const stages = division.map(({ worker, layers, remote }, s): Stage => {
+    const hosts = remote.flatMap(([host, n]) => new Array<string>(n).fill(id(host)));
+    const own = new Array<string>(config.experts - hosts.length).fill(id(worker));
+    const stage = {
+      worker: id(worker),
+      from,
+      to: from + layers,
+      embedding: s === 0,
+      head: s === division.length - 1,
+      experts: Array.from({ length: layers }, () => config.experts > 0 ? [...own, ...hosts] : []),
+    };
+    from += layers;
+    return stage;
+  });
+  const hosts = [...new Set(division.flatMap(({ remote }) => remote.map(([host]) => host)))].sort((a, b) =>
+    a - b
+  );
+  return {
+    run,
+    generation,
+    model: configToJson(config),
+    shape,
+    stages,
+    recompute,
+    operations: schedule({
+      stages,
+      microbatches: shape.microbatches,
+      tied: config.tiedEmbeddings,
+      hosts: hosts.map(id),
+    }),
+  };
+}
+
+/** What is short where in the division that lacks least, and the smallest change after which one fits. */
+function infeasible(request: FindRequest, judge: Judge, closest: Division): PlanInfeasible {
+  const { workers } = request.cluster;
+  if (judge.bound(closest) === Infinity) {
+    return new PlanInfeasible(
+      "No chain of direct links joins enough workers: neighbouring stages need a link between them. Add [[link]]s.",
+    );
+  }
+  const short = [...judge.memory(closest)]
+    .map(([worker, bytes]) => ({ worker, bytes, lends: workers[worker].profile.memory }))
+    .filter(({ bytes, lends }) => bytes > lends)
+    .sort((a, b) => (b.bytes - b.lends) - (a.bytes - a.lends));
+  const lines = short.slice(0, 4).map(({ worker, bytes, lends }) => {
+    const part = closest.find((p) => p.worker === worker);
+    const holds = part ? `${part.layers} ${part.layers === 1 ? "layer" : "layers"}` : "experts";
+    return `worker ${workers[worker].id} (${holds}) needs ${mebibytes(bytes)} MiB and lends ${
+      mebibytes(lends)
+    } MiB, ` +
+      `${mebibytes(bytes - lends)} MiB short`;
+  });
+  const more = short.length > 4 ? ` (and ${short.length - 4} more)` : "";
+  return new PlanInfeasible(
+    `The model does not fit. In the division that lacks least ${lines.join("; ")}${more}. ${
+      remedy(request, short)
+    }`,
+  );
+}
+
+function remedy(
+  request: FindRequest,
+  short: readonly { readonly worker: number; readonly bytes: number; readonly lends: number }[],
+): string {
+  const { shape, recompute, config, cluster } = request;
+  const fits = (change: Partial<Setting>) => {
+    const setting = { config, cluster, shape, recompute, codec: "f32" as const, ...change };
+    const { changes, starts } = request.effort ?? effortFor(config, cluster.workers.length);
+    const { best } = searchLocally(new Judge(setting), { changes: changes / 2, starts, polish: 0 }, request);
+    return best !== undefined;
+  };
+  if (!recompute && fits({ recompute: true })) return "It fits with recompute = true in the phase.";
+  for (let parts = 2; parts <= shape.batch; parts *= 2) {
+    if (shape.batch % parts !== 0) continue;
+    const smaller = {
+      batch: shape.batch / parts,
+      sequence: shape.sequence,
+      microbatches: shape.microbatches * parts,
+    };
+    const said = `microbatches = ${smaller.microbatches}`;
+    if (fits({ shape: smaller })) return `It fits with ${said} in the phase.`;
+    if (!recompute && fits({ shape: smaller, recompute: true })) {
+      return `It fits with ${said} and recompute = true in the phase.`;
+    }
+  }
+  const gap = short.reduce((sum, { bytes, lends }) => sum + bytes - lends, 0);
+  const who = short.map(({ worker, bytes }) => `${mebibytes(bytes)} MiB on ${cluster.workers[worker].id}`);
+  return `Smaller microbatches and recomputing do not help: lend ${
+    who.slice(0, 4).join(", ")
+  }, or add workers with ` +
+    `${mebibytes(gap)} MiB more in all.`;
+}
+
+function mebibytes(bytes: number): string {
+  return Math.ceil(bytes / 2 ** 20).toLocaleString("en");
+}
+
+export type { Found };

@@ -1,0 +1,114 @@
+/**
+ * A plan on the simulator's clock: every operation of the plan becomes one step, in the same order.
+ *
+ * @module
+ */
+import type { Operation, Plan, Stage } from "../mesh/plan.ts";
+import { parseConfig } from "../model/config.ts";
+import type { Cluster } from "./cluster.ts";
+import { ClusterError } from "./cluster.ts";
+import { owners, words } from "./holdings.ts";
+import { type Action } from "./schedules.ts";
+import { pipelineSteps } from "./pipeline_steps.ts";
+import { Predictor, type StagePass, type StageShape } from "./predict.ts";
+import { type Job, type Piece, simulate, type Step, type Timeline } from "./simulator.ts";
+import type { Codec } from "./traffic.ts";
+
+/** Options of {@linkcode simulatePlan}. */
+export interface SimulatePlanOptions {
+  readonly codec?: Codec;
+  readonly trace?: boolean;
+  /** Instead of the plan's own lists: orders by worker of the cluster, for schedules that workers cannot run yet. */
+  readonly orders?: readonly (readonly Action[])[];
+}
+
+/** One training round of a plan. Workers are those of the cluster, in its order. */
+export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlanOptions = {}): Timeline {
+  const config = parseConfig(plan.model), { codec = "f32", trace = false } = options;
+  const predictor = new Predictor({ config, shape: plan.shape, recompute: plan.recompute, cluster, codec });
+  const places = new Map(cluster.workers.map(({ id }, place) => [id, place]));
+  const placeOf = (id: string) => {
+    const place = places.get(id);
+    if (place === undefined) {
+      throw new ClusterError(`The plan names worker ${id}, which the cluster does not have.`);
+    }
+    return place;
+  };
+  const shapes = plan.stages.map((stage) => stageShape(stage, placeOf));
+  const passes = new Map<string, Piece[]>();
+  const pieces = ({ work, stage }: { work: StagePass; stage: number }) => {
+    const key = `${work} ${stage}`;
+    let found = passes.get(key);
+    if (found === undefined) passes.set(key, found = predictor.pieces(shapes[stage], work));
+    return found;
+  };
+  const workerOf = shapes.map(({ worker }) => worker);
+  const lists: Step[][] = options.orders
+    ? pipelineSteps({ orders: options.orders, workerOf, pieces, bytes: predictor.activationBytes })
+    : cluster.workers.map(({ id }) =>
+      (plan.operations[id]?.train ?? []).map((operation) => stepOf(operation, predictor, workerOf, pieces))
+    );
+  const owned = new Array<number>(cluster.workers.length).fill(0);
+  for (const spec of owners(config, plan.stages)) owned[placeOf(spec.owner)] += words(spec);
+  return simulate({
+    lists,
+    ...wires(cluster),
+    step: owned.map((parameters, worker) => predictor.stepSeconds(worker, parameters)),
+    trace,
+  });
+}
+
+/** A cluster's links and changes as the simulator takes them. */
+export function wires(cluster: Cluster): Pick<Job, "link" | "up" | "down" | "changes"> {
+  const places = new Map(cluster.workers.map(({ id }, place) => [id, place]));
+  return {
+    link: cluster.link,
+    up: cluster.workers.map(({ up }) => up),
+    down: cluster.workers.map(({ down }) => down),
+    changes: cluster.changes.map(({ at, factor, workers }) => ({
+      at,
+      factor,
+      workers: workers.map((id) => places.get(id)!) as [number] | [number, number],
+    })),
+  };
+}
+
+/** What predictions need of a plan's stage. */
+export function stageShape(stage: Stage, placeOf: (id: string) => number): StageShape {
+  const worker = placeOf(stage.worker);
+  const remote = stage.experts.map((hosts) => {
+    const counts = new Map<number, number>();
+    for (const host of hosts) {
+      const place = placeOf(host);
+      if (place !== worker) counts.set(place, (counts.get(place) ?? 0) + 1);
+    }
+    return [...counts];
+  });
+  return { worker, embedding: stage.embedding, head: stage.head, remote };
+}
+
+function stepOf(
+  operation: Operation,
+  predictor: Predictor,
+  workerOf: readonly number[],
+  pieces: (action: { work: StagePass; stage: number }) => Piece[],
+): Step {
+  switch (operation.do) {
+    case "vote":
+      return { do: "vote" };
+    case "forward":
+    case "backward": {
+      const { do: work, stage, microbatch } = operation;
+      return { do: "compute", work, stage, microbatch, pieces: pieces({ work, stage }) };
+    }
+    case "send":
+    case "receive": {
+      const { what, stage, peer } = operation;
+      const microbatch = "microbatch" in operation ? ` ${operation.microbatch}` : "";
+      const bytes = microbatch === "" ? predictor.tiedBytes : predictor.activationBytes;
+      return operation.do === "send"
+        ? { do: "send", to: workerOf[peer], key: `${what} ${peer}${microbatch}`, bytes }
+        : { do: "receive", key: `${what} ${stage}${microbatch}` };
+    }
+  }
+}
