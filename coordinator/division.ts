@@ -31,6 +31,9 @@ export interface Part {
 /** Stages in order of the layers, each on a worker of its own; hosts have no stage. */
 export type Division = readonly Part[];
 
+/** Device memory for each byte in use: a pool rounds sizes up (by an eighth at most) and cannot reuse every hole. */
+const poolSlack = 1.1;
+
 /** Seconds of a stage's passes when nobody is late: own work and waiting for its hosts. */
 interface Pace {
   readonly forward: number;
@@ -168,8 +171,10 @@ export class Judge {
   memory(division: Division): Map<number, number> {
     const { config, shape } = this.setting, stages = division.length;
     const bytes = new Map<number, number>();
-    for (const [worker, parameters] of this.parameters(division)) bytes.set(worker, ownedBytes * parameters);
-    const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + more);
+    for (const [worker, parameters] of this.parameters(division)) {
+      bytes.set(worker, poolSlack * ownedBytes * parameters);
+    }
+    const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + poolSlack * more);
     const room = new Map<number, number>();
     division.forEach((part, s) => {
       const inFlight = Math.min(shape.microbatches, stages - s), own = this.#kept[this.own(part)];
@@ -190,6 +195,11 @@ export class Judge {
     });
     for (const [host, more] of room) add(host, more);
     return bytes;
+  }
+
+  /** Words that a layer of a stage keeps of a microbatch, and takes while it works. */
+  kept(part: Part): { readonly kept: number; readonly working: number } {
+    return this.#kept[this.own(part)];
   }
 
   /** Bytes beyond what the workers lend, all together; 0 where the division fits. */
