@@ -76,6 +76,7 @@ export class WebGpuDevice implements Device {
   #dispatches = 0;
   #blocks = 0;
   #failure: Error | undefined;
+  #closed: DeviceLostError | undefined;
 
   constructor(device: GPUDevice, info: DeviceInfo, memory: number) {
     this.#device = device;
@@ -231,7 +232,7 @@ export class WebGpuDevice implements Device {
       all = await this.#readback.map(staging, bytes);
     } catch (cause) {
       await this.#settle();
-      throw this.#failure ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
+      throw this.#failure ?? this.#closed ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
     }
     await this.#settle();
     if (views.length === 1) return [all];
@@ -255,10 +256,9 @@ export class WebGpuDevice implements Device {
   }
 
   close(): void {
-    if (this.#failure === undefined) {
-      this.#submit();
-      this.#failure = new DeviceLostError("The device has been closed; open a new one");
-    }
+    if (this.#closed !== undefined) return;
+    if (this.#failure === undefined) this.#submit();
+    this.#closed = new DeviceLostError("The device has been closed; open a new one");
     this.#bindGroups.clear();
     this.#readback.close();
     this.#pool.close();
@@ -267,12 +267,13 @@ export class WebGpuDevice implements Device {
   }
 
   #check(): void {
-    if (this.#failure !== undefined) throw this.#failure;
+    const reason = this.#failure ?? this.#closed;
+    if (reason !== undefined) throw reason;
   }
 
   /** Remembers the first thing that went wrong; results after it would mean nothing, so every later call throws it. */
   #fail(error: Error): void {
-    this.#failure ??= error;
+    if (this.#closed === undefined) this.#failure ??= error;
   }
 
   /** Keeps a check of the driver until it is answered, and its answer if it is an error. */
@@ -290,7 +291,8 @@ export class WebGpuDevice implements Device {
   /** Waits for the driver's word on everything submitted, and throws if it refused something. */
   async #settle(): Promise<void> {
     while (this.#checks.size > 0) await Promise.all(this.#checks);
-    this.#check();
+    // What was read before an orderly close is good.
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #makeBlock(bytes: number): Block {

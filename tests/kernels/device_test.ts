@@ -77,6 +77,18 @@ onDevices("Commands take effect in the order given", async (device) => {
   assertEquals((await second).map(floats), [[20, 15], [0, 0, 0, 0], [10, 20, 30, 40]]);
 });
 
+onDevices(
+  "A read given before the device is closed brings its values or says that it was closed",
+  async (device) => {
+    const x = device.allocate(4, "x");
+    device.write(x, Float32Array.of(1, 2, 3, 4));
+    const reading = device.read([x]).then(([buffer]) => floats(buffer), (error) => error.name);
+    device.close();
+    const got = await reading;
+    if (got !== "DeviceLostError") assertEquals(got, [1, 2, 3, 4]);
+  },
+);
+
 onDevices("Reads of nothing, empty views and calls without work", async (device) => {
   const empty = device.allocate(0, "empty"), x = device.allocate(64, "x");
   device.write(empty, new Float32Array());
