@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { LoadedModel } from "../model/local_model.ts";
-import { readDocumentFile } from "../model/text.ts";
-import { chosenDevice, files, openModelFolder } from "./model_folder.ts";
+import { lossJson, lossText, measure, measureFlags, measureOf, spreadOfLoad } from "./measure.ts";
+import { chosenDevice, openModelFolder } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
-import { textLoss } from "./text_loss.ts";
 import { printJson, readFlags, UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -21,38 +19,31 @@ run's folder (its newest checkpoint).
   --text FILE      a UTF-8 text
   --sequence N     tokens that the model sees at once (default: 512, or what the model was made for)
   --device NAME    auto, webgpu or reference
-  --json           one JSON object on stdout`,
+  --json           one JSON object on stdout, with nll and bits_per_byte`,
 
   async run(args) {
-    const flags = readFlags(args, {
-      boolean: ["json"],
-      string: ["text", "sequence", "device"],
-      positional: ["MODEL"],
-    });
-    const path = flags.text("text");
-    if (path === undefined) throw new UsageError("--text FILE is missing.");
-    const asked = flags.number("sequence", { min: 1, max: 1_000_000, integer: true });
+    const flags = readFlags(args, { boolean: ["json"], string: measureFlags, positional: ["MODEL"] });
+    if (flags.text("text") === undefined) throw new UsageError("--text FILE is missing.");
     const { checkpoint, tokenizer } = await openModelFolder(flags.positional[0]);
-    const text = await readDocumentFile(files, path);
-    const sequence = Math.min(asked ?? 512, checkpoint.config.maxPositions);
+    const on = (await measureOf(flags))!;
     const device = await chosenDevice(flags.text("device"));
     const screen = new Screen();
     try {
       screen.say(`${checkpoint.folder} on ${device.info.name} (${device.info.kind})`);
-      const model = await LoadedModel.load(device, checkpoint);
-      const loss = await textLoss(model, tokenizer, text, sequence, (done, all) => {
-        screen.replace(`${done} of ${all} tokens`);
-      });
-      const { nll, bitsPerByte, tokens, bytes } = loss;
+      const loss = await measure(device, checkpoint, tokenizer, on, screen);
       if (flags.has("json")) {
-        printJson({ event: "evaluation", model: checkpoint.folder, text: path, ...loss });
+        printJson({ event: "evaluation", model: checkpoint.folder, text: on.path, ...lossJson(loss) });
       }
-      screen.say(
-        `${path}: nll ${nll.toFixed(4)} per token, ${
-          bitsPerByte.toFixed(4)
-        } bits per byte (${tokens} tokens, ${bytes} bytes)`,
-      );
-      model.release();
+      screen.say(`${on.path}: ${lossText(loss)} (${loss.tokens} tokens, ${loss.bytes} bytes)`);
+      if (loss.load.length > 0) {
+        const spreads = loss.load.map(spreadOfLoad);
+        const most = Math.max(...spreads.map((s) => s.most)),
+          least = Math.min(...spreads.map((s) => s.least));
+        screen.say(
+          `experts: the busiest has ${most.toFixed(2)} x an even share, the idlest ${least.toFixed(2)} x ` +
+            "(volary inspect --text shows each layer)",
+        );
+      }
       return 0;
     } finally {
       screen.end();

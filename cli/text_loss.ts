@@ -16,6 +16,8 @@ export interface TextLoss {
   /** Mean negative log-likelihood of a token, nats. */
   readonly nll: number;
   readonly bitsPerByte: number;
+  /** Rows that each expert got, by layer; empty for a dense model. */
+  readonly load: readonly (readonly number[])[];
 }
 
 /** Tokens of a pass over the model: enough to be quick, little enough for the logits' memory. */
@@ -35,10 +37,11 @@ export async function textLoss(
   progress: (done: number, all: number) => void = () => {},
 ): Promise<TextLoss> {
   const tokens = Uint32Array.from([...tokenizer.prefix, ...tokenizer.encode(text)]);
-  const predicted = tokens.length - 1;
+  const predicted = tokens.length - 1, { experts, layers } = model.config;
   if (predicted < 1) throw new TextError("The text has fewer than two tokens: nothing can be predicted.");
   const length = Math.min(sequence, predicted);
   const windows = Math.ceil(predicted / length), batch = Math.max(1, Math.floor(tokensOfPass / length));
+  const load = Array.from({ length: experts > 0 ? layers : 0 }, () => Array<number>(experts).fill(0));
   let nats = 0;
   for (let first = 0; first < windows; first += batch) {
     const count = Math.min(batch, windows - first);
@@ -48,10 +51,11 @@ export async function textLoss(
       ids.set(tokens.subarray(start, end), w * length);
       labels.set(tokens.subarray(start + 1, end + 1), w * length);
     }
-    const { sum } = await model.loss({ ids, batch: count, sequence: length }, labels);
-    nats += sum;
+    const loss = await model.loss({ ids, batch: count, sequence: length }, labels);
+    nats += loss.sum;
+    loss.load.forEach((rows, l) => rows.forEach((n, e) => load[l][e] += n));
     progress(Math.min(predicted, (first + count) * length), predicted);
   }
   const bytes = byteLength(text);
-  return { tokens: predicted, bytes, nll: nats / predicted, bitsPerByte: bitsPerByte(nats, bytes) };
+  return { tokens: predicted, bytes, nll: nats / predicted, bitsPerByte: bitsPerByte(nats, bytes), load };
 }

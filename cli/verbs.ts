@@ -18,6 +18,22 @@ export const verbs: Readonly<Record<string, VerbEntry>> = {
   run: { summary: "train a recipe on the workers that joined", load: () => import("./run.ts") },
   status: { summary: "show the workers and how far the run is", load: () => import("./status.ts") },
   plan: { summary: "show who would hold what, without training", load: () => import("./plan.ts") },
+  grow: {
+    summary: "make a dense model wider and deeper, keeping what it knows",
+    load: () => import("./grow.ts"),
+  },
+  upcycle: {
+    summary: "turn a dense model's MLPs into mixtures of experts",
+    load: () => import("./upcycle.ts"),
+  },
+  import: {
+    summary: "check a Hugging Face model and copy it, without losing a bit",
+    load: () => import("./import.ts"),
+  },
+  export: {
+    summary: "write a model as a Hugging Face folder with a model card",
+    load: () => import("./export.ts"),
+  },
   generate: { summary: "continue a text with a trained model", load: () => import("./generate.ts") },
   eval: { summary: "measure a model on a text: loss and bits per byte", load: () => import("./eval.ts") },
   inspect: { summary: "show a model's shape, size and tensors", load: () => import("./inspect.ts") },

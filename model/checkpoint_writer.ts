@@ -65,7 +65,7 @@ export class CheckpointWriter {
   ): Promise<CheckpointWriter> {
     const writer = new CheckpointWriter(files, folder, options.replace ?? false);
     if (options.replace) await recoverCheckpoint(files, folder);
-    else await writer.#refuseExisting();
+    else await refuseExisting(files, folder);
     for (const leftover of [writer.#partial, writer.#statePartial]) await removeFolder(files, leftover);
     try {
       await writer.#begin(options);
@@ -82,16 +82,6 @@ export class CheckpointWriter {
 
   get #statePartial(): string {
     return stateFolder(this.#folder) + ".partial";
-  }
-
-  async #refuseExisting(): Promise<void> {
-    for (const path of [this.#folder, stateFolder(this.#folder)]) {
-      if ((await entries(this.#files, path))?.length || await this.#files.size(path) !== undefined) {
-        throw new CheckpointError(
-          `${path} exists already. Nothing was written; choose another name or remove it.`,
-        );
-      }
-    }
   }
 
   async #begin(options: CheckpointOptions): Promise<void> {
@@ -226,6 +216,17 @@ export async function recoverCheckpoint(files: FileStore, path: string): Promise
   await files.rename(folder + ".old", folder);
   await files.sync(folderOf(folder));
   return true;
+}
+
+/** @throws {CheckpointError} if something stands under a new checkpoint's name. */
+export async function refuseExisting(files: FileStore, folder: string): Promise<void> {
+  for (const path of [withoutSlash(folder), stateFolder(folder)]) {
+    if ((await entries(files, path))?.length || await files.size(path) !== undefined) {
+      throw new CheckpointError(
+        `${path} exists already. Nothing was written; choose another name or remove it.`,
+      );
+    }
+  }
 }
 
 /** Removes a checkpoint and its state, if they are there. */

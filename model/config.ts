@@ -87,6 +87,9 @@ const families: Readonly<Record<ModelType, Family>> = {
   },
 };
 
+/** Every family, by the name of its model_type. */
+export const modelTypes = Object.keys(families) as readonly ModelType[];
+
 /** Other spellings under which a family has been published. */
 const aliases: Readonly<Record<string, ModelType>> = {
   aquila_moe: "aquilamoe",

@@ -5,9 +5,9 @@
  */
 import type { Checkpoint } from "./checkpoint.ts";
 import { CheckpointWriter } from "./checkpoint_writer.ts";
-import { type ModelConfig, plainestType } from "./config.ts";
-import type { DType } from "./dtypes.ts";
-import { CheckpointError } from "./errors.ts";
+import { configToJson, type ModelConfig, type ModelType, parseConfig, plainestType } from "./config.ts";
+import { decodeWords, type DType, encodeWords } from "./dtypes.ts";
+import { CheckpointError, ConfigError } from "./errors.ts";
 import type { FileStore } from "./files.ts";
 import { finiteOnly, pieceLength, pieces, type TensorSource } from "./source.ts";
 import { elements, parameterTable } from "./tensors.ts";
@@ -66,12 +66,35 @@ export async function writeModel(
 }
 
 /**
- * The same model under the family that other programs have code for: llama or qwen2 for dense models, mixtral for experts
- * without biases. With experts and biases only aquilamoe holds all of it (plain Mixtral would lose the biases).
+ * The same model under a family that other programs have code for. Unless `type` says otherwise: llama or qwen2 for dense
+ * models, mixtral for experts without biases; with experts and biases only aquilamoe holds all of it (plain Mixtral would
+ * lose the biases).
+ *
+ * @throws {CheckpointError} if models of that type cannot be this one.
  */
-export function forExport(source: TensorSource): TensorSource {
-  const config: ModelConfig = { ...source.config, modelType: plainestType(source.config) };
+export function forExport(
+  source: TensorSource,
+  type: ModelType = plainestType(source.config),
+): TensorSource {
+  const config: ModelConfig = { ...source.config, modelType: type };
+  try {
+    parseConfig(configToJson(config));
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new CheckpointError(`This model cannot be exported as ${type}: ${error.message}`);
+  }
   return { config, read: (name, start, length) => source.read(name, start, length) };
+}
+
+/** The model as it will be read back once it is stored in these formats. */
+export function asStored(source: TensorSource, dtype: (name: string) => DType): TensorSource {
+  return {
+    config: source.config,
+    async read(name, start, length) {
+      const words = await source.read(name, start, length), format = dtype(name);
+      return format === "F32" ? words : decodeWords(format, encodeWords(format, words));
+    },
+  };
 }
 
 /** Each tensor in the format that it has in a checkpoint, for lossless copies. */

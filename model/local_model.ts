@@ -42,6 +42,8 @@ export interface BatchLoss {
   readonly z: number;
   /** ce + coefficient * balance + coefficient * z. */
   readonly total: number;
+  /** Rows of each expert by layer; empty for a dense model. */
+  readonly load: readonly (readonly number[])[];
 }
 
 /** A step's result. */
@@ -144,11 +146,11 @@ export class LoadedModel {
       this.#optimizer?.joinTied();
     }
     const [bytes, ...read] = await this.device.read([notes.view, ...more()]);
-    const { ce: sum, balance, z } = this.#stage.losses(notes, bytes);
+    const { ce: sum, balance, z, load } = this.#stage.losses(notes, bytes);
     this.device.release(notes.view);
     const ce = valid > 0 ? sum / valid : 0;
     const total = ce + this.config.balanceCoefficient * balance + this.config.zCoefficient * z;
-    return { loss: { sum, valid, ce, balance, z, total }, read };
+    return { loss: { sum, valid, ce, balance, z, total, load }, read };
   }
 
   /** Sizes of the gradients so far, in order of the parameter table. */

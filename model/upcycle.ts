@@ -161,8 +161,8 @@ export function* upcycleTensors(
   }
 }
 
-/** The dense tensor that a tensor is made from; none for a router. */
-function denseName(spec: TensorSpec): string | undefined {
+/** The dense tensor that a tensor of an upcycled model is made from; none for a router. */
+export function denseName(spec: TensorSpec): string | undefined {
   if (spec.role === "router") return undefined;
   const leaf = { "expert-gate": "gate", "expert-up": "up", "expert-down": "down" }[spec.role as string];
   return leaf === undefined ? spec.name : `model.layers.${spec.layer}.mlp.${leaf}_proj.weight`;

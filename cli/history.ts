@@ -1,0 +1,81 @@
+/**
+ * Where the model of a folder comes from, as far as anything there tells: its own record, or the run that it is a checkpoint
+ * of.
+ *
+ * @module
+ */
+import { basename, dirname, resolve } from "@std/path";
+import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
+import type { Provenance } from "../model/card.ts";
+import type { Checkpoint } from "../model/checkpoint.ts";
+import { joinPath, readText } from "../model/files.ts";
+import { readProvenance, statedLicense } from "../model/provenance.ts";
+import { openState } from "../model/training_state.ts";
+import { files } from "./model_folder.ts";
+
+/** The history of a checkpoint, for the card of what is made from it. */
+export async function historyOf(checkpoint: Checkpoint): Promise<Provenance> {
+  const { folder } = checkpoint, own = await readProvenance(files, folder);
+  if (own !== undefined) return own;
+  const saved = await openState(files, checkpoint);
+  const text = (saved?.state.recipe as { text?: unknown } | undefined)?.text;
+  if (saved !== undefined && typeof text === "string") {
+    // The recipe's paths are relative to where it lay, which nobody knows any more: they stay as they were written.
+    return await historyOfRun(folder, parseRecipe(text, (path) => path), saved.state.step);
+  }
+  const name = nameOf(folder), license = await statedLicense(files, folder);
+  return {
+    name,
+    source: name,
+    steps: [],
+    data: [],
+    losses: [],
+    ...(license === undefined ? {} : { license }),
+  };
+}
+
+/** A model's name where its folder tells no other. */
+export function nameOf(folder: string): string {
+  return basename(resolve(folder));
+}
+
+async function historyOfRun(folder: string, recipe: Recipe, steps: number): Promise<Provenance> {
+  const before = recipe.model.kind === "folder" ? await readIfThere(recipe.model.folder) : undefined;
+  const run = dirname(dirname(resolve(folder)));
+  return {
+    ...before,
+    name: recipe.name,
+    ...(recipe.model.kind === "folder" && before === undefined
+      ? { source: nameOf(recipe.model.folder) }
+      : {}),
+    steps: [...before?.steps ?? [], `trained ${steps.toLocaleString("en-US")} steps (recipe ${recipe.name})`],
+    data: [...new Set([...before?.data ?? [], ...recipe.data.train.map((path) => basename(path))])],
+    losses: [...before?.losses ?? [], ...await lastValidation(run, steps)],
+  };
+}
+
+/** The record of the model that a run began with, if it still lies there. */
+async function readIfThere(folder: string): Promise<Provenance | undefined> {
+  return await readProvenance(files, folder);
+}
+
+/** The last validation in a run's events. */
+async function lastValidation(run: string, steps: number): Promise<[string, string][]> {
+  const lines = (await readText(files, joinPath(run, "metrics.jsonl")))?.split("\n") ?? [];
+  for (const line of lines.reverse()) {
+    let event: Record<string, unknown>;
+    try {
+      event = JSON.parse(line);
+    } catch {
+      continue; // the last line of a run that was cut off may be incomplete
+    }
+    const { nll, bitsPerByte } = event;
+    if (event.event === "evaluation" && typeof nll === "number" && typeof bitsPerByte === "number") {
+      return [[
+        `validation of the run, at most ${steps.toLocaleString("en-US")} steps`,
+        `${nll.toFixed(4)} nats per token, ${bitsPerByte.toFixed(4)} bits per byte`,
+      ]];
+    }
+  }
+  return [];
+}
