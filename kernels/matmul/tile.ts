@@ -61,8 +61,8 @@ export function tileSource(tile: Tile, width: number): string {
 }
 
 /**
- * Where tile number `tile` lies: \`row\`, \`row_end\`, \`column\`, the range of k, and where the group's matrices begin
- * (\`b_base\`, \`c_base\`, in words).
+ * Where tile number `tile` lies: `row`, `row_end`, `column`, the range of k, and where the group's matrices begin
+ * (`b_base`, `c_base`, in words).
  */
 export function place(tile: Pick<Tile, "layout" | "grouped" | "rows" | "columns">): string[] {
   const { rows, columns } = tile;

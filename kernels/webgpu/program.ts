@@ -19,7 +19,7 @@ const PRELUDE = `fn linear_workgroup(id: vec3u, count: vec3u) -> u32 {
 
 /**
  * The whole program of a variant: one storage variable for each binding, in order from binding 0; then, where the
- * kernel has parameters, the uniform struct \`params\`; \`linear_workgroup\`; the variant's text.
+ * kernel has parameters, the uniform struct `params`; `linear_workgroup`; the variant's text.
  */
 export function programSource(kernel: Kernel, variant: Variant<Params>): string {
   let source = "";

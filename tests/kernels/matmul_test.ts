@@ -147,16 +147,17 @@ Deno.test("matmulNTBias and matmulNTAdd equal their references bit for bit in ev
     allTried(matmulNTAdd, withResidual);
   }));
 
-/** Sizes of all groups, the first group of a call and the number of its groups. */
-const GROUPS = [
+/** Sizes of all groups, the first group of a call and the number of its groups; rows behind the last group, if any. */
+const GROUPS: readonly { sizes: number[]; first: number; groups: number; beyond?: number }[] = [
   { sizes: [5], first: 0, groups: 1 },
   { sizes: [0, 7, 0, 1, 33, 16, 0], first: 0, groups: 7 },
   { sizes: [0, 0, 41, 0], first: 0, groups: 4 },
   { sizes: [3, 17, 0, 20, 2], first: 1, groups: 3 },
-  { sizes: [4, 0, 6], first: 1, groups: 1 },
+  { sizes: [4, 0, 6], first: 1, groups: 1, beyond: 37 },
+  { sizes: [19, 2, 30], first: 0, groups: 3, beyond: 90 },
   { sizes: [0, 0], first: 0, groups: 2 },
   { sizes: Array.from({ length: 70 }, (_, i) => i % 3), first: 2, groups: 66 },
-] as const;
+];
 
 /** Columns and terms of a group's product (rows and columns of a group's gradient). */
 const GROUP_SHAPES = [[1, 1], [5, 7], [8, 12], [9, 8], [8, 9], [20, 36], [132, 8]] as const;
@@ -171,9 +172,9 @@ for (const kernel of [groupedNT, groupedNN]) {
   Deno.test(`${kernel.name} equals its reference bit for bit in every variant, other groups' rows untouched`, () =>
     withDevices(async (webgpu, reference) => {
       const tried = new Set<string>();
-      for (const { sizes, first, groups } of GROUPS) {
+      for (const { sizes, first, groups, beyond = 0 } of GROUPS) {
         const offsets = offsetsOf(sizes);
-        const rows = offsets.at(-1)!;
+        const rows = offsets.at(-1)! + beyond;
         for (const [n, k] of GROUP_SHAPES) {
           const inputs = { a: numbers(rows * k, 5), b: numbers(groups * n * k, 6), offsets };
           await compare(webgpu, reference, kernel, inputs, rows * n, { rows, n, k, first, groups }, tried);
@@ -186,9 +187,9 @@ for (const kernel of [groupedNT, groupedNN]) {
 Deno.test("groupedTN equals its reference bit for bit in every variant", () =>
   withDevices(async (webgpu, reference) => {
     const tried = new Set<string>();
-    for (const { sizes, first, groups } of GROUPS) {
+    for (const { sizes, first, groups, beyond = 0 } of GROUPS) {
       const offsets = offsetsOf(sizes);
-      const rows = offsets.at(-1)!;
+      const rows = offsets.at(-1)! + beyond;
       for (const [m, n] of GROUP_SHAPES) {
         const inputs = { a: numbers(rows * m, 7), b: numbers(rows * n, 8), offsets };
         for (const accumulate of [0, 1]) {
@@ -199,6 +200,40 @@ Deno.test("groupedTN equals its reference bit for bit in every variant", () =>
     }
     allTried(groupedTN, tried);
   }));
+
+Deno.test("The preferred variant exists and fits, on CPUs and on GPUs, and large products differ between them", () => {
+  const info = referenceDevice().info;
+  const preferred = (kernel: Kernel, values: Record<string, number>, software: boolean) => {
+    const name = kernel.prefer!(values, { ...info, software });
+    const variant = kernel.variants.find((variant) => variant.name === name);
+    assert(
+      variant !== undefined && variant.fits!(values),
+      `${kernel.name} ${name} ${JSON.stringify(values)}`,
+    );
+    return name;
+  };
+  const sizes = [1, 2, 3, 4, 7, 8, 31, 32, 64, 259, 512];
+  for (const software of [true, false]) {
+    for (const m of sizes) {
+      for (const n of sizes) {
+        for (const k of [1, 4, 259, 512]) {
+          for (
+            const kernel of [matmulNT, matmulNTAdd, matmulNTBias, matmulNN, matmulTN] as unknown as Kernel[]
+          ) {
+            for (const accumulate of [0, 1]) preferred(kernel, { m, n, k, accumulate }, software);
+          }
+          for (const kernel of [groupedNT, groupedNN, groupedTN] as unknown as Kernel[]) {
+            preferred(kernel, { rows: m * 8, m, n, k, first: 0, groups: 8, accumulate: 1 }, software);
+          }
+        }
+      }
+    }
+  }
+  const large = { m: 512, n: 512, k: 512, accumulate: 0 };
+  const plain = matmulNT as unknown as Kernel;
+  assertEquals(preferred(plain, large, true), "16x16 vvv set");
+  assertEquals(preferred(plain, large, false), "shared set");
+});
 
 Deno.test("The reference by vectors equals the plain one bit for bit in every layout and ending", () => {
   // Tiny and huge numbers are among them: vectors must not flush denormals or fuse operations.
