@@ -41,26 +41,47 @@ export function splitLayers(
   return borders;
 }
 
+/** What dealing the experts of one layer takes into account; times in seconds of one step. */
+export interface Dealing {
+  /** Experts of the layer. */
+  readonly experts: number;
+  /** The worker that holds the layer, and workers that may hold experts of it. */
+  readonly owner: string;
+  readonly hosts: readonly string[];
+  /** Time of one expert on a worker. */
+  readonly compute: (worker: string) => number;
+  /** Time that either end of a link spends on one expert's rows. */
+  readonly transfer: number;
+}
+
 /**
- * Deals equal pieces of work to workers who already have some: each piece goes to the one that would finish it first (of
- * equal ones the first in the list). Changes `load` (work so far by worker) and answers with the pieces for each holder.
+ * Deals a layer's experts: one to each host, then each to whom it delays least (of equal ones the owner, then the first
+ * host). An expert on a host costs both ends the transfer of its rows. Changes `load`, the time that each worker is busy in a
+ * step so far, and answers with the number of experts of the owner, then of each host.
  */
 export function deal(
-  pieces: number,
-  cost: number,
-  holders: readonly string[],
+  { experts, owner, hosts, compute, transfer }: Dealing,
   load: Map<string, number>,
-  speed: (worker: string) => number,
 ): number[] {
-  const counts = holders.map(() => 0);
-  for (let piece = 0; piece < pieces; piece++) {
-    let chosen = 0, least = Infinity;
-    holders.forEach((holder, h) => {
-      const end = (load.get(holder)! + cost) / speed(holder);
-      if (end < least) [chosen, least] = [h, end];
+  const counts = [0, ...hosts.map(() => 0)];
+  const busy = (worker: string, more: number) => load.set(worker, load.get(worker)! + more);
+  const give = (place: number) => {
+    counts[place]++;
+    if (place === 0) return busy(owner, compute(owner));
+    busy(owner, transfer);
+    busy(hosts[place - 1], transfer + compute(hosts[place - 1]));
+  };
+  for (let expert = 0; expert < experts; expert++) {
+    if (expert < hosts.length) {
+      give(expert + 1);
+      continue;
+    }
+    let chosen = 0, least = load.get(owner)! + compute(owner);
+    hosts.forEach((host, h) => {
+      const end = Math.max(load.get(host)! + transfer + compute(host), load.get(owner)! + transfer);
+      if (end < least) [chosen, least] = [h + 1, end];
     });
-    counts[chosen]++;
-    load.set(holders[chosen], load.get(holders[chosen])! + cost);
+    give(chosen);
   }
   return counts;
 }

@@ -59,12 +59,26 @@ Deno.test("experts lie on the layer's worker and on the hosts, every one exactly
     for (const hosts of stage.experts) {
       assertEquals(hosts.length, 4);
       for (const host of hosts) assert(host === stage.worker || host === "c" || host === "d");
+      assert(hosts.includes("c") && hosts.includes("d"), "every host has an expert of every layer");
     }
   }
-  assert(plan.stages.some((stage) => stage.experts.flat().includes("c")));
-  assert(plan.stages.some((stage) => stage.experts.flat().includes("d")));
   assertEquals(plan.operations.c, { train: [{ do: "vote" }], evaluate: [] });
   assertEquals(idle, []);
+});
+
+Deno.test("hosts get more experts the slower the layer's own worker is, and few where rows cost more than work", () => {
+  const wide = { ...moe, layers: 2, hiddenSize: 64, intermediateSize: 4096, experts: 8 };
+  const hosted = (config: typeof moe, owner: number) => {
+    const workers = [worker("a", owner), {
+      ...worker("h", 1e9),
+      profile: { ...worker("h").profile, deviceName: "other" },
+    }];
+    const { plan } = makePlan(request({ config, workers, stages: 1, expertHosts: 1 }));
+    return plan.stages[0].experts.flat().filter((host) => host !== plan.stages[0].worker).length;
+  };
+  assertEquals(hosted({ ...moe, layers: 2, experts: 8 }, 2e9), 2, "one a layer");
+  const equal = hosted(wide, 1.01e9), strong = hosted(wide, 8e9);
+  assert(equal > strong && strong >= 2, `${equal} with an equal worker, ${strong} with a fast one`);
 });
 
 Deno.test("equal devices that disturbed each other's measurement get equal parts, unequal ones do not", () => {
