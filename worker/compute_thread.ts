@@ -5,6 +5,7 @@
  * @module
  */
 import { openDevice } from "../kernels/mod.ts";
+import { free } from "./buffers.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { LocalCompute } from "./local_compute.ts";
 import {
@@ -63,6 +64,7 @@ async function answer(message: ToThread): Promise<void> {
         const method = compute[message.method] as (...args: readonly unknown[]) => Promise<unknown>;
         const value = await method.apply(compute, message.args as unknown[]);
         scope.postMessage({ type: "result", id: message.id, value }, transfers(value));
+        for (const buffer of transfers(message.args)) free(buffer); // the device has its own copy
       } catch (error) {
         scope.postMessage({ type: "failed", id: message.id, error: wireError(error) });
       }

@@ -9,6 +9,7 @@
 import type { FrameHeader, What } from "../mesh/frame.ts";
 import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import type { Compute, Exchange, ExpertRows } from "./compute.ts";
+import { free } from "./buffers.ts";
 import { type GenerationOverError, PlanViolationError } from "./errors.ts";
 import type { Meter } from "./report.ts";
 import type { Roads } from "./roads.ts";
@@ -59,10 +60,10 @@ export class ExpertClient {
         this.#pending.set(key, { bytes: part.rows.byteLength, resolve, reject });
       });
       const counts = new Uint8Array(part.counts.buffer, part.counts.byteOffset, part.counts.byteLength);
-      this.roads.send(part.host, "request", { what: REQUEST[pass], ...heading }, [
-        counts,
-        new Uint8Array(part.rows),
-      ]);
+      const heads = { what: REQUEST[pass], ...heading };
+      this.roads.send(part.host, "request", heads, [counts, new Uint8Array(part.rows)]).then(() =>
+        free(part.rows)
+      );
       return reply;
     });
     return await this.meter.waiting(Promise.all(replies));
@@ -216,7 +217,7 @@ export class ExpertServer {
     const rows = await this.compute.host({ layer, microbatch, pass, mode, part });
     consumed();
     const heading = { what: REPLY[pass], round, evaluate, index: layer, microbatch, sequence: 0 };
-    this.roads.send(peer, "reply", heading, [new Uint8Array(rows)]);
+    this.roads.send(peer, "reply", heading, [new Uint8Array(rows)]).then(() => free(rows));
   }
 
   /** The rows of a request, after comparing everything that the asker said with the plan. */
@@ -249,7 +250,9 @@ export class ExpertServer {
         `${payload.length} bytes, but its counts say ${countBytes + total * this.sizes.rowBytes}`,
       );
     }
-    return { counts, rows: payload.buffer.slice(countBytes) };
+    const rows = payload.buffer.slice(countBytes);
+    free(payload.buffer);
+    return { counts, rows };
   }
 
   close(error: GenerationOverError): void {

@@ -64,6 +64,7 @@ export class Generation {
   readonly #client: ExpertClient;
   readonly #server: ExpertServer;
   readonly #meter: Meter;
+  #executor: RoundExecutor | undefined;
   readonly #linkings = new Map<string, Linking>();
   readonly #rounds: Round[] = [];
   #lastRound = -1;
@@ -178,6 +179,7 @@ export class Generation {
     } catch (error) {
       if (!(error instanceof GenerationOverError)) this.#fail(error as Error);
     }
+    await this.#executor?.idle();
     await this.#server.idle();
   }
 
@@ -205,7 +207,7 @@ export class Generation {
     await this.#started.promise;
     await compute.busy(); // what loading took is no round's
     this.#meter.take(0);
-    const executor = new RoundExecutor({
+    const executor = this.#executor = new RoundExecutor({
       slice,
       sizes: this.#sizes,
       compute,

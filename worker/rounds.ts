@@ -1,12 +1,14 @@
 /**
- * The executor: one round of a worker is one pass through its list of operations. They start in the listed order and
- * each waits for the one before it, but for sends: those leave while the next operation computes.
+ * The executor: one round of a worker is one pass through its list of operations, which start in the listed order. Sends
+ * leave while the next operation computes, and a forward pass may begin while the pass before it still waits for another
+ * worker's experts. Backward passes of a worker follow each other strictly: that is the order in which gradients add up.
  *
  * @module
  */
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
 import type { Operation, Slice } from "../mesh/plan.ts";
 import type { Compute, HeldTensor } from "./compute.ts";
+import { free } from "./buffers.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { ExpertClient, ExpertServer } from "./experts.ts";
 import type { Inbox } from "./inbox.ts";
@@ -49,36 +51,76 @@ interface Data {
 
 /** Labels that do not count. */
 const IGNORED = 0xffff_ffff;
+/** Passes under way at a time: one that waits for experts elsewhere, and one that computes meanwhile. */
+const PASSES = 2;
 
 /** Runs rounds, one after the other. */
 export class RoundExecutor {
-  /** Tensors between operations, by kind, own stage and microbatch. */
-  readonly #at = new Map<string, ArrayBuffer>();
-  /** Sends of the round before this one: rounds without a vote must not run ahead of their transfers without end. */
-  #sends: Promise<void>[] = [];
+  /** Tensors between operations, by kind, own stage and microbatch; some are still being made. */
+  readonly #at = new Map<string, Promise<ArrayBuffer>>();
+  /** Passes of this round that have not ended, and all of them by pass, stage and microbatch. */
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #passes = new Map<string, Promise<unknown>>();
+  #lastBackward: Promise<unknown> = Promise.resolve();
+  /** Settles when the last send so far has been begun: frames leave in the listed order. */
+  #sending: Promise<unknown> = Promise.resolve();
+  /** Sends of this round: rounds without a vote must not run ahead of their transfers without end. */
+  #sends: Promise<unknown>[] = [];
   #decision: Decision | undefined;
 
   constructor(private readonly parts: RoundParts) {}
 
   /** One round, to its end. Throws what went wrong; the generation is then over. */
   async run(message: Round): Promise<void> {
-    const { slice, inbox, client, server, compute, meter, tell } = this.parts;
-    const { round, generation, mode } = message, evaluate = mode === "evaluate";
+    const { inbox, client, server } = this.parts, { round, mode } = message, evaluate = mode === "evaluate";
     const data = this.#checked(message);
     inbox.enter(round, evaluate);
     client.enter(round, evaluate);
     server.enter(round, evaluate);
     this.#at.clear();
+    this.#passes.clear();
     this.#decision = undefined;
     const before = this.#sends;
     this.#sends = [];
-    for (const operation of slice.operations[mode]) await this.#do(operation, data);
-    if (evaluate) {
-      await this.#hosted();
-      const { losses } = await compute.finish();
-      tell({ type: "evaluated", generation, round, losses, report: meter.take(await compute.busy()) });
-    }
+    // A pass that fails must be heard of also while the list waits for a frame that will now never come.
+    const failure = Promise.withResolvers<never>();
+    failure.promise.catch(() => {});
+    await Promise.race([this.#list(data, failure.reject), failure.promise]);
     await Promise.all(before);
+  }
+
+  /** Resolves when no pass uses the device any more. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#running);
+  }
+
+  async #list(data: Data, failed: (error: unknown) => void): Promise<void> {
+    const { slice, compute, meter, tell } = this.parts, { round, generation, mode } = data.message;
+    for (const operation of slice.operations[mode]) await this.#do(operation, data, failed);
+    if (mode === "train") return;
+    await this.#quiet();
+    await this.#hosted();
+    const { losses } = await compute.finish();
+    tell({ type: "evaluated", generation, round, losses, report: meter.take(await compute.busy()) });
+  }
+
+  /** Every pass of this round so far has ended well. */
+  async #quiet(): Promise<void> {
+    await Promise.all(this.#passes.values());
+  }
+
+  /** Begins a pass as soon as there is room for it, and does not wait for its end. */
+  async #begin<T>(
+    name: string,
+    failed: (error: unknown) => void,
+    pass: () => Promise<T>,
+  ): Promise<Promise<T>[]> {
+    while (this.#running.size >= PASSES) await Promise.race(this.#running);
+    const running = pass();
+    this.#running.add(running);
+    this.#passes.set(name, running);
+    running.catch(failed).finally(() => this.#running.delete(running));
+    return [running]; // in a list, because a promise of a promise would wait for its end after all
   }
 
   /** Our hosts know that this round's rows are complete, and our guests have said the same. */
@@ -87,42 +129,62 @@ export class RoundExecutor {
     return this.parts.meter.waiting(this.parts.server.finished());
   }
 
-  async #do(operation: Operation, data: Data): Promise<void> {
+  async #do(operation: Operation, data: Data, failed: (error: unknown) => void): Promise<void> {
     switch (operation.do) {
       case "forward":
-        return await this.#forward(operation.stage, operation.microbatch, data);
+        return await this.#forward(operation.stage, operation.microbatch, data, failed);
       case "backward":
-        return await this.#backward(operation.stage, operation.microbatch);
+        return await this.#backward(operation.stage, operation.microbatch, failed);
       case "vote":
+        await this.#quiet();
         return await this.#vote(data);
       case "send":
       case "receive":
-        if (operation.what === "tied-gradient") return await this.#tiedGradient(operation, data);
-        if (operation.what === "tied-weight") return await this.#tiedWeight(operation, data);
-        return await this.#transfer(operation, data);
+        if (operation.what === "activation" || operation.what === "gradient") {
+          return await this.#transfer(operation, data);
+        }
+        await this.#quiet();
+        return operation.what === "tied-gradient"
+          ? await this.#tiedGradient(operation, data)
+          : await this.#tiedWeight(operation, data);
     }
   }
 
-  async #forward(stage: number, microbatch: number, { message, ids, labels }: Data): Promise<void> {
+  async #forward(
+    stage: number,
+    microbatch: number,
+    { message, ids, labels }: Data,
+    failed: (error: unknown) => void,
+  ): Promise<void> {
     const { embedding, head } = this.#stage(stage);
-    const output = await this.parts.compute.forward({
-      stage,
-      microbatch,
-      mode: message.mode,
-      validLabels: message.validLabels,
-      ...(embedding
-        ? { ids: this.#ofMicrobatch(ids!, microbatch) }
-        : { activation: this.#take("activation", stage, microbatch) }),
-      ...(head ? { labels: this.#ofMicrobatch(labels!, microbatch) } : {}),
-    });
-    if (!head) this.#keep("activation out", stage, microbatch, output);
+    const received = embedding ? undefined : this.#take("activation", stage, microbatch);
+    const [pass] = await this.#begin(
+      `forward ${stage} ${microbatch}`,
+      failed,
+      async () =>
+        await this.parts.compute.forward({
+          stage,
+          microbatch,
+          mode: message.mode,
+          validLabels: message.validLabels,
+          ...(received ? { activation: await received } : { ids: this.#ofMicrobatch(ids!, microbatch) }),
+          ...(head ? { labels: this.#ofMicrobatch(labels!, microbatch) } : {}),
+        }),
+    );
+    if (!head) this.#keep("activation out", stage, microbatch, pass);
   }
 
-  async #backward(stage: number, microbatch: number): Promise<void> {
+  async #backward(stage: number, microbatch: number, failed: (error: unknown) => void): Promise<void> {
     const { embedding, head } = this.#stage(stage);
-    const gradient = head ? undefined : this.#take("gradient", stage, microbatch);
-    const output = await this.parts.compute.backward(stage, microbatch, gradient);
-    if (!embedding) this.#keep("gradient out", stage, microbatch, output);
+    const received = head ? undefined : this.#take("gradient", stage, microbatch);
+    await Promise.all([this.#lastBackward, this.#passes.get(`forward ${stage} ${microbatch}`)]);
+    const [pass] = await this.#begin(
+      `backward ${stage} ${microbatch}`,
+      failed,
+      async () => await this.parts.compute.backward(stage, microbatch, await received),
+    );
+    this.#lastBackward = pass;
+    if (!embedding) this.#keep("gradient out", stage, microbatch, pass);
   }
 
   /** Activations and gradients between neighbours. Between two stages of one worker they only change hands. */
@@ -131,8 +193,8 @@ export class RoundExecutor {
     if (what !== "activation" && what !== "gradient") return;
     const { microbatch } = operation, other = this.#stage(peer).worker;
     if (operation.do === "send") {
-      const words = this.#take(`${what} out`, stage, microbatch);
-      if (other === slice.self) return this.#keep(what, peer, microbatch, words);
+      const made = this.#take(`${what} out`, stage, microbatch);
+      if (other === slice.self) return this.#keep(what, peer, microbatch, made);
       const heading = {
         what,
         round: message.round,
@@ -141,10 +203,15 @@ export class RoundExecutor {
         microbatch,
         sequence: 0,
       };
-      this.#sends.push(roads.send(other, "pipeline", heading, [new Uint8Array(words)]));
+      const begun = Promise.all([made, this.#sending]).then(([words]) => {
+        const handedOver = roads.send(other, "pipeline", heading, [new Uint8Array(words)]);
+        return [handedOver.then(() => free(words))];
+      });
+      this.#sending = begun.catch(() => {}); // a pass that failed is heard of as such
+      this.#sends.push(begun.then(([handedOver]) => handedOver, () => {}));
     } else if (other !== slice.self) {
       const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence: 0 }));
-      this.#keep(what, stage, microbatch, payload.buffer);
+      this.#keep(what, stage, microbatch, Promise.resolve(payload.buffer));
     }
   }
 
@@ -241,14 +308,16 @@ export class RoundExecutor {
     return stage;
   }
 
-  #keep(what: string, stage: number, microbatch: number, words: ArrayBuffer | undefined): void {
-    if (words === undefined) {
-      throw new Error(`Stage ${stage} gave no ${what} for microbatch ${microbatch}`);
-    }
+  #keep(what: string, stage: number, microbatch: number, made: Promise<ArrayBuffer | undefined>): void {
+    const words = made.then((words) => {
+      if (words === undefined) throw new Error(`Stage ${stage} gave no ${what} for microbatch ${microbatch}`);
+      return words;
+    });
+    words.catch(() => {}); // whoever takes it hears of it
     this.#at.set(`${what} ${stage} ${microbatch}`, words);
   }
 
-  #take(what: string, stage: number, microbatch: number): ArrayBuffer {
+  #take(what: string, stage: number, microbatch: number): Promise<ArrayBuffer> {
     const key = `${what} ${stage} ${microbatch}`, words = this.#at.get(key);
     if (words === undefined) {
       throw new PlanViolationError(
