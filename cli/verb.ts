@@ -56,6 +56,11 @@ export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
       throw new UsageError(`--${flag} needs a value.`);
     }
   }
+  for (const flag of spec.string ?? []) {
+    if (args.filter((arg) => arg === `--${flag}` || arg.startsWith(`--${flag}=`)).length > 1) {
+      throw new UsageError(`--${flag} is given twice.`);
+    }
+  }
   const parsed = parseArgs(args, {
     boolean: spec.boolean ?? [],
     // "_" keeps positional arguments as they were typed: a folder may be called 007.
@@ -78,7 +83,6 @@ export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
   }
   const text = (name: string) => {
     const value = parsed[name];
-    if (Array.isArray(value)) throw new UsageError(`--${name} is given twice.`);
     return value === undefined ? undefined : String(value);
   };
   return {
