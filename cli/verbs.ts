@@ -36,7 +36,10 @@ export const verbs: Readonly<Record<string, VerbEntry>> = {
   },
   generate: { summary: "continue a text with a trained model", load: () => import("./generate.ts") },
   eval: { summary: "measure a model on a text: loss and bits per byte", load: () => import("./eval.ts") },
-  inspect: { summary: "show a model's shape, size and tensors", load: () => import("./inspect.ts") },
+  inspect: {
+    summary: "show a model's shape, size, copied units and routers",
+    load: () => import("./inspect.ts"),
+  },
   doctor: {
     summary: "check this machine: device, permissions, connections",
     load: () => import("./doctor.ts"),
