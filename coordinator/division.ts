@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { FRAME_BYTES } from "../mesh/frame.ts";
 import {
   copyBytes,
   guestWords,
@@ -116,11 +115,12 @@ export class Judge {
   /**
    * Seconds that no one-forward-one-backward round of this division can beat: for each stage the way of the first
    * microbatch to it, its own work (or, where longer, the trips of as many microbatches as it may have under way at once)
-   * and the way of the last gradient back; for each host its work; and the optimizer's step.
+   * and the way of the last gradient back; for each host its work; the optimizer's step; and a tied weight's way.
    */
   bound(division: Division): number {
-    const { shape: { microbatches: m } } = this.setting, stages = division.length;
+    const { shape: { microbatches: m }, config } = this.setting, stages = division.length;
     const paces = division.map((part, s) => this.#pace(part, s === 0, s === stages - 1));
+    if (!paces.every(({ forward, backward }) => Number.isFinite(forward + backward))) return Infinity;
     // Behind a stage: the trip of a microbatch to the end and back.
     const trips = new Array<number>(stages).fill(0), hops = new Array<number>(stages).fill(0);
     for (let s = stages - 2; s >= 0; s--) {
@@ -146,11 +146,15 @@ export class Judge {
       }
     }
     for (const work of guests.values()) longest = Math.max(longest, work);
+    const first = division[0].worker, last = division[stages - 1].worker, tied = config.tiedEmbeddings;
+    // Embedding and head have a link even where they are not tied (see links() in mesh/plan.ts).
+    const way = this.hop(first, last, this.predictor.tiedBytes), between = tied || way === Infinity ? way : 0;
     let step = 0;
     for (const [worker, parameters] of this.parameters(division)) {
-      step = Math.max(step, this.predictor.stepSeconds(worker, parameters));
+      const seconds = this.predictor.stepSeconds(worker, parameters);
+      step = Math.max(step, worker === first ? seconds + between : seconds);
     }
-    return longest + step;
+    return Number.isFinite(longest) ? longest + step : Infinity;
   }
 
   /** Owned parameters by worker. */
@@ -257,7 +261,7 @@ export class Judge {
     });
     if (config.tiedEmbeddings && stages > 1) {
       const first = seat.get(workerOf[0])!, last = seat.get(workerOf[stages - 1])!;
-      const bytes = FRAME_BYTES + 4 * config.vocabSize * config.hiddenSize;
+      const bytes = this.predictor.tiedBytes;
       const between = (
         list: typeof seated[number],
         before: typeof list[number],
