@@ -39,8 +39,8 @@ export class LaneBounds {
     }
     this.frameBytes = frameBytes;
     this.grantAt = Math.min(frameCost(frameBytes), limits.lowWaterBytes);
-    // Lanes of small frames get as much as the channel holds, so that they need not stop for every answer.
-    this.window = Math.max(frames * frameCost(frameBytes), limits.highWaterBytes) + this.grantAt;
+    // Lanes of small frames get twice what the channel holds, so that they need not stop for every answer.
+    this.window = Math.max(frames * frameCost(frameBytes), 2 * limits.highWaterBytes) + this.grantAt;
   }
 }
 

@@ -6,6 +6,7 @@ import { limits } from "../../mesh/limits.ts";
 import { memoryChannelPair } from "../../mesh/memory_transport.ts";
 import { FromCoordinator, FromWorker } from "../../mesh/messages.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { clean } from "../compliance/clean.ts";
 
 type AtCoordinator = Control<FromWorker, FromCoordinator>;
 type AtWorker = Control<FromCoordinator, FromWorker>;
@@ -23,7 +24,7 @@ function ends(): { clock: VirtualClock; coordinator: AtCoordinator; worker: AtWo
 const piece = (start: number, length: number) =>
   new Uint8Array(Float32Array.from({ length }, (_, i) => start + i).buffer);
 
-Deno.test("messages arrive in order, also those that came before their handler", async () => {
+Deno.test("messages arrive in order, also those that came before their handler", clean, async () => {
   const { clock, coordinator, worker } = ends();
   for (let generation = 0; generation < 5; generation++) assert(worker.send({ type: "linked", generation }));
   await clock.pass(2_000);
@@ -39,7 +40,7 @@ Deno.test("messages arrive in order, also those that came before their handler",
   await clock.idle(10_000);
 });
 
-Deno.test("an invalid message closes the connection, says why and is counted", async () => {
+Deno.test("an invalid message closes the connection, says why and is counted", clean, async () => {
   const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock });
   const coordinator: AtCoordinator = control(x, FromWorker, clock);
   y.onmessage = () => {};
@@ -48,7 +49,7 @@ Deno.test("an invalid message closes the connection, says why and is counted", a
   assertEquals(coordinator.counters.invalid, 1);
 });
 
-Deno.test("a stranger's message must be small", async () => {
+Deno.test("a stranger's message must be small", clean, async () => {
   const { clock, coordinator, worker } = ends();
   coordinator.maxBytes = limits.strangerBytes;
   worker.send({ type: "chunk", id: 0, bytes: new Uint8Array(limits.strangerBytes) });
@@ -56,7 +57,7 @@ Deno.test("a stranger's message must be small", async () => {
   assertEquals(coordinator.counters.invalid, 1);
 });
 
-Deno.test("pulls come back each to its asker, both ways, a bounded number at once", async () => {
+Deno.test("pulls come back each to its asker, both ways, a bounded number at once", clean, async () => {
   const { clock, coordinator, worker } = ends();
   let active = 0, most = 0;
   coordinator.onpull = async ({ tensor, start, length }) => {
@@ -81,7 +82,7 @@ Deno.test("pulls come back each to its asker, both ways, a bounded number at onc
   await clock.idle(10_000);
 });
 
-Deno.test("a pull ends with the connection, with a wrong answer, or without one", async () => {
+Deno.test("a pull ends with the connection, with a wrong answer, or without one", clean, async () => {
   const request = { tensor: "w", part: "weight" as const, start: 0, length: 2 };
   const gone = ends();
   gone.coordinator.onpull = () => new Promise(() => {});
@@ -106,7 +107,7 @@ Deno.test("a pull ends with the connection, with a wrong answer, or without one"
   await assertRejects(() => none.clock.until(none.worker.pull(request)), LinkError, "can be pulled");
 });
 
-Deno.test("silence is suspected, then death", async () => {
+Deno.test("silence is suspected, then death", clean, async () => {
   const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock });
   const coordinator: AtCoordinator = control(x, FromWorker, clock);
   y.onmessage = () => {};

@@ -8,6 +8,7 @@ import { memoryChannelPair } from "../../mesh/memory_transport.ts";
 import { PROTOCOL_VERSION } from "../../mesh/messages.ts";
 import type { Channel } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { clean } from "../compliance/clean.ts";
 
 const header: FrameHeader = {
   what: "gradient",
@@ -67,7 +68,7 @@ const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
 ];
 
 for (const [name, reason, messages] of lies) {
-  Deno.test(`a peer that sends ${name} loses its link, and hears why`, async () => {
+  Deno.test(`a peer that sends ${name} loses its link, and hears why`, clean, async () => {
     const { clock, link, peer, heard } = await byHand();
     link.onframe = () => {};
     for (const message of messages) peer.send(message);
@@ -78,34 +79,38 @@ for (const [name, reason, messages] of lies) {
   });
 }
 
-Deno.test("10,000 damaged messages never throw, hang or pass for a frame that was not sent", async () => {
-  const chance = new VirtualClock(31);
-  let refused = 0;
-  for (let i = 0; i < 1_000; i++) {
-    const { clock, link, peer } = await byHand();
-    link.onframe = (_lane, _header, payload, consumed) => {
-      assert(payload.length <= 300_000);
-      consumed();
-    };
-    for (let n = 0; n < 10; n++) {
-      const message = data(0, encodeFrame(header, 100), new Uint8Array(100));
-      message[Math.floor(chance.uniform() * 36)] = Math.floor(chance.uniform() * 256);
-      try {
-        peer.send(message);
-      } catch {
-        break; // the link has closed
+Deno.test(
+  "10,000 damaged messages never throw, hang or pass for a frame that was not sent",
+  clean,
+  async () => {
+    const chance = new VirtualClock(31);
+    let refused = 0;
+    for (let i = 0; i < 1_000; i++) {
+      const { clock, link, peer } = await byHand();
+      link.onframe = (_lane, _header, payload, consumed) => {
+        assert(payload.length <= 300_000);
+        consumed();
+      };
+      for (let n = 0; n < 10; n++) {
+        const message = data(0, encodeFrame(header, 100), new Uint8Array(100));
+        message[Math.floor(chance.uniform() * 36)] = Math.floor(chance.uniform() * 256);
+        try {
+          peer.send(message);
+        } catch {
+          break; // the link has closed
+        }
+        await clock.pass(3);
       }
-      await clock.pass(3);
+      const gone = await Promise.race([link.closed, clock.pass(0)]);
+      if (gone) refused++;
+      link.abort("done");
+      await clock.until(link.closed);
     }
-    const gone = await Promise.race([link.closed, clock.pass(0)]);
-    if (gone) refused++;
-    link.abort("done");
-    await clock.until(link.closed);
-  }
-  assert(refused > 900, `${refused} of 1000 links noticed`);
-});
+    assert(refused > 900, `${refused} of 1000 links noticed`);
+  },
+);
 
-Deno.test("hellos that do not fit are refused with what differs", async () => {
+Deno.test("hellos that do not fit are refused with what differs", clean, async () => {
   const cases: [string, Uint8Array<ArrayBuffer>][] = [
     [
       `peer speaks protocol ${
@@ -131,7 +136,7 @@ Deno.test("hellos that do not fit are refused with what differs", async () => {
   }
 });
 
-Deno.test("ends with different plans do not open", async () => {
+Deno.test("ends with different plans do not open", clean, async () => {
   const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
   const lanes = { pipeline: 4_000_000, request: 0, reply: 0 };
   const results = await clock.until(Promise.allSettled([
@@ -143,13 +148,13 @@ Deno.test("ends with different plans do not open", async () => {
   await clock.idle(10_000);
 });
 
-Deno.test("nobody at the other end: the link gives up after 5 s", async () => {
+Deno.test("nobody at the other end: the link gives up after 5 s", clean, async () => {
   const clock = new VirtualClock(), [mine] = memoryChannelPair({ clock, latencyMs: 1 });
   await assertRejects(() => clock.until(openLink(mine, options(clock))), LinkError, "did not answer");
   assertEquals(clock.now(), 5_000);
 });
 
-Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", async () => {
+Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", clean, async () => {
   const { clock, link, peer } = await byHand();
   const events: [number, boolean][] = [];
   const start = clock.now();
@@ -167,7 +172,7 @@ Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", asyn
   await assertRejects(() => link.send("pipeline", header, []), LinkError, "silent");
 });
 
-Deno.test("time in which this program could not run is not the peer's silence", async () => {
+Deno.test("time in which this program could not run is not the peer's silence", clean, async () => {
   const real = new VirtualClock(), skip = { ms: 0 };
   const clock = { now: () => real.now() + skip.ms, wall: () => real.wall(), timer: real.timer.bind(real) };
   const [x, y] = memoryChannelPair({ clock: real, latencyMs: 1 });
@@ -186,7 +191,7 @@ Deno.test("time in which this program could not run is not the peer's silence", 
   assertEquals((await real.until(b.closed)).orderly, true);
 });
 
-Deno.test("round trips are measured and every credit comes back", async () => {
+Deno.test("round trips are measured and every credit comes back", clean, async () => {
   const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 40 });
   const [a, b] = await clock.until(Promise.all([
     openLink(x, options(clock)),
@@ -212,24 +217,28 @@ Deno.test("round trips are measured and every credit comes back", async () => {
   await clock.idle(10_000);
 });
 
-Deno.test("frames that come before their handler are kept; the payload may be transferred", async () => {
-  const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
-  const [a, b] = await clock.until(Promise.all([
-    openLink(x, options(clock)),
-    openLink(y, options(clock, { self: "b", peer: "a" })),
-  ]));
-  for (let i = 0; i < 3; i++) {
-    await clock.until(a.send("reply", { ...header, sequence: i }, [Uint8Array.of(i)]));
-  }
-  a.close();
-  const got: number[] = [];
-  await clock.pass(10);
-  b.onframe = (lane, { sequence }, payload, consumed) => {
-    assertEquals(lane, "reply");
-    structuredClone(payload.buffer, { transfer: [payload.buffer] });
-    got.push(sequence);
-    consumed();
-  };
-  assertEquals((await clock.until(b.closed)).orderly, true);
-  assertEquals(got, [0, 1, 2]);
-});
+Deno.test(
+  "frames that come before their handler are kept; the payload may be transferred",
+  clean,
+  async () => {
+    const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
+    const [a, b] = await clock.until(Promise.all([
+      openLink(x, options(clock)),
+      openLink(y, options(clock, { self: "b", peer: "a" })),
+    ]));
+    for (let i = 0; i < 3; i++) {
+      await clock.until(a.send("reply", { ...header, sequence: i }, [Uint8Array.of(i)]));
+    }
+    a.close();
+    const got: number[] = [];
+    await clock.pass(10);
+    b.onframe = (lane, { sequence }, payload, consumed) => {
+      assertEquals(lane, "reply");
+      structuredClone(payload.buffer, { transfer: [payload.buffer] });
+      got.push(sequence);
+      consumed();
+    };
+    assertEquals((await clock.until(b.closed)).orderly, true);
+    assertEquals(got, [0, 1, 2]);
+  },
+);

@@ -3,25 +3,30 @@ import { join } from "@std/path";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { clean } from "../compliance/clean.ts";
 
-Deno.test("virtual time: timers fire in order of time, then of creation; cancelled ones never", async () => {
-  const clock = new VirtualClock(), fired: string[] = [];
-  clock.timer(20, () => fired.push("c"));
-  clock.timer(10, () => {
-    fired.push("a");
-    clock.timer(0, () => fired.push("a2"));
-    Promise.resolve().then(() => Promise.resolve()).then(() => fired.push("promise"));
-  });
-  clock.timer(10, () => fired.push("b"));
-  clock.timer(15, () => fired.push("never")).cancel();
-  await clock.pass(19);
-  assertEquals([clock.now(), ...fired], [19, "a", "promise", "b", "a2"]);
-  await clock.idle(5);
-  assertEquals(fired.at(-1), "c");
-  assertEquals(clock.wall(), Date.UTC(2026, 0, 1) + 20);
-});
+Deno.test(
+  "virtual time: timers fire in order of time, then of creation; cancelled ones never",
+  clean,
+  async () => {
+    const clock = new VirtualClock(), fired: string[] = [];
+    clock.timer(20, () => fired.push("c"));
+    clock.timer(10, () => {
+      fired.push("a");
+      clock.timer(0, () => fired.push("a2"));
+      Promise.resolve().then(() => Promise.resolve()).then(() => fired.push("promise"));
+    });
+    clock.timer(10, () => fired.push("b"));
+    clock.timer(15, () => fired.push("never")).cancel();
+    await clock.pass(19);
+    assertEquals([clock.now(), ...fired], [19, "a", "promise", "b", "a2"]);
+    await clock.idle(5);
+    assertEquals(fired.at(-1), "c");
+    assertEquals(clock.wall(), Date.UTC(2026, 0, 1) + 20);
+  },
+);
 
-Deno.test("virtual time: a thousand timers in any order", async () => {
+Deno.test("virtual time: a thousand timers in any order", clean, async () => {
   const clock = new VirtualClock(3), at: number[] = [];
   for (let i = 0; i < 1_000; i++) clock.timer(Math.floor(clock.uniform() * 500), () => at.push(clock.now()));
   await clock.idle(1_000);
@@ -29,7 +34,7 @@ Deno.test("virtual time: a thousand timers in any order", async () => {
   assertEquals(at.length, 1_000);
 });
 
-Deno.test("virtual time: waiting for what cannot happen says so, endless timers too", async () => {
+Deno.test("virtual time: waiting for what cannot happen says so, endless timers too", clean, async () => {
   const clock = new VirtualClock();
   await assertRejects(() => clock.until(new Promise(() => {})), LinkError, "Nothing is left");
   const again = () => void clock.timer(10, again);
@@ -38,13 +43,13 @@ Deno.test("virtual time: waiting for what cannot happen says so, endless timers 
   await assertRejects(() => clock.until(Promise.reject(new Error("its own"))), Error, "its own");
 });
 
-Deno.test("a seed gives the same chance again", () => {
+Deno.test("a seed gives the same chance again", clean, () => {
   const draw = (seed: number) => [...new VirtualClock(seed).random(16)];
   assertEquals(draw(4), draw(4));
   assert(draw(4).join() !== draw(5).join());
 });
 
-Deno.test("storage: ranges, sizes, renames, folders", async () => {
+Deno.test("storage: ranges, sizes, renames, folders", clean, async () => {
   const { storage } = denoRuntime(), folder = await Deno.makeTempDir();
   try {
     const path = join(folder, "x", "file");
@@ -69,7 +74,7 @@ Deno.test("storage: ranges, sizes, renames, folders", async () => {
   }
 });
 
-Deno.test("real time: timers fire once, cancelled ones never; chance differs", async () => {
+Deno.test("real time: timers fire once, cancelled ones never; chance differs", clean, async () => {
   const runtime = denoRuntime();
   let fired = 0;
   const timer = runtime.timer(0, () => fired += 10);

@@ -3,6 +3,7 @@ import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { limits } from "../../mesh/limits.ts";
 import { type WebSocketChannel, webSocketChannel } from "../../mesh/websocket_channel.ts";
+import { clean } from "../compliance/clean.ts";
 
 const clock = denoRuntime();
 
@@ -27,7 +28,7 @@ async function ends<T>(run: (client: WebSocketChannel, server: WebSocketChannel)
   }
 }
 
-Deno.test("messages of 0 bytes to beyond what a WebSocket message may hold, both ways", async () => {
+Deno.test("messages of 0 bytes to beyond what a WebSocket message may hold, both ways", clean, async () => {
   await ends(async (client, server) => {
     for (const [from, to] of [[client, server], [server, client]]) {
       const lengths = [0, 1, limits.webSocketBytes - 1, limits.webSocketBytes, 3, 90 << 20, 5];
@@ -56,7 +57,7 @@ Deno.test("messages of 0 bytes to beyond what a WebSocket message may hold, both
   });
 });
 
-Deno.test("a message beyond the bound closes the connection with the reason", async () => {
+Deno.test("a message beyond the bound closes the connection with the reason", clean, async () => {
   await ends(async (client, server) => {
     server.acceptBytes = limits.strangerBytes;
     client.send(new Uint8Array(limits.strangerBytes + 1));
@@ -64,7 +65,7 @@ Deno.test("a message beyond the bound closes the connection with the reason", as
   });
 });
 
-Deno.test("reasons reach the other end, shortened between characters", async () => {
+Deno.test("reasons reach the other end, shortened between characters", clean, async () => {
   await ends(async (client, server) => {
     client.close("重".repeat(100));
     assertEquals(await server.closed, "重".repeat(41));
@@ -77,7 +78,7 @@ Deno.test("reasons reach the other end, shortened between characters", async () 
   });
 });
 
-Deno.test("text, foreign pieces and nobody at the address", async () => {
+Deno.test("text, foreign pieces and nobody at the address", clean, async () => {
   let say!: (socket: WebSocket) => void;
   const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
     const { socket, response } = Deno.upgradeWebSocket(request);

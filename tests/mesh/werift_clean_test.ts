@@ -1,0 +1,33 @@
+/** Alone in its file: timers of other tests' connections would run out during this one. */
+import { assertRejects } from "@std/assert";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { LinkError } from "../../mesh/errors.ts";
+import { openLink } from "../../mesh/link.ts";
+import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { clean } from "../compliance/clean.ts";
+import { signalPair } from "../compliance/transports.ts";
+
+Deno.test(
+  "connections that closed, died or never opened leave no socket, timer or listener",
+  clean,
+  async () => {
+    const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
+    const hasty = weriftTransport({ clock: { ...clock, timer: (ms, fire) => clock.timer(ms / 10, fire) } });
+    const [alone] = signalPair();
+    await assertRejects(() => hasty.open(alone, true), LinkError);
+    for (const orderly of [true, false]) {
+      const [sa, sb] = signalPair();
+      const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
+      const options = { clock, run: "r", generation: 1, lanes: { pipeline: 9, request: 9, reply: 9 } };
+      const [x, y] = await Promise.all([
+        openLink(a, { ...options, self: "a", peer: "b" }),
+        openLink(b, { ...options, self: "b", peer: "a" }),
+      ]);
+      if (orderly) x.close();
+      else a.close("killed");
+      await Promise.all([x.closed, y.closed, a.closed, b.closed]);
+    }
+    // The handshake's own timers, which nothing can cancel.
+    await new Promise<void>((resolve) => clock.timer(2_500, resolve));
+  },
+);
