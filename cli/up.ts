@@ -39,14 +39,15 @@ saved first.
     const json = flags.has("json");
     const runtime = denoRuntime(), runs = resolve(state);
     const owner = token(runtime.random(32));
-    let invite: Invite | undefined; // names the port, which is known once the server listens
+    const door: { invite?: Invite } = {}; // the invite names the port, which is known once the server listens
     await Deno.mkdir(runs, { recursive: true });
     await refuseSecond(state);
     const coordinator = new Coordinator({
       runtime,
       admission: {
-        matches: async (given) => invite !== undefined && await sameSecret(runtime, given, invite.secret),
-        expires: () => invite?.expires,
+        matches: async (given) =>
+          door.invite !== undefined && await sameSecret(runtime, given, door.invite.secret),
+        expires: () => door.invite?.expires,
         mesh: "volary",
       },
       onmember: (event) => {
@@ -63,7 +64,7 @@ saved first.
       channel: (socket) => new WebSocketChannel(socket, runtime),
     });
     const address = `http://${reachable(host)}:${server.port}`;
-    invite = newInvite(
+    door.invite = newInvite(
       runtime,
       `ws://${reachable(host)}:${server.port}/mesh`,
       hours === undefined ? undefined : hours * 3_600_000,
@@ -76,7 +77,7 @@ saved first.
       pid: Deno.pid,
     };
     await writeOwn(coordinatorFile(state), JSON.stringify(file, null, 2) + "\n");
-    const line = formatInvite(invite);
+    const line = formatInvite(door.invite);
     if (json) printJson({ event: "up", address, invite: line, state: runs });
     say(
       `Coordinator at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +

@@ -50,12 +50,14 @@ Deno.test("mesh = one worker, dense model in three stages, with and without reco
   assertEquals(await train("reference", 3, { experts: 0, steps: 8, stages: 3, recompute: true }), one);
 });
 
-Deno.test("mesh = one worker over WebRTC, expert hosts and a tied embedding included", async () => {
-  const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });
-  const one = await train("reference", 1, { tied: true });
-  const spread = await train("reference", 4, { tied: true, stages: 2, hosts: 2 }, { transport });
-  assertEquals(spread, one);
-});
+for (const kind of ["reference", "webgpu"] as const) {
+  Deno.test(`mesh = one worker over WebRTC on ${kind}, expert hosts and a tied embedding included`, async () => {
+    const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });
+    const one = await train(kind, 1, { tied: true });
+    const spread = await train(kind, 4, { tied: true, stages: 2, hosts: 2 }, { transport });
+    assertEquals(spread, one);
+  });
+}
 
 Deno.test("a run that goes on from a checkpoint ends in the weights of one that was never stopped", async () => {
   const whole = await train("reference", 1, {});
