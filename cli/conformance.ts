@@ -8,9 +8,10 @@ import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { checkGrownCase } from "../model/conformance_growth.ts";
 import { type CaseKind, caseKind, readGrownCase, readTrainingCase } from "../model/conformance_files.ts";
 import { checkTrainingCase, conformanceLimits, passes, type Verdict } from "../model/conformance.ts";
-import { ModelError } from "../model/errors.ts";
 import type { FileStore } from "../model/files.ts";
 import { joinPath, withoutSlash } from "../model/files.ts";
+import { quietDriver } from "./driver.ts";
+import { exitCode, explain } from "./errors.ts";
 import { CommandError, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 const HELP = `deno task conformance DIR... [--device webgpu|reference] [--json]
@@ -139,17 +140,13 @@ export const verb: Verb = {
 };
 
 if (import.meta.main) {
+  quietDriver();
   try {
     Deno.exit(await run(Deno.args));
   } catch (error) {
-    if (error instanceof UsageError) {
-      say(`${error.message}\n\n${HELP}`);
-      Deno.exit(2);
-    }
-    if (!(error instanceof CommandError || error instanceof ModelError || error instanceof NoAdapterError)) {
-      throw error;
-    }
-    say(error.message);
-    Deno.exit(1);
+    const paragraph = explain(error);
+    if (paragraph === undefined) throw error;
+    say(error instanceof UsageError ? `${paragraph}\n\n${HELP}` : paragraph);
+    Deno.exit(exitCode(error));
   }
 }
