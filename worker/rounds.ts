@@ -14,14 +14,16 @@ import type { ExpertClient, ExpertServer } from "./experts.ts";
 import type { Inbox } from "./inbox.ts";
 import type { Meter } from "./report.ts";
 import type { Roads } from "./roads.ts";
-import { type Sizes, tiedPieces } from "./sizes.ts";
+import type { Sizes } from "./sizes.ts";
+import { Tied } from "./tied.ts";
 
 /** The data of a round and the answer to its vote, as the coordinator says them. */
 export type Round = Extract<FromCoordinator, { type: "round" }>;
 export type Decision = Extract<FromCoordinator, { type: "decision" }>;
 type Vote = Extract<FromWorker, { type: "vote" }>;
 type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
-type Transfer = Extract<Operation, { do: "send" | "receive" }>;
+/** A transfer of an activation or a gradient. */
+type Transfer = Extract<Operation, { peer: number; microbatch: number }>;
 
 /** What an executor works with; all of one generation. */
 export interface RoundParts {
@@ -68,7 +70,11 @@ export class RoundExecutor {
   #sends: Promise<unknown>[] = [];
   #decision: Decision | undefined;
 
-  constructor(private readonly parts: RoundParts) {}
+  readonly #tied: Tied;
+
+  constructor(private readonly parts: RoundParts) {
+    this.#tied = new Tied(parts, (sending) => this.#sends.push(sending));
+  }
 
   /** One round, to its end. Throws what went wrong; the generation is then over. */
   async run(message: Round): Promise<void> {
@@ -140,13 +146,14 @@ export class RoundExecutor {
         return await this.#vote(data);
       case "send":
       case "receive":
-        if (operation.what === "activation" || operation.what === "gradient") {
-          return await this.#transfer(operation, data);
-        }
+        if ("microbatch" in operation) return await this.#transfer(operation, data);
         await this.#quiet();
-        return operation.what === "tied-gradient"
-          ? await this.#tiedGradient(operation, data)
-          : await this.#tiedWeight(operation, data);
+        if (operation.what === "tied-gradient") {
+          return await this.#tied.gradient(operation, data.message.round);
+        }
+        // An uncommitted step left the weight as it was, and the other end knows that too.
+        if (this.#decision?.commit) await this.#tied.weight(operation, data.message.round);
+        return;
     }
   }
 
@@ -189,9 +196,8 @@ export class RoundExecutor {
 
   /** Activations and gradients between neighbours. Between two stages of one worker they only change hands. */
   async #transfer(operation: Transfer, { message }: Data): Promise<void> {
-    const { what, stage, peer } = operation, { slice, inbox, roads, meter } = this.parts;
-    if (what !== "activation" && what !== "gradient") return;
-    const { microbatch } = operation, other = this.#stage(peer).worker;
+    const { what, stage, peer, microbatch } = operation, { slice, inbox, roads, meter } = this.parts;
+    const other = this.#stage(peer).worker;
     if (operation.do === "send") {
       const made = this.#take(`${what} out`, stage, microbatch);
       if (other === slice.self) return this.#keep(what, peer, microbatch, made);
@@ -212,70 +218,6 @@ export class RoundExecutor {
     } else if (other !== slice.self) {
       const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence: 0 }));
       this.#keep(what, stage, microbatch, Promise.resolve(payload.buffer));
-    }
-  }
-
-  async #tiedGradient(operation: Transfer, data: Data): Promise<void> {
-    const { compute, sizes } = this.parts;
-    if (operation.do === "send") {
-      const words = await compute.takeTiedGradient();
-      this.#sendTied(
-        "tied-gradient",
-        operation,
-        data,
-        (start, length) => words.subarray(start, start + length),
-      );
-    } else {
-      const words = new Float32Array(sizes.tied.words);
-      for await (const { start, piece } of this.#receiveTied("tied-gradient", operation)) {
-        words.set(piece, start);
-      }
-      await compute.addTiedGradient(words);
-    }
-  }
-
-  async #tiedWeight(operation: Transfer, data: Data): Promise<void> {
-    const { compute, sizes, held } = this.parts, { name, words } = sizes.tied;
-    if (!this.#decision?.commit) return; // the weight did not change, and the other end knows that too
-    if (operation.do === "send") {
-      const weight = await compute.get(name, "weight", 0, words);
-      this.#sendTied(
-        "tied-weight",
-        operation,
-        data,
-        (start, length) => weight.subarray(start, start + length),
-      );
-    } else {
-      const copy = held.find((tensor) => tensor.copy);
-      if (copy === undefined) {
-        throw new PlanViolationError("The plan sends a tied weight to a worker without a copy");
-      }
-      for await (const { start, piece } of this.#receiveTied("tied-weight", operation)) {
-        await compute.put(copy.name, "weight", start, piece);
-      }
-    }
-  }
-
-  #sendTied(
-    what: "tied-gradient" | "tied-weight",
-    { peer }: Transfer,
-    { message }: Data,
-    words: (start: number, length: number) => Float32Array<ArrayBuffer>,
-  ): void {
-    const { worker } = this.#stage(peer);
-    tiedPieces(this.parts.sizes.tied.words).forEach(({ start, length }, sequence) => {
-      const piece = words(start, length);
-      const bytes = new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
-      const heading = { what, round: message.round, evaluate: false, index: peer, microbatch: 0, sequence };
-      this.#sends.push(this.parts.roads.send(worker, "pipeline", heading, [bytes]));
-    });
-  }
-
-  async *#receiveTied(what: "tied-gradient" | "tied-weight", { stage }: Transfer) {
-    const { inbox, meter, sizes } = this.parts;
-    for (const [sequence, { start }] of tiedPieces(sizes.tied.words).entries()) {
-      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch: 0, sequence }));
-      yield { start, piece: new Float32Array(payload.buffer) };
     }
   }
 

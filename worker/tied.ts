@@ -1,0 +1,70 @@
+/**
+ * A tied embedding whose head lives on another worker: the head's gradient goes to the embedding, which owns the weight,
+ * and after a committed step the new weight comes back. Both travel in pieces, as vocabularies are large.
+ *
+ * @module
+ */
+import type { Operation } from "../mesh/plan.ts";
+import { PlanViolationError } from "./errors.ts";
+import type { RoundParts } from "./rounds.ts";
+import { tiedPieces } from "./sizes.ts";
+
+type What = "tied-gradient" | "tied-weight";
+/** A transfer of either; `stage` is the own one. */
+type Transfer = Extract<Operation, { what: What }>;
+
+/** Both directions, as operations of a round ask for them. */
+export class Tied {
+  /** `sending` gets each send that was begun. */
+  constructor(
+    private readonly parts: Omit<RoundParts, "tell" | "decision" | "stepped">,
+    private readonly sending: (sent: Promise<void>) => void,
+  ) {}
+
+  /** The head's end takes its accumulated gradient and sends it; the embedding's end adds what comes to its own. */
+  async gradient(operation: Transfer, round: number): Promise<void> {
+    const { compute, sizes } = this.parts;
+    if (operation.do === "send") return this.#send(operation, round, await compute.takeTiedGradient());
+    const words = new Float32Array(sizes.tied.words);
+    for await (const { start, piece } of this.#receive(operation)) words.set(piece, start);
+    await compute.addTiedGradient(words);
+  }
+
+  /** The embedding's end sends the weight; the head's end puts it into its copy. */
+  async weight(operation: Transfer, round: number): Promise<void> {
+    const { compute, sizes, held } = this.parts, { name, words } = sizes.tied;
+    if (operation.do === "send") {
+      return this.#send(operation, round, await compute.get(name, "weight", 0, words));
+    }
+    const copy = held.find((tensor) => tensor.copy);
+    if (copy === undefined) {
+      throw new PlanViolationError("The plan sends a tied weight to a worker without a copy");
+    }
+    for await (const { start, piece } of this.#receive(operation)) {
+      await compute.put(copy.name, "weight", start, piece);
+    }
+  }
+
+  #send({ what, peer }: Transfer, round: number, words: Float32Array<ArrayBuffer>): void {
+    const { slice, sizes, roads } = this.parts;
+    const stage = slice.stages[peer];
+    if (stage === undefined) {
+      throw new PlanViolationError(`An operation names stage ${peer}, which the plan lacks`);
+    }
+    tiedPieces(sizes.tied.words).forEach(({ start, length }, sequence) => {
+      const bytes = new Uint8Array(words.buffer, words.byteOffset + start * 4, length * 4);
+      const heading = { what, round, evaluate: false, index: peer, microbatch: 0, sequence };
+      this.sending(roads.send(stage.worker, "pipeline", heading, [bytes]));
+    });
+  }
+
+  async *#receive(
+    { what, stage }: Transfer,
+  ): AsyncGenerator<{ start: number; piece: Float32Array<ArrayBuffer> }> {
+    const { inbox, meter, sizes } = this.parts;
+    for (const [sequence, { start }] of tiedPieces(sizes.tied.words).entries()) {
+      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch: 0, sequence }));
+      yield { start, piece: new Float32Array(payload.buffer) };
+    }
+  }
+}
