@@ -240,7 +240,6 @@ export async function run({ json }: BenchOptions): Promise<boolean> {
   }
   const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
   const lines = [
-    `${title}`,
     `${result.device}; ${(result.parameters / 1e6).toFixed(2)} M parameters, batch ${BATCH} x ${SEQUENCE}`,
     `step ${step.toFixed(1)} ms (forward alone ${result.forwardMs.toFixed(1)} ms), ` +
     `${result.tokensPerSecond.toFixed(0)} tokens/s, loss ${first.toFixed(3)} -> ${last.toFixed(3)}`,
