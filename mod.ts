@@ -18,7 +18,7 @@
  * const ids = Uint32Array.of(1, 2, 3, 4), labels = Uint32Array.of(2, 3, 4, 5);
  * const { ce } = await model.loss({ ids, batch: 1, sequence: 4 }, labels);
  * // A fresh model knows nothing: its loss is near that of a uniform guess, ln 64.
- * if (Math.abs(ce - Math.log(64)) > 0.1) throw new Error(`the loss is ${ce}`);
+ * if (Math.abs(ce - Math.log(64)) > 0.2) throw new Error(`the loss is ${ce}`);
  * model.release();
  * device.close();
  * ```

@@ -13,7 +13,7 @@ const reach: Record<string, readonly string[]> = {
   coordinator: ["coordinator", "mesh", "model"],
   cli: ["cli", "coordinator", "worker", "mesh", "model", "kernels"],
   demo: ["demo", "cli", "coordinator", "worker", "mesh", "model", "kernels"],
-  bench: ["bench", "cli", "coordinator", "worker", "mesh", "model", "kernels"],
+  bench: ["bench", "demo", "cli", "coordinator", "worker", "mesh", "model", "kernels"],
 };
 
 /** The files of kernels/ that the coordinator may reach: formulas without device or program. */
@@ -64,8 +64,8 @@ async function graph(): Promise<Map<string, string[]>> {
         ...inside(d.code?.specifier),
         ...inside(d.type?.specifier),
       ]);
-      // Threads: new URL("./x.ts", import.meta.url) is an import too.
-      if (file.endsWith(".ts")) {
+      // What one of these starts is a thread, which is an import too; demo, bench and tests start processes.
+      if (/^(kernels|mesh|model|worker|coordinator)\/.*\.ts$/.test(file)) {
         const text = await Deno.readTextFile(join(root, file));
         for (const [, target] of text.matchAll(/new URL\(\s*"(\.[^"]+\.ts)",\s*import\.meta\.url/g)) {
           targets.push(relative(root, fromFileUrl(new URL(target, toFileUrl(join(root, file))))));
