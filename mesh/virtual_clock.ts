@@ -1,10 +1,10 @@
 /**
  * A clock that moves only when told, for simulations and tests: timers fire in order of their time (and of creation
- * where times agree), each after all work that the one before set off. Needs Deno or Node for its turns.
+ * where times agree), each after all work that the one before set off. For platforms that have
+ * `setImmediate` (Deno, Node).
  *
  * @module
  */
-import { setImmediate } from "node:timers";
 import { LinkError } from "./errors.ts";
 import type { Chance, Clock, Timer } from "./runtime.ts";
 
@@ -14,6 +14,9 @@ interface Due {
   /** Undefined once cancelled. */
   fire: (() => void) | undefined;
 }
+
+/** Runs after everything that is ready, without the millisecond that a timer costs. */
+const { setImmediate } = globalThis as unknown as { setImmediate: (run: () => void) => void };
 
 /** Time and chance from a seed. */
 export class VirtualClock implements Clock, Chance {
