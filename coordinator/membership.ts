@@ -70,19 +70,21 @@ export class Membership {
       this.#strangers.delete(channel);
     };
     channel.closed.then(done);
-    let greeted = false;
+    let greeted = false, gone = false;
+    channel.closed.then(() => gone = true);
     channel.onmessage = (bytes) => {
-      if (greeted) return channel.close("spoke before it was welcome");
       try {
         const message = decodeMessage(FromStranger, bytes, limits.strangerBytes);
         if (message.type === "ping") return channel.send(encodeMessage({ type: "pong", id: message.id }));
         if (message.type === "pong") return;
+        if (greeted) return channel.close("said hello twice"); // the first is still being judged
         greeted = true;
         const refused = message.protocol === PROTOCOL_VERSION ? undefined : otherVersion(message.protocol);
         if (refused) return this.#refuse(channel, refused);
         const hello = decodeMessage(FromWorker, bytes, limits.strangerBytes) as Hello;
         this.#judge(hello).then((reason) => {
           done();
+          if (gone) return;
           if (reason) this.#refuse(channel, reason);
           else this.#welcome(channel, hello);
         });

@@ -36,9 +36,10 @@ const hello = {
   profile,
 };
 
-function door(expires?: number) {
+function door(expires?: number, judging: Promise<void> = Promise.resolve()) {
   const clock = new StillClock(), events: MemberEvent[] = [];
-  const admission = { matches: (secret: string) => secret === "right", expires: () => expires, mesh: "m" };
+  const matches = (secret: string) => judging.then(() => secret === "right");
+  const admission = { matches, expires: () => expires, mesh: "m" };
   const membership = new Membership(clock, admission, (event) => events.push(event));
   /** Knocks, says something and answers with what came back and why the connection ended (if it did). */
   const knock = async (...messages: unknown[]) => {
@@ -141,6 +142,19 @@ Deno.test("strangers get answers to pings and to nothing else", async () => {
   }
   assertEquals(membership.members, []);
   close(membership, quiet.theirs);
+});
+
+Deno.test("signs of life while a hello is judged are no fault, a second hello is", async () => {
+  const judged = Promise.withResolvers<void>(),
+    { membership, knock, events } = door(undefined, judged.promise);
+  const one = await knock(hello, { type: "ping", id: 1 }, { type: "pong", id: 2 });
+  assertEquals(one.heard, [{ type: "pong", id: 1 }]);
+  assertEquals((await knock({ ...hello, name: "b" }, { ...hello, name: "b" })).reason, "said hello twice");
+  judged.resolve();
+  await settle();
+  assertEquals(one.heard.at(-1), { type: "welcome", id: "a", run: "m" });
+  assertEquals(events.map((e) => e.event), ["joined"], "who went before is not let in");
+  close(membership);
 });
 
 Deno.test("strangers who say nothing are few and do not stay", async () => {
