@@ -180,7 +180,7 @@ async function askForward(
   out: View,
 ): Promise<void> {
   const { hiddenSize: D, expertsPerToken: chosen } = pass.config;
-  await ask(pass, block, "forward", offsets, out, (first, end) => {
+  const answered = ask(pass, block, "forward", offsets, out, (first, end) => {
     const rows = new Float32Array((end - first) * D);
     for (let row = first; row < end; row++) {
       const token = Math.floor(source[row] / chosen);
@@ -188,6 +188,13 @@ async function askForward(
     }
     return rows;
   });
+  free(normed); // the rows are made by now
+  await answered;
+}
+
+/** Gives the memory of words back at once: garbage collectors see little of it and would let it pile up. */
+function free(words: Float32Array<ArrayBuffer>): void {
+  words.buffer.transfer(0);
 }
 
 /** Exchanges rows with every host that has some; `rowsOf` makes rows first..end of the rows sorted by slot. */
@@ -217,7 +224,9 @@ async function ask(
         }`,
       );
     }
-    device.write(part(into, start * D, words), new Float32Array(answers[i]));
+    const answer = new Float32Array(answers[i]);
+    device.write(part(into, start * D, words), answer);
+    free(answer);
   });
 }
 
@@ -275,6 +284,7 @@ export async function moeBackward(
       din,
       (start, end) => words.slice((start - first) * D, (end - first) * D),
     );
+    free(words); // the rows are made by now
     answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
   }
   if (block.held !== undefined && kept.own) {
