@@ -21,6 +21,9 @@ export type WorkerControl = Control<FromCoordinator, FromWorker>;
 /** How long a leaving worker goes on answering, so that a running job can save what only it holds. */
 const LEAVING_MS = 10_000;
 
+/** Errors after which a device never answers again. */
+const GONE = new Set(["ComputeThreadError", "DeviceLostError"]);
+
 /** What a worker is made of. */
 export interface WorkerOptions {
   readonly clock: Clock;
@@ -42,7 +45,7 @@ export interface WorkerOptions {
 /** A worker that runs. */
 export interface RunningWorker {
   /** Resolves with the reason when the connection to the coordinator ends; rejects with a {@linkcode RefusedError}
-   * where it was not admitted, and with a device's error where the device could not be opened. */
+   * where it was not admitted, and with a device's error where the device could not be opened or is gone. */
   readonly ended: Promise<string>;
   /** Says goodbye, goes on serving until the coordinator lets go (10 s at most), then closes. */
   leave(reason: string): Promise<void>;
@@ -63,6 +66,8 @@ class MeshWorker implements RunningWorker {
   #dropped = { generation: 0, stale: 0, duplicates: 0 };
   #admitted = false;
   #refusal: RefusedError | undefined;
+  /** Why the device is gone for good. */
+  #broken: Error | undefined;
   #leaving: (() => void) | undefined;
 
   constructor(private readonly options: WorkerOptions) {
@@ -82,7 +87,8 @@ class MeshWorker implements RunningWorker {
       this.#event({ type: "profiled", profile });
       control.send({ type: "hello", protocol: PROTOCOL_VERSION, software, secret, name, profile });
       const reason = await control.closed;
-      if (this.#refusal !== undefined) throw this.#refusal;
+      const fault = this.#refusal ?? this.#broken;
+      if (fault !== undefined) throw fault;
       return reason;
     } catch (error) {
       control.close((error as Error).message);
@@ -213,6 +219,12 @@ class MeshWorker implements RunningWorker {
     this.#event({ type: "failed", reason });
     this.#say({ type: "failed", generation, reason });
     if (this.#generation?.number === generation) this.#generation.end(reason);
+    if (GONE.has(error.name) && this.#broken === undefined) {
+      // Without a device there is no next generation here. The coordinator hears the reason first.
+      this.#broken = error;
+      const { control } = this.options;
+      control.drained(0).then(() => control.close(reason));
+    }
   }
 
   #end(reason: string): void {

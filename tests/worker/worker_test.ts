@@ -1,5 +1,6 @@
 /** The worker as a coordinator sees it: hello, refusal, foreign generations, pulls after decisions, leaving. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { DeviceLostError } from "../../kernels/errors.ts";
 import { type Control, control } from "../../mesh/control.ts";
 import { limits } from "../../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
@@ -178,6 +179,25 @@ Deno.test("a decision that nobody waits for fails the generation, and the worker
   await heard("linked", 2);
   coordinator.close();
   await running.ended;
+});
+
+Deno.test("a device that is lost ends the worker, and the coordinator hears why", async () => {
+  const { heard, coordinator, running } = worker(
+    new FakeCompute({
+      before: (call) => {
+        if (call === "finish") throw new DeviceLostError("The driver was reset");
+      },
+    }),
+  );
+  await heard("hello");
+  coordinator.send({ type: "welcome", id: "a", run: "test" });
+  coordinator.send(assign(1));
+  await heard("linked");
+  coordinator.send({ type: "start", generation: 1 });
+  coordinator.send(round(1, 0));
+  const failed = await heard("failed");
+  assertEquals(failed.type === "failed" && failed.reason, "The driver was reset");
+  await assertRejects(() => running.ended, DeviceLostError);
 });
 
 Deno.test("leaving: said to the coordinator, over when it lets go; at once where there is no work", async () => {
