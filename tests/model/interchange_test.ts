@@ -1,11 +1,13 @@
 /** Models in and out of folders: lossless, checked, whole or not at all. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { modelCard } from "../../model/card.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { modelCard, type Provenance } from "../../model/card.ts";
+import { summarizeChange } from "../../model/change.ts";
 import { openCheckpoint } from "../../model/checkpoint.ts";
 import { decodeWords, encodeWords } from "../../model/dtypes.ts";
 import { CheckpointError } from "../../model/errors.ts";
 import { growModel } from "../../model/growth.ts";
-import { forExport, storedFormat, writeModel } from "../../model/interchange.ts";
+import { asStored, forExport, storedFormat, writeModel } from "../../model/interchange.ts";
+import { provenanceFiles, readProvenance, statedLicense } from "../../model/provenance.ts";
 import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
@@ -52,6 +54,32 @@ Deno.test("exports carry the type of a family that computes all of the model", a
   const json = JSON.parse(files.string("m/config.json"));
   assertEquals([json.model_type, json.architectures], ["qwen2", ["Qwen2ForCausalLM"]]);
   assertEquals(await readAll(await openCheckpoint(files, "m")), weights);
+});
+
+Deno.test("a type that would lose something, or that nobody would compute alike, is refused", () => {
+  const plain = memorySource(smallConfig({ attention_bias: false }), weights);
+  const moe = upcycledConfig(config, { experts: 3, expertsPerToken: 2 });
+  const experts = memorySource({ ...moe, attentionBias: false }, weights);
+  const refuse = (run: () => unknown, part: string) => assertThrows(run, CheckpointError, part);
+  refuse(() => forExport(memorySource(moe, weights), "mixtral"), "models of type mixtral have no biases");
+  refuse(() => forExport(experts, "qwen2"), "cannot be exported as qwen2: num_local_experts is 3");
+  refuse(() => forExport(source, "llama"), "cannot be exported as llama: attention_bias is true");
+  refuse(() => forExport(plain, "qwen2"), "models of type qwen2 always have biases");
+  refuse(() => forExport(source, "aquilamoe"), "cannot be exported as aquilamoe");
+  assertEquals(forExport(source, "aquiladense").config.modelType, "aquiladense");
+  assertEquals(forExport(memorySource(moe, weights)).config.modelType, "aquilamoe");
+  assertEquals(forExport(experts).config.modelType, "mixtral");
+});
+
+Deno.test("as stored: what will be read back, before anything is written", async () => {
+  const files = new MemoryStorage();
+  for (const dtype of ["BF16", "F16", "F32"] as const) {
+    await writeModel(files, dtype, source, { dtype: () => dtype });
+    assertEquals(
+      await readAll(asStored(source, () => dtype)),
+      await readAll(await openCheckpoint(files, dtype)),
+    );
+  }
 });
 
 Deno.test("NaN, overflow, interruption: named, and nothing is left", async () => {
@@ -106,4 +134,56 @@ Deno.test("a model card tells where a model comes from", () => {
   assert(card.startsWith("---\n"));
   const empty = modelCard(config, { name: "x", steps: [], data: [], losses: [] });
   assertStringIncludes(empty, "Freshly initialised.");
+});
+
+Deno.test("provenance goes with the folder; a damaged one is not passed over", async () => {
+  const files = new MemoryStorage();
+  const provenance: Provenance = {
+    name: "m",
+    source: "stories",
+    steps: ["grown"],
+    data: ["WordNet"],
+    losses: [["validation", "1.2 nats"]],
+    license: "mit",
+    languages: ["en"],
+  };
+  assertEquals(await readProvenance(files, "m"), undefined);
+  await writeModel(files, "m", source, { extras: provenanceFiles(config, provenance) });
+  assertEquals(await readProvenance(files, "m"), provenance);
+  assertEquals(files.string("m/README.md"), modelCard(config, provenance));
+  assertEquals(await statedLicense(files, "m"), "mit");
+  files.text("n/README.md", "---\nlanguage: en\nlicense: apache-2.0\n---\n# N\nlicense: no\n");
+  assertEquals(await statedLicense(files, "n"), "apache-2.0");
+  files.text("n/README.md", "# N\nlicense: no\n");
+  assertEquals(await statedLicense(files, "n"), undefined);
+  for (
+    const text of ["{", "[]", '{"version":2}', '{"version":1,"name":"x","steps":[1],"data":[],"losses":[]}']
+  ) {
+    files.text("m/volary.json", text);
+    await assertRejects(() => readProvenance(files, "m"), CheckpointError, "m/volary.json");
+  }
+});
+
+Deno.test("what a change will take: shapes, parameters, disk, memory", () => {
+  const moe = upcycledConfig(config, { experts: 3, expertsPerToken: 2 });
+  const { shapes, parameters, diskBytes, makingBytes, runBytes, trainBytes } = summarizeChange(
+    config,
+    moe,
+    (name) => name.includes("experts") ? "BF16" : "F32",
+    3,
+  );
+  const of = (name: string) => shapes.find((shape) => shape.name === name);
+  assertEquals(of("model.layers.*.mlp.up_proj.weight")?.before, { count: 2, shape: [20, 12] });
+  assertEquals(of("model.layers.*.mlp.up_proj.weight")?.after, undefined);
+  assertEquals(of("model.layers.*.block_sparse_moe.experts.*.w3.weight")?.after, {
+    count: 6,
+    shape: [20, 12],
+  });
+  const mlps = 2 * 3 * 20 * 12, routers = 2 * 3 * 12;
+  assertEquals(parameters.after, parameters.before + 2 * mlps + routers);
+  assertEquals(parameters.active, parameters.before + mlps + routers);
+  assertEquals(diskBytes, 4 * parameters.after - 2 * 3 * mlps);
+  // Five pieces no larger than the largest tensor, and three whole tensors of experts.
+  assertEquals(makingBytes, 4 * (5 * 24 * 12 + 3 * 20 * 12));
+  assertEquals([runBytes, trainBytes], [4 * parameters.after, 16 * parameters.after]);
 });
