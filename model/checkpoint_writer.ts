@@ -50,6 +50,8 @@ export class CheckpointWriter {
   #moments: SafetensorsWriter | undefined;
   readonly #pending = new Set<Promise<void>>();
   #failure: unknown;
+  /** Of all files with tensors, once they are laid out. */
+  #bytes = 0;
 
   private constructor(files: FileStore, folder: string, replace: boolean) {
     this.#files = files;
@@ -71,7 +73,7 @@ export class CheckpointWriter {
       await writer.#begin(options);
     } catch (error) {
       await writer.abort();
-      throw explain(error, writer.#folder);
+      throw writer.#explain(error);
     }
     return writer;
   }
@@ -91,6 +93,11 @@ export class CheckpointWriter {
     files.set(
       "config.json",
       jsonBytes({ ...configToJson(config), torch_dtype: commonType(table, options.dtype) }),
+    );
+    const count = table.reduce((sum, { shape }) => sum + elements(shape), 0);
+    this.#bytes = table.reduce(
+      (sum, { name, shape }) => sum + elements(shape) * bytesOf[options.dtype?.(name) ?? "F32"],
+      state === undefined ? 0 : 8 * count, // m and v in f32
     );
     const layouts = table.map(({ name, shape }): TensorLayout => ({
       name,
@@ -149,7 +156,7 @@ export class CheckpointWriter {
       await writer.write(part === "weight" ? name : momentName(part, name), start, words);
     };
     const pending = run().catch((error) => {
-      this.#failure ??= explain(error, this.#folder);
+      this.#failure ??= this.#explain(error);
       throw this.#failure;
     });
     const settled = pending.then(() => {}, () => {}).then(() => void this.#pending.delete(settled));
@@ -167,7 +174,7 @@ export class CheckpointWriter {
       if (this.#moments !== undefined) await this.#files.sync(this.#statePartial);
     } catch (error) {
       await this.abort();
-      throw explain(error, this.#folder);
+      throw this.#explain(error);
     }
     await this.#putInPlace();
   }
@@ -193,6 +200,17 @@ export class CheckpointWriter {
     this.#failure ??= new CheckpointError(`Writing ${this.#folder} was given up.`);
     await this.#settled();
     for (const path of [this.#partial, this.#statePartial]) await removeFolder(this.#files, path);
+  }
+
+  /** A full disk in words; everything else as it is. */
+  #explain(error: unknown): unknown {
+    const text = error instanceof Error ? `${(error as { code?: unknown }).code ?? ""} ${error.message}` : "";
+    if (!/ENOSPC|no space left|quota/i.test(text)) return error;
+    const needs = this.#bytes > 0 ? ` It needs ${(this.#bytes / 1e6).toFixed(1)} MB in all.` : "";
+    return new CheckpointError(
+      `The disk is full: ${this.#folder} was not written, and what was written of it is removed.${needs} Free some space ` +
+        `there (older checkpoints, for example), or choose a target on another disk, and try again.`,
+    );
   }
 
   async #settled(): Promise<void> {
@@ -275,14 +293,4 @@ function commonType(table: readonly { name: string }[], dtype?: (name: string) =
 
 function jsonBytes(value: unknown): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(value, null, 2) + "\n");
-}
-
-/** A full disk in words; everything else as it is. */
-function explain(error: unknown, folder: string): unknown {
-  const text = error instanceof Error ? `${(error as { code?: unknown }).code ?? ""} ${error.message}` : "";
-  if (!/ENOSPC|no space left|quota/i.test(text)) return error;
-  return new CheckpointError(
-    `The disk is full: ${folder} was not written, and what was written of it is removed. Free some space there (older ` +
-      `checkpoints, for example) and try again.`,
-  );
 }
