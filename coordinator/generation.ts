@@ -7,8 +7,10 @@
 import { links, type Plan, sliceFor } from "../mesh/plan.ts";
 import type { PullRequest } from "../mesh/control.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
+import type { Clock } from "../mesh/runtime.ts";
 import { WorkerFailed } from "./errors.ts";
 import type { Member, MemberMessage } from "./member.ts";
+import { pause } from "./pause.ts";
 
 /** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
 export interface ParameterSource {
@@ -40,6 +42,9 @@ export class Generation {
   dropped = 0;
   readonly #members: ReadonlyMap<string, Member>;
   readonly #source: ParameterSource;
+  readonly #clock: Clock;
+  /** The piece being read, if any: pieces are read one after the other. */
+  #reading: Promise<unknown> = Promise.resolve();
   /** Resolves when a worker says that it will leave; it stays for a few seconds, so that what it holds can be saved. */
   readonly leaving: Promise<WorkerFailed>;
   readonly #leave: (error: WorkerFailed) => void;
@@ -52,8 +57,9 @@ export class Generation {
   readonly #rounds = new Map<number, Open>();
   #over = false;
 
-  constructor(plan: Plan, members: readonly Member[], source: ParameterSource) {
+  constructor(plan: Plan, members: readonly Member[], source: ParameterSource, clock: Clock) {
     this.plan = plan;
+    this.#clock = clock;
     this.#source = source;
     const part = Object.keys(plan.operations);
     this.#members = new Map(
@@ -199,8 +205,14 @@ export class Generation {
     { tensor, part, start, length }: PullRequest,
   ): Promise<Uint8Array<ArrayBuffer>> {
     await member.drained(queuedBytes);
-    try {
+    // Drawing fresh weights keeps this thread busy: between two pieces signs of life are answered.
+    const read = this.#reading.then(async () => {
+      await pause(this.#clock);
       return await this.#source.read(tensor, part, start, length);
+    });
+    this.#reading = read.catch(() => {});
+    try {
+      return await read;
     } catch (error) {
       // The member's connection closes with this; what is wrong may be ours, such as a damaged checkpoint.
       const what = `words ${start}..${start + length} of ${tensor} (${part})`;

@@ -80,7 +80,7 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   const { runtime } = context;
   const recipe = parseRecipe(request.recipe, request.resolve);
   const folder = `${request.runs}/${recipe.name}`;
-  const text = await openText(runtime.storage, recipe);
+  const text = await openText(runtime, recipe);
   const fresh = await openModel(runtime.storage, recipe, text.tokenizer);
   text.check(fresh.config);
   for (const phase of recipe.phases) text.phase(phase); // a text too short for a phase is told now
@@ -165,6 +165,7 @@ async function onePhase(run: Run, phase: TrainPhase, start: Start) {
     planned.plan,
     members,
     parameterSource(start.tensors, start.saved),
+    runtime,
   );
   const table = owners(config, planned.plan.stages);
   let reason = "the run was stopped";

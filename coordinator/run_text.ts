@@ -15,8 +15,9 @@ import {
   type TokenizedText,
 } from "../model/text.ts";
 import { checkVocabulary, loadTokenizer, type Tokenizer, tokenizerFiles } from "../model/tokenizer.ts";
-import type { Storage } from "../mesh/runtime.ts";
+import type { Clock, Runtime, Storage } from "../mesh/runtime.ts";
 import type { Batch } from "./generation.ts";
+import { pause } from "./pause.ts";
 import type { PhaseData } from "./phase.ts";
 import type { Recipe, TrainPhase } from "./recipe.ts";
 
@@ -37,9 +38,9 @@ export interface RunText {
 }
 
 /** Reads the recipe's files. Throws TextError and TokenizerError. */
-export async function openText(storage: Storage, recipe: Recipe): Promise<RunText> {
-  const { tokenizer, files } = await openTokenizer(storage, recipe);
-  const { train, validation } = await readTexts(storage, recipe, tokenizer);
+export async function openText(runtime: Runtime, recipe: Recipe): Promise<RunText> {
+  const { tokenizer, files } = await openTokenizer(runtime.storage, recipe);
+  const { train, validation } = await readTexts(runtime, recipe, tokenizer);
   return {
     tokenizer,
     files,
@@ -56,11 +57,13 @@ export async function openTokenizer(storage: Storage, recipe: Recipe) {
   return { tokenizer: await loadTokenizer(storage, path), files: await tokenizerFiles(storage, folder) };
 }
 
-async function readTexts(storage: Storage, recipe: Recipe, tokenizer: Tokenizer) {
+async function readTexts(runtime: Runtime, recipe: Recipe, tokenizer: Tokenizer) {
   const read = async (paths: readonly string[]) => {
     const documents: string[] = [];
     for (const path of paths) {
-      for (const document of splitDocuments(await readDocumentFile(storage, path))) documents.push(document);
+      const text = await readDocumentFile(runtime.storage, path);
+      for (const document of splitDocuments(text)) documents.push(document);
+      await pause(runtime);
     }
     return documents;
   };
@@ -70,9 +73,36 @@ async function readTexts(storage: Storage, recipe: Recipe, tokenizer: Tokenizer)
     ? splitValidation(documents, validation, splitSeed)
     : { train: documents, validation: await read(validation) };
   return {
-    train: tokenizeDocuments(split.train, tokenizer),
-    validation: tokenizeDocuments(split.validation, tokenizer),
+    train: await tokenizeInParts(runtime, split.train, tokenizer),
+    validation: await tokenizeInParts(runtime, split.validation, tokenizer),
   };
+}
+
+/** Characters between two pauses: a tenth of a second with a slow tokenizer. */
+const charactersAtOnce = 1 << 17;
+
+/** What `tokenizeDocuments` gives, with pauses in which workers are answered. */
+async function tokenizeInParts(
+  clock: Clock,
+  documents: readonly string[],
+  tokenizer: Tokenizer,
+): Promise<TokenizedText> {
+  const parts: TokenizedText[] = [];
+  for (let first = 0; first < documents.length;) {
+    let end = first, characters = 0;
+    while (end < documents.length && characters < charactersAtOnce) characters += documents[end++].length;
+    parts.push(tokenizeDocuments(documents.slice(first, end), tokenizer));
+    first = end;
+    await pause(clock);
+  }
+  const tokens = new Uint32Array(parts.reduce((sum, part) => sum + part.tokens.length, 0));
+  let at = 0, bytes = 0;
+  for (const part of parts) {
+    tokens.set(part.tokens, at);
+    at += part.tokens.length;
+    bytes += part.bytes;
+  }
+  return { tokens, bytes };
 }
 
 /** The rounds of one phase over tokenized text. */
