@@ -10,29 +10,37 @@ import { parseRecipe } from "../coordinator/recipe.ts";
 import { planText } from "../coordinator/report.ts";
 import { describe } from "../coordinator/run.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
+import { runTrial, summary } from "../coordinator/trial.ts";
+import { improvements, reasons, trialText } from "../coordinator/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
+import { readCluster, readModel, requests } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
 import { readRecipe } from "./run.ts";
-import { printJson, readFlags, say, type Verb } from "./verb.ts";
+import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
   name: "plan",
   summary: "show who would hold what, without training",
   help: `volary plan RECIPE.toml [--workers N] [--state ${DEFAULT_STATE}] [--json]
+volary plan CLUSTER.toml RECIPE.toml [--codec f32] [--json]
 
 Shows the plan for the workers that joined, or for N equal workers without any coordinator: stages, experts, parameters and
-an estimate of memory.
+an estimate of memory. With a cluster file (see examples/clusters): the plan with the shortest predicted step, why it is so,
+and what would make it faster.
 
   --workers N      plan for N equal workers instead
   --state FOLDER   the coordinator's folder
+  --codec NAME     with a cluster file: numbers on links are f32, f16, bf16 or int8
   --json           the whole plan as one JSON object on stdout`,
 
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json"],
-      string: ["workers", "state"],
-      positional: ["RECIPE.toml"],
+      string: ["workers", "state", "codec"],
+      positional: ["RECIPE.toml", "RECIPE.toml?"],
     });
+    if (flags.positional.length === 2) return await planCluster(flags);
+    if (flags.text("codec") !== undefined) throw new UsageError("--codec needs a cluster file.");
     const [path] = flags.positional, base = resolve(dirname(path));
     const count = flags.number("workers", { min: 1, max: 4_096, integer: true });
     const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
@@ -60,6 +68,37 @@ an estimate of memory.
     return 0;
   },
 };
+
+/** The best plan for a cluster file, explained. */
+async function planCluster(flags: Flags): Promise<number> {
+  const [clusterPath, recipePath] = flags.positional;
+  for (const flag of ["workers", "state"]) {
+    if (flags.text(flag) !== undefined) {
+      throw new UsageError(`--${flag} and a cluster file exclude each other: the file says who is there.`);
+    }
+  }
+  const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath);
+  for (const request of requests(cluster, recipe, config, flags)) {
+    const trial = runTrial(request, "1f1b", true);
+    const why = reasons(trial), faster = improvements(trial);
+    if (flags.has("json")) {
+      printJson({
+        event: "planned",
+        ...summary(trial),
+        exact: trial.found.exact,
+        why,
+        faster,
+        plan: trial.found.plan,
+      });
+    } else {
+      say(
+        [trialText(trial), "", ...why, "", "What would change it:", ...faster.map((line) => `  ${line}`)]
+          .join("\n"),
+      );
+    }
+  }
+  return 0;
+}
 
 type Worker = Candidate & { readonly profile: { readonly deviceName: string } };
 

@@ -18,6 +18,7 @@ export const verbs: Readonly<Record<string, VerbEntry>> = {
   run: { summary: "train a recipe on the workers that joined", load: () => import("./run.ts") },
   status: { summary: "show the workers and how far the run is", load: () => import("./status.ts") },
   plan: { summary: "show who would hold what, without training", load: () => import("./plan.ts") },
+  sim: { summary: "try a recipe on a cluster that you need not have", load: () => import("./sim.ts") },
   grow: {
     summary: "make a dense model wider and deeper, keeping what it knows",
     load: () => import("./grow.ts"),

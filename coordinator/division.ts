@@ -171,8 +171,12 @@ export class Judge {
     return owned;
   }
 
-  /** Bytes of device memory by worker: owned parameters, what microbatches in flight keep, and room to work. */
-  memory(division: Division): Map<number, number> {
+  /**
+   * Bytes of device memory by worker: owned parameters, what microbatches under way keep, and room to work. `held` is the
+   * most microbatches under way in each stage, by default those of one-forward-one-backward. Here a worker may have
+   * several stages.
+   */
+  memory(division: Division, held?: readonly number[]): Map<number, number> {
     const { config, shape } = this.setting, stages = division.length;
     const bytes = new Map<number, number>();
     for (const [worker, parameters] of this.parameters(division)) {
@@ -181,7 +185,8 @@ export class Judge {
     const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + poolSlack * more);
     const room = new Map<number, number>();
     division.forEach((part, s) => {
-      const inFlight = Math.min(shape.microbatches, stages - s), own = this.#kept[this.own(part)];
+      const inFlight = held?.[s] ?? Math.min(shape.microbatches, stages - s),
+        own = this.#kept[this.own(part)];
       const head = s === stages - 1;
       add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
       // Buffers of one transfer each way beside the passes.
@@ -190,7 +195,11 @@ export class Judge {
         4 * Math.max(own.working, head ? this.#head.working : 0) + 2 * this.predictor.activationBytes,
       );
       if (config.tiedEmbeddings && head) {
-        add(part.worker, (stages > 1 ? copyBytes : tiedGradientBytes) * config.vocabSize * config.hiddenSize);
+        add(
+          part.worker,
+          (part.worker === division[0].worker ? tiedGradientBytes : copyBytes) * config.vocabSize *
+            config.hiddenSize,
+        );
       }
       for (const [host, n] of part.remote) {
         add(host, 4 * inFlight * part.layers * this.#guests[n].kept);

@@ -93,27 +93,10 @@ export function timelineOf({ judge, division }: FoundPlan): Timeline {
   return judge.simulate(division);
 }
 
-/** A division as the message that workers run. */
-export function planOf(
-  { run, generation, config, cluster, shape, recompute }: FindRequest,
-  division: Division,
-): Plan {
-  const id = (worker: number) => cluster.workers[worker].id;
-  let from = 0;
-  const stages = division.map(({ worker, layers, remote }, s): Stage => {
-    const hosts = remote.flatMap(([host, n]) => new Array<string>(n).fill(id(host)));
-    const own = new Array<string>(config.experts - hosts.length).fill(id(worker));
-    const stage = {
-      worker: id(worker),
-      from,
-      to: from + layers,
-      embedding: s === 0,
-      head: s === division.length - 1,
-      experts: Array.from({ length: layers }, () => config.experts > 0 ? [...own, ...hosts] : []),
-    };
-    from += layers;
-    return stage;
-  });
+/** A division as the message that workers run; operations are those of 1F1B. */
+export function planOf(request: FindRequest, division: Division): Plan {
+  const { run, generation, config, cluster, shape, recompute } = request;
+  const stages = stagesOf(request, division), id = (worker: number) => cluster.workers[worker].id;
   const hosts = [...new Set(division.flatMap(({ remote }) => remote.map(([host]) => host)))].sort((a, b) =>
     a - b
   );
@@ -133,65 +116,91 @@ export function planOf(
   };
 }
 
+/** A division as the plan's stages; here a worker may have several. */
+export function stagesOf(
+  { config, cluster }: Pick<FindRequest, "config" | "cluster">,
+  division: Division,
+): Stage[] {
+  const id = (worker: number) => cluster.workers[worker].id;
+  let from = 0;
+  return division.map(({ worker, layers, remote }, s): Stage => {
+    const hosts = remote.flatMap(([host, n]) => new Array<string>(n).fill(id(host)));
+    const own = new Array<string>(config.experts - hosts.length).fill(id(worker));
+    const stage = {
+      worker: id(worker),
+      from,
+      to: from + layers,
+      embedding: s === 0,
+      head: s === division.length - 1,
+      experts: Array.from({ length: layers }, () => config.experts > 0 ? [...own, ...hosts] : []),
+    };
+    from += layers;
+    return stage;
+  });
+}
+
 /** What is short where in the division that lacks least, and the smallest change after which one fits. */
 function infeasible(request: FindRequest, judge: Judge, closest: Division): PlanInfeasible {
-  const { workers } = request.cluster;
   if (judge.bound(closest) === Infinity) {
     return new PlanInfeasible(
-      "No chain of direct links joins enough workers: neighbouring stages need a link between them. Add [[link]]s.",
+      "No chain of direct links joins enough workers: neighbouring stages need a link between them, and so do the first " +
+        "and the last. Add [[link]]s.",
     );
   }
-  const short = [...judge.memory(closest)]
-    .map(([worker, bytes]) => ({ worker, bytes, lends: workers[worker].profile.memory }))
-    .filter(({ bytes, lends }) => bytes > lends)
-    .sort((a, b) => (b.bytes - b.lends) - (a.bytes - a.lends));
-  const lines = short.slice(0, 4).map(({ worker, bytes, lends }) => {
+  const lines = shortages(judge, closest).map(({ worker, bytes, lends }) => {
     const part = closest.find((p) => p.worker === worker);
     const holds = part ? `${part.layers} ${part.layers === 1 ? "layer" : "layers"}` : "experts";
-    return `worker ${workers[worker].id} (${holds}) needs ${mebibytes(bytes)} MiB and lends ${
-      mebibytes(lends)
-    } MiB, ` +
-      `${mebibytes(bytes - lends)} MiB short`;
+    return `worker ${judge.setting.cluster.workers[worker].id} (${holds}) needs ${
+      mebibytes(bytes)
+    } MiB and lends ` +
+      `${mebibytes(lends)} MiB, ${mebibytes(bytes - lends)} MiB short`;
   });
-  const more = short.length > 4 ? ` (and ${short.length - 4} more)` : "";
   return new PlanInfeasible(
-    `The model does not fit. In the division that lacks least ${lines.join("; ")}${more}. ${
-      remedy(request, short)
-    }`,
+    `The model does not fit. In the division that lacks least ${some(lines)}. ${remedy(request)}`,
   );
 }
 
-function remedy(
-  request: FindRequest,
-  short: readonly { readonly worker: number; readonly bytes: number; readonly lends: number }[],
-): string {
+/** Workers that would need more than they lend, worst first. */
+function shortages(judge: Judge, division: Division) {
+  const { workers } = judge.setting.cluster;
+  return [...judge.memory(division)]
+    .map(([worker, bytes]) => ({ worker, bytes, lends: workers[worker].profile.memory }))
+    .filter(({ bytes, lends }) => bytes > lends)
+    .sort((a, b) => (b.bytes - b.lends) - (a.bytes - a.lends));
+}
+
+function remedy(request: FindRequest): string {
   const { shape, recompute, config, cluster } = request;
-  const fits = (change: Partial<Setting>) => {
-    const setting = { config, cluster, shape, recompute, codec: "f32" as const, ...change };
-    const { changes, starts } = request.effort ?? effortFor(config, cluster.workers.length);
-    const { best } = searchLocally(new Judge(setting), { changes: changes / 2, starts, polish: 0 }, request);
-    return best !== undefined;
+  const { changes, starts } = request.effort ?? effortFor(config, cluster.workers.length);
+  const look = (change: Partial<Setting>) => {
+    const judge = new Judge({ config, cluster, shape, recompute, codec: request.codec ?? "f32", ...change });
+    return { judge, ...searchLocally(judge, { changes: changes / 2, starts, polish: 0 }, request) };
   };
-  if (!recompute && fits({ recompute: true })) return "It fits with recompute = true in the phase.";
+  let last = recompute ? undefined : look({ recompute: true });
+  if (last?.best) return "It fits with recompute = true in the phase.";
   for (let parts = 2; parts <= shape.batch; parts *= 2) {
     if (shape.batch % parts !== 0) continue;
-    const smaller = {
-      batch: shape.batch / parts,
-      sequence: shape.sequence,
-      microbatches: shape.microbatches * parts,
-    };
+    const smaller = { ...shape, batch: shape.batch / parts, microbatches: shape.microbatches * parts };
     const said = `microbatches = ${smaller.microbatches}`;
-    if (fits({ shape: smaller })) return `It fits with ${said} in the phase.`;
-    if (!recompute && fits({ shape: smaller, recompute: true })) {
-      return `It fits with ${said} and recompute = true in the phase.`;
-    }
+    if (look({ shape: smaller }).best) return `It fits with ${said} in the phase.`;
+    last = look({ shape: smaller, recompute: true });
+    if (last.best) return `It fits with ${said} and recompute = true in the phase.`;
   }
+  const { judge, closest } = last ?? look({});
+  const short = shortages(judge, closest);
+  const who = short.map(({ worker, bytes, lends }) =>
+    `${mebibytes(bytes - lends)} MiB more on ${cluster.workers[worker].id}`
+  );
   const gap = short.reduce((sum, { bytes, lends }) => sum + bytes - lends, 0);
-  const who = short.map(({ worker, bytes }) => `${mebibytes(bytes)} MiB on ${cluster.workers[worker].id}`);
-  return `Smaller microbatches and recomputing do not help: lend ${
-    who.slice(0, 4).join(", ")
-  }, or add workers with ` +
-    `${mebibytes(gap)} MiB more in all.`;
+  return `Recomputing and the smallest microbatches are not enough: with both, lend ${
+    some(who)
+  }, or add workers that ` +
+    `lend ${mebibytes(gap)} MiB and what a stage of their own needs.`;
+}
+
+/** The first few of a list. */
+function some(parts: readonly string[]): string {
+  return parts.slice(0, 4).join("; ") + (parts.length > 4 ? `; and ${parts.length - 4} more` : "");
 }
 
 function mebibytes(bytes: number): string {

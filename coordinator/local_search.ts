@@ -6,7 +6,6 @@
  */
 import { type RandomStream, randomStream } from "../model/random.ts";
 import type { Division, Judge, Part } from "./division.ts";
-import { splitLayers } from "./split.ts";
 
 /** A division and its simulated round. */
 export interface Found {
@@ -119,7 +118,8 @@ function construct(judge: Judge, only: number | undefined): Division[] {
   if (only === undefined) { for (let n = 4; n < most; n = Math.ceil(n * 1.3)) counts.add(n); }
   for (const stages of counts) {
     if (stages > most) continue;
-    const centres = fastest.slice(0, 12);
+    // Long chains take long to make and differ little.
+    const centres = fastest.slice(0, stages > 100 ? 1 : 12);
     const choices = [fastest.slice(0, stages)];
     for (const centre of centres) {
       const cost = (w: number) =>
@@ -148,16 +148,22 @@ function chain(judge: Judge, workers: readonly number[]): number[] {
   return order;
 }
 
+/** Each worker takes a layer; the others go one by one to whoever would be done with it first. */
 function cut(judge: Judge, holders: readonly number[], seconds: readonly number[]): Division {
-  const { layers } = judge.setting.config;
-  const last = holders[holders.length - 1], head = judge.predictor.seconds(last).head.forward;
-  const borders = splitLayers(
-    new Array<number>(layers).fill(1),
-    holders.map((w) => 1 / seconds[w]),
-    0,
-    head / seconds[last],
+  const { layers } = judge.setting.config, stages = holders.length;
+  const taken = new Array<number>(stages).fill(1);
+  const load = holders.map((w, s) =>
+    seconds[w] + (s === stages - 1 ? judge.predictor.seconds(w).head.forward : 0)
   );
-  return holders.map((worker, s): Part => ({ worker, layers: borders[s + 1] - borders[s], remote: [] }));
+  for (let layer = stages; layer < layers; layer++) {
+    let chosen = 0;
+    for (let s = 1; s < stages; s++) {
+      if (load[s] + seconds[holders[s]] < load[chosen] + seconds[holders[chosen]]) chosen = s;
+    }
+    taken[chosen]++;
+    load[chosen] += seconds[holders[chosen]];
+  }
+  return holders.map((worker, s): Part => ({ worker, layers: taken[s], remote: [] }));
 }
 
 /** Small changes to divisions. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Operation, Plan, Stage } from "../mesh/plan.ts";
+import { actions, placement, ScheduleError, type ScheduleName } from "./schedules.ts";
 
 /** What the lists depend on. */
 export interface ScheduleOptions {
@@ -13,50 +14,56 @@ export interface ScheduleOptions {
   readonly tied: boolean;
   /** Workers that hold only experts: they answer their peers' requests and vote. */
   readonly hosts: readonly string[];
+  /** Default "1f1b". */
+  readonly name?: ScheduleName;
 }
 
 /**
- * One-forward-one-backward for training, forward only for evaluation. A stage runs as many forward passes ahead as
- * there are stages behind it and then alternates, so that it holds at most `stages - s` microbatches. Backward passes
- * come in order of microbatch on every stage: gradients are added in that order.
+ * The named schedule for training (see schedules.ts; one-forward-one-backward unless told otherwise), forward only for
+ * evaluation. Backward passes come in order of microbatch on every stage: gradients are added in that order. Throws
+ * {@linkcode ScheduleError} where the stages do not lie as the schedule wants them, or workers cannot run it.
  */
 export function schedule(options: ScheduleOptions): Plan["operations"] {
-  const { stages, hosts, tied } = options;
+  const { stages, hosts, tied, microbatches, name = "1f1b" } = options, count = stages.length;
   const lists: Plan["operations"] = {};
   const embedding = stages.findIndex((stage) => stage.embedding),
     head = stages.findIndex((stage) => stage.head);
   const split = tied && stages[embedding].worker !== stages[head].worker;
-  stages.forEach((stage, s) => {
-    if (Object.hasOwn(lists, stage.worker)) {
-      throw new Error(
-        `Worker ${stage.worker} holds more than one stage: this schedule gives each worker one`,
-      );
-    }
+  const workers = [...new Set(stages.map((stage) => stage.worker))], chunks = count / workers.length;
+  checkPlaces(name, stages, workers);
+  actions(name, { workers: workers.length, microbatches, chunks }).forEach((order, w) => {
+    const passes = order.map(({ work, stage, microbatch }) =>
+      work === "forward" ? forward(stage, count, microbatch) : backward(stage, count, microbatch)
+    );
+    const own = stages.flatMap((stage, s) => stage.worker === workers[w] ? [s] : []);
     const train = [
-      ...oneForwardOneBackward(s, stages.length, options.microbatches),
-      ...(split ? tie("tied-gradient", s, head, embedding) : []),
+      ...passes.flat(),
+      ...(split ? own.flatMap((s) => tie("tied-gradient", s, head, embedding)) : []),
       { do: "vote" } as const,
-      ...(split ? tie("tied-weight", s, embedding, head) : []),
+      ...(split ? own.flatMap((s) => tie("tied-weight", s, embedding, head)) : []),
     ];
-    lists[stage.worker] = { train, evaluate: forwardOnly(s, stages.length, options.microbatches) };
+    const evaluate = passes.filter((_, i) => order[i].work === "forward").flat();
+    lists[workers[w]] = { train, evaluate };
   });
   for (const host of hosts) lists[host] = { train: [{ do: "vote" }], evaluate: [] };
   return lists;
 }
 
-function oneForwardOneBackward(s: number, stages: number, microbatches: number): Operation[] {
-  const list: Operation[] = [];
-  const ahead = Math.min(microbatches, stages - 1 - s);
-  for (let m = 0; m < ahead; m++) list.push(...forward(s, stages, m));
-  for (let m = ahead; m < microbatches; m++) {
-    list.push(...forward(s, stages, m), ...backward(s, stages, m - ahead));
+/** Each stage must be on the worker where its schedule puts it. */
+function checkPlaces(name: ScheduleName, stages: readonly Stage[], workers: readonly string[]): void {
+  if (name === "zb-v") {
+    throw new ScheduleError(
+      "Workers cannot run the schedule zb-v yet: their backward passes are whole. Simulate it, or choose another.",
+    );
   }
-  for (let m = microbatches - ahead; m < microbatches; m++) list.push(...backward(s, stages, m));
-  return list;
-}
-
-function forwardOnly(s: number, stages: number, microbatches: number): Operation[] {
-  return Array.from({ length: microbatches }, (_, m) => forward(s, stages, m)).flat();
+  const chunks = stages.length / workers.length;
+  const where = Number.isInteger(chunks) ? placement(name, { workers: workers.length, chunks }) : [];
+  const wrong = stages.findIndex((stage, s) => stage.worker !== workers[where[s]]);
+  if (wrong < 0) return;
+  throw new ScheduleError(
+    `Stage ${wrong} is on worker ${stages[wrong].worker}, where the schedule ${name} does not want it` +
+      `${name === "interleaved" ? ": the workers take turns, each as often as the others." : "."}`,
+  );
 }
 
 function forward(stage: number, stages: number, microbatch: number): Operation[] {

@@ -18,8 +18,8 @@ import type { Codec } from "./traffic.ts";
 export interface SimulatePlanOptions {
   readonly codec?: Codec;
   readonly trace?: boolean;
-  /** Instead of the plan's own lists: orders by worker of the cluster, for schedules that workers cannot run yet. */
-  readonly orders?: readonly (readonly Action[])[];
+  /** Instead of the plan's own lists: orders of work by worker, for schedules that workers cannot run yet. */
+  readonly orders?: Readonly<Record<string, readonly Action[]>>;
 }
 
 /** One training round of a plan. Workers are those of the cluster, in its order. */
@@ -43,8 +43,14 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
     return found;
   };
   const workerOf = shapes.map(({ worker }) => worker);
-  const lists: Step[][] = options.orders
-    ? pipelineSteps({ orders: options.orders, workerOf, pieces, bytes: predictor.activationBytes })
+  const { orders } = options;
+  const lists: Step[][] = orders
+    ? pipelineSteps({
+      orders: cluster.workers.map(({ id }) => orders[id] ?? []),
+      workerOf,
+      pieces,
+      bytes: predictor.activationBytes,
+    })
     : cluster.workers.map(({ id }) =>
       (plan.operations[id]?.train ?? []).map((operation) => stepOf(operation, predictor, workerOf, pieces))
     );

@@ -193,8 +193,8 @@ const short: [what: string, cluster: Cluster, says: RegExp[]][] = [
     /It fits with microbatches = \d( and recompute = true)? in the phase/,
   ]],
   ["nothing helps but memory", uniformCluster("c", [worker("a", 20e6), worker("b", 30e6)], link), [
-    /do not help: lend [\d,]+ MiB on /,
-    /add workers with [\d,]+ MiB more/,
+    /with both, lend [\d,]+ MiB more on [ab]/,
+    /add workers that lend [\d,]+ MiB/,
   ]],
 ];
 for (const [what, cluster, says] of short) {

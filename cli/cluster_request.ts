@@ -1,0 +1,65 @@
+/**
+ * From a cluster file and a recipe to what the planner and the simulator are asked.
+ *
+ * @module
+ */
+import { dirname, isAbsolute, join, resolve } from "@std/path";
+import { type Cluster, parseCluster } from "../coordinator/cluster.ts";
+import type { FindRequest } from "../coordinator/find_plan.ts";
+import { openModel } from "../coordinator/model_source.ts";
+import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
+import { openTokenizer } from "../coordinator/run_text.ts";
+import { type Codec, codecs } from "../coordinator/traffic.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { files } from "./model_folder.ts";
+import { readRecipe } from "./run.ts";
+import { CommandError, type Flags, UsageError } from "./verb.ts";
+
+/** Reads a cluster file. */
+export async function readCluster(path: string): Promise<Cluster> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (error) {
+    throw new CommandError(`The cluster file ${path} cannot be read: ${(error as Error).message}`);
+  }
+  return parseCluster(text);
+}
+
+/** Reads a recipe and the model that it means; no weight is read. */
+export async function readModel(path: string): Promise<{ recipe: Recipe; config: ModelConfig }> {
+  const base = resolve(dirname(path));
+  const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
+  const { tokenizer } = await openTokenizer(files, recipe);
+  const { config } = await openModel(files, recipe, tokenizer);
+  return { recipe, config };
+}
+
+/** One request for each phase of the recipe, changed as the flags say. */
+export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, flags: Flags): FindRequest[] {
+  const codec = flags.text("codec") ?? "f32";
+  if (!codecs.includes(codec as Codec)) {
+    throw new UsageError(`--codec takes ${codecs.join(", ")}, not "${codec}".`);
+  }
+  const stages = flags.number("stages", { min: 1, max: 1_024, integer: true }) ?? recipe.mesh.stages;
+  const given = flags.number("microbatches", { min: 1, max: 1_024, integer: true });
+  return recipe.phases.map(({ batch, sequence, microbatches, recompute }) => ({
+    run: recipe.name,
+    generation: 1,
+    config,
+    cluster,
+    shape: cutBatch(batch, sequence, given ?? microbatches),
+    recompute: recompute || flags.has("recompute"),
+    codec: codec as Codec,
+    ...(stages === undefined ? {} : { stages }),
+    ...(recipe.mesh.expert_hosts === 0 ? { hosts: false } : {}),
+  }));
+}
+
+/** A step's batch in microbatches. */
+export function cutBatch(batch: number, sequence: number, microbatches: number) {
+  if (batch % microbatches !== 0) {
+    throw new UsageError(`${batch} sequences cannot be cut into ${microbatches} equal microbatches.`);
+  }
+  return { batch: batch / microbatches, sequence, microbatches };
+}

@@ -1,0 +1,128 @@
+/**
+ * `volary sim`: a cluster that need not exist, on a virtual clock.
+ *
+ * @module
+ */
+import type { FindRequest } from "../coordinator/find_plan.ts";
+import { ganttSvg } from "../coordinator/gantt.ts";
+import { number, size, table } from "../coordinator/report.ts";
+import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
+import { firstWorkers, runTrial, scaledBandwidth, summary } from "../coordinator/trial.ts";
+import { duration, trialText } from "../coordinator/trial_text.ts";
+import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
+import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
+
+/** What can be swept, and the request with one value of it. */
+const sweeps: Readonly<Record<string, (request: FindRequest, value: number) => FindRequest>> = {
+  workers: (request, count) => {
+    const { cluster } = request;
+    if (!Number.isInteger(count) || count < 1 || count > cluster.workers.length) {
+      throw new UsageError(`The cluster has 1 to ${cluster.workers.length} workers, not ${count}.`);
+    }
+    return { ...request, cluster: firstWorkers(cluster, count) };
+  },
+  bandwidth: (request, factor) => ({ ...request, cluster: scaledBandwidth(request.cluster, factor) }),
+  microbatches: (request, count) => {
+    const { batch, sequence, microbatches } = request.shape;
+    if (!Number.isInteger(count) || count < 1 || count > 1_024) {
+      throw new UsageError(`A step has 1 to 1024 microbatches, not ${count}.`);
+    }
+    return { ...request, shape: cutBatch(batch * microbatches, sequence, count) };
+  },
+};
+
+export const verb: Verb = {
+  name: "sim",
+  summary: "try a recipe on a cluster that you need not have",
+  help:
+    `volary sim CLUSTER.toml RECIPE.toml [--schedule 1f1b] [--stages N] [--microbatches N] [--recompute] [--codec f32]
+           [--sweep WHAT=A,B,...] [--svg FILE] [--json]
+
+Plans the recipe's first phase for the cluster, as the coordinator would, and runs one training step on a virtual clock: time,
+idle share, traffic, memory, and a picture. Cluster files: see examples/clusters.
+
+  --schedule NAME    ${scheduleNames.join(", ")}
+  --stages N         exactly so many stages (the planner chooses)
+  --microbatches N   instead of the recipe's
+  --recompute        compute activations again in the backward pass
+  --codec NAME       numbers on links: f32, f16, bf16, int8 (workers send f32 so far)
+  --sweep WHAT=...   one line for each value: workers=1,2,4 (the first ones), bandwidth=0.5,1,2 (times), microbatches=1,2,4
+  --svg FILE         the step as a picture
+  --json             one JSON object a line on stdout`,
+
+  async run(args) {
+    const flags = readFlags(args, {
+      boolean: ["json", "recompute"],
+      string: ["schedule", "stages", "microbatches", "codec", "sweep", "svg"],
+      positional: ["CLUSTER.toml", "RECIPE.toml"],
+    });
+    const [clusterPath, recipePath] = flags.positional, json = flags.has("json");
+    const schedule = (flags.text("schedule") ?? "1f1b") as ScheduleName;
+    if (!scheduleNames.includes(schedule)) {
+      throw new UsageError(`--schedule takes ${scheduleNames.join(", ")}, not "${schedule}".`);
+    }
+    const sweep = readSweep(flags.text("sweep"));
+    const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath);
+    const [request] = requests(cluster, recipe, config, flags);
+    if (sweep !== undefined) {
+      const rows: string[][] = [[sweep.what, "step", "tokens/s", "idle", "traffic", "stages", "workers"]];
+      for (const value of sweep.values) {
+        const numbers = summary(runTrial(sweeps[sweep.what](request, value), schedule, false));
+        if (json) printJson({ event: "simulated", [sweep.what]: value, schedule, ...numbers });
+        rows.push([
+          `${value}`,
+          duration(numbers.seconds),
+          number(numbers.tokensPerSecond),
+          `${Math.round(100 * numbers.idle)}%`,
+          size(Math.round(numbers.traffic)),
+          `${numbers.stages}`,
+          `${numbers.members}`,
+        ]);
+      }
+      if (!json) say(table(rows).join("\n"));
+      return 0;
+    }
+    const trial = runTrial(request, schedule, true), names = cluster.workers.map(({ id }) => id);
+    const svg = flags.text("svg");
+    if (svg !== undefined) {
+      const title = `${recipe.name} on ${cluster.name}, ${schedule}: ${
+        duration(trial.timeline.seconds)
+      } a step`;
+      await Deno.writeTextFile(svg, ganttSvg(trial.timeline, { title, names }));
+    }
+    if (json) {
+      printJson({
+        event: "simulated",
+        schedule,
+        ...summary(trial),
+        exact: trial.found.exact,
+        layers: trial.stages.map(({ worker, from, to }) => ({ worker, from, to })),
+        workers: [...trial.memory].map(([w, memory]) => ({
+          worker: names[w],
+          ...trial.timeline.workers[w],
+          memory: Math.round(memory),
+          lends: cluster.workers[w].profile.memory,
+        })),
+      });
+    } else say(trialText(trial));
+    return 0;
+  },
+};
+
+function readSweep(text: string | undefined): { what: string; values: number[] } | undefined {
+  if (text === undefined) return undefined;
+  const [what, list] = text.split("=");
+  if (!Object.hasOwn(sweeps, what) || list === undefined) {
+    throw new UsageError(
+      `--sweep takes ${Object.keys(sweeps).join(", ")} with values, such as workers=1,2,4; not "${text}".`,
+    );
+  }
+  const values = list.split(",").map(Number);
+  if (
+    list.split(",").some((value) => value.trim() === "") ||
+    !values.every((value) => value > 0 && value < Infinity)
+  ) {
+    throw new UsageError(`--sweep ${what} takes numbers above 0 with commas between, not "${list}".`);
+  }
+  return { what, values };
+}

@@ -1,0 +1,149 @@
+/**
+ * Trials in words: who holds what, why it is so, and what would make it faster.
+ *
+ * @module
+ */
+import { CoordinatorError } from "./errors.ts";
+import type { FindRequest } from "./find_plan.ts";
+import { ganttText } from "./gantt.ts";
+import { number, size, table } from "./report.ts";
+import { firstWorkers, runTrial, scaledBandwidth, summary, type Trial } from "./trial.ts";
+
+/** A table of the workers with a part, the round's numbers, and a picture in characters. */
+export function trialText(trial: Trial): string {
+  const { request: { cluster, shape, recompute, run }, timeline, stages, memory, schedule, found } = trial;
+  const { seconds, tokensPerSecond, idle, traffic, members } = summary(trial);
+  const rows = [...memory.keys()].sort((a, b) => firstStage(trial, a) - firstStage(trial, b)).map((w) => {
+    const { id, profile } = cluster.workers[w], { busy, sent, received } = timeline.workers[w];
+    return [
+      id,
+      holds(trial, id),
+      `busy ${Math.round(100 * busy / seconds)}%`,
+      `${size(Math.round(memory.get(w)!))} of ${size(profile.memory)}`,
+      `sends ${size(Math.round(sent))}, receives ${size(Math.round(received))}`,
+      profile.deviceName,
+    ];
+  });
+  const many = rows.length > 40 ? [...rows.slice(0, 40), [`and ${rows.length - 40} more`]] : rows;
+  const names = cluster.workers.map(({ id }) => id);
+  return [
+    `${run} on ${cluster.name}: ${duration(seconds)} a step, ${
+      number(tokensPerSecond)
+    } tokens/s; ${members} of ` +
+    `${cluster.workers.length} workers, ${stages.length} ${
+      stages.length === 1 ? "stage" : "stages"
+    }, schedule ${schedule}, ` +
+    `${shape.microbatches} x ${shape.batch} sequences of ${shape.sequence} tokens${
+      recompute ? ", recomputing" : ""
+    }`,
+    `idle ${Math.round(100 * idle)}%, ${size(Math.round(traffic))} of traffic a step, ` +
+    `${found.exact ? "every division was considered" : "found by local search"}`,
+    ...table(many).map((line) => `  ${line}`),
+    ...(timeline.spans.length > 0 ? ["", ...ganttText(timeline, names).map((line) => `  ${line}`)] : []),
+  ].join("\n");
+}
+
+function firstStage({ stages, request }: Trial, worker: number): number {
+  const at = stages.findIndex((stage) => stage.worker === request.cluster.workers[worker].id);
+  return at < 0 ? stages.length : at;
+}
+
+function holds({ stages }: Trial, id: string): string {
+  const parts = stages.flatMap((stage, s) => {
+    if (stage.worker !== id) return [];
+    const span = stage.to - stage.from === 1 ? `layer ${stage.from}` : `layers ${stage.from}-${stage.to - 1}`;
+    return [
+      `stage ${s}: ${
+        [stage.embedding ? "embedding" : "", span, stage.head ? "head" : ""].filter(Boolean).join(", ")
+      }`,
+    ];
+  });
+  let hosted = 0;
+  for (const stage of stages) {
+    if (stage.worker !== id) hosted += stage.experts.flat().filter((host) => host === id).length;
+  }
+  if (hosted > 0) parts.push(`${hosted} experts`);
+  return parts.join("; ");
+}
+
+/** Why the plan is as it is: which worker sets the pace, who was left out. */
+export function reasons({ request: { cluster }, timeline, memory, found }: Trial): string[] {
+  const { judge } = found, seconds = timeline.seconds, lines: string[] = [];
+  const [slowest] = [...memory.keys()].sort((a, b) => timeline.workers[b].busy - timeline.workers[a].busy);
+  const share = timeline.workers[slowest].busy / seconds, id = cluster.workers[slowest].id;
+  lines.push(
+    share > 0.85
+      ? `${id} sets the pace: it computes for ${Math.round(100 * share)}% of the step.`
+      : `No worker is busy all the time (${id} most, ${
+        Math.round(100 * share)
+      }%): the rest is the way of the first ` +
+        `and last microbatches through the pipeline, and waiting for links.`,
+  );
+  const idle = cluster.workers.flatMap(({ id }, w) => memory.has(w) ? [] : [id]);
+  if (idle.length > 0) {
+    const some = idle.slice(0, 5).join(", ") + (idle.length > 5 ? ` and ${idle.length - 5} more` : "");
+    lines.push(
+      found.exact
+        ? `${some} ${idle.length === 1 ? "has" : "have"} no part: every division with ${
+          idle.length === 1 ? "it" : "them"
+        } is slower.`
+        : `${some} ${
+          idle.length === 1 ? "has" : "have"
+        } no part: no quicker division with more workers was found.`,
+    );
+  }
+  const hops = found.division.slice(1).map(({ worker }, s) => ({
+    from: cluster.workers[found.division[s].worker].id,
+    to: cluster.workers[worker].id,
+    seconds: judge.activationHop(found.division[s].worker, worker),
+  })).sort((a, b) => b.seconds - a.seconds);
+  if (hops.length > 0) {
+    const [{ from, to, seconds }] = hops;
+    lines.push(`The longest way of an activation is ${from} to ${to}: ${duration(seconds)}.`);
+  }
+  return lines;
+}
+
+/** Changes tried one at a time, those that help first: more microbatches, half-size numbers on links, faster links. */
+export function improvements(trial: Trial): string[] {
+  const { request } = trial, { shape, cluster } = request, now = trial.timeline.seconds;
+  const tried: { readonly what: string; readonly change: Partial<FindRequest> }[] = [];
+  if (shape.batch % 2 === 0) {
+    const finer = { ...shape, batch: shape.batch / 2, microbatches: shape.microbatches * 2 };
+    tried.push({ what: `microbatches = ${finer.microbatches}`, change: { shape: finer } });
+  }
+  if (shape.microbatches % 2 === 0) {
+    const coarser = { ...shape, batch: shape.batch * 2, microbatches: shape.microbatches / 2 };
+    tried.push({ what: `microbatches = ${coarser.microbatches}`, change: { shape: coarser } });
+  }
+  if (request.recompute) tried.push({ what: "recompute = false", change: { recompute: false } });
+  tried.push({ what: "twice the bandwidth everywhere", change: { cluster: scaledBandwidth(cluster, 2) } });
+  if (cluster.workers.length > 1) {
+    tried.push({
+      what: `half as many workers (the first ${Math.ceil(cluster.workers.length / 2)})`,
+      change: { cluster: firstWorkers(cluster, Math.ceil(cluster.workers.length / 2)) },
+    });
+  }
+  const answers = tried.flatMap(({ what, change }) => {
+    try {
+      const { timeline } = runTrial({ ...request, ...change }, "1f1b", false);
+      return [{ what, seconds: timeline.seconds }];
+    } catch (error) {
+      if (error instanceof CoordinatorError) return []; // what does not fit is no improvement
+      throw error;
+    }
+  });
+  return answers.sort((a, b) => a.seconds - b.seconds).map(({ what, seconds }) => {
+    const percent = Math.round(100 * (seconds / now - 1));
+    const verdict = percent === 0
+      ? "no difference"
+      : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
+    return `${what}: ${duration(seconds)} a step (${verdict})`;
+  });
+}
+
+/** Seconds with three digits and a unit. */
+export function duration(seconds: number): string {
+  if (seconds >= 1) return `${seconds.toPrecision(3)} s`;
+  return seconds >= 1e-3 ? `${(seconds * 1e3).toPrecision(3)} ms` : `${(seconds * 1e6).toPrecision(3)} µs`;
+}
