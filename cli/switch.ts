@@ -130,7 +130,7 @@ async function compare(
   try {
     const before = await one("before", checkpoint);
     const after = await one("after", asStored(model, dtype));
-    if (exact) refuseChangedLoss(before, after, on);
+    if (exact) refuseChangedLoss(before, after, on.path);
     const sizes = [checkpoint.config, model.config].map((config) => countParameters(config).total);
     return [before, after].map((loss, i) => [
       `${nameOf(on.path)}, ${i === 0 ? "before" : "after"} ${verb} (${
@@ -143,11 +143,12 @@ async function compare(
   }
 }
 
-function refuseChangedLoss(before: TextLoss, after: TextLoss, on: Measure): void {
+/** @throws {CommandError} where a change that keeps the function did not keep the loss on a text. */
+export function refuseChangedLoss(before: TextLoss, after: TextLoss, text: string): void {
   const change = Math.abs(after.nll - before.nll);
   if (change <= roundingOfLoss * Math.max(1, before.nll)) return;
   throw new CommandError(
-    `Nothing was written: this change keeps the function, yet the loss on ${on.path} went from ${
+    `Nothing was written: this change keeps the function, yet the loss on ${text} went from ${
       before.nll.toFixed(6)
     } to ` +
       `${

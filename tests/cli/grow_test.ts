@@ -1,0 +1,212 @@
+/** From a folder to a larger one and out again, verb by verb. */
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { verb as evaluate } from "../../cli/eval.ts";
+import { verb as exportModel } from "../../cli/export.ts";
+import { verb as grow } from "../../cli/grow.ts";
+import { verb as importModel } from "../../cli/import.ts";
+import { verb as inspect } from "../../cli/inspect.ts";
+import { refuseChangedLoss } from "../../cli/switch.ts";
+import { verb as upcycle } from "../../cli/upcycle.ts";
+import { CommandError, UsageError } from "../../cli/verb.ts";
+import { openCheckpoint } from "../../model/checkpoint.ts";
+import { CheckpointError, GrowthError } from "../../model/errors.ts";
+import { readAll } from "../model/models.ts";
+import { inFolder, names, run, storage, writeSmall } from "./models.ts";
+import { start } from "./program.ts";
+
+const text = "A model that grows keeps what it knows; 长大的模型记得它学过的。".repeat(4);
+const on = (
+  path: (name: string) => string,
+) => ["--text", path("text.txt"), "--device", "reference", "--json"];
+
+Deno.test("grow, upcycle, export, import, eval: the same loss all the way", async () => {
+  await inFolder(async (path) => {
+    await Deno.writeTextFile(path("text.txt"), text);
+    await writeSmall(path("small"), { model_type: "qwen2" });
+    await Deno.writeTextFile(path("small/LICENSE"), "Do what you like.");
+    await Deno.writeTextFile(path("small/README.md"), "---\nlicense: mit\n---\n# The first card\n");
+    const nll = async (folder: string) => {
+      const { lines: [line] } = await run(evaluate, path(folder), ...on(path));
+      assertAlmostEquals(line.bits_per_byte as number, (line.nll as number) / Math.LN2, 1e-12); // a byte a token
+      assertEquals(line.tokens, line.bytes);
+      return line.nll as number;
+    };
+    const first = await nll("small");
+    const grown = await run(
+      ...[grow, path("small"), path("grown"), "--hidden", "20", "--ffn", "30", "--heads", "6"] as const,
+      ...["--layers", "3", "--depth", "identity", "--width", "scaled-copies", "--noise", "0.01"],
+      ...on(path),
+    );
+    const [plan, before, after, made] = grown.lines;
+    assertEquals([plan.event, plan.exact, made.event, made.folder], ["plan", true, "made", path("grown")]);
+    assertEquals([before.when, before.nll, after.when], ["before", first, "after"]);
+    assertAlmostEquals(after.nll as number, first, 1e-5);
+    for (
+      const part of ["hidden size 12 -> 20", "2 x [20, 12]", "3 x [30, 20]", "the function stays", "disk"]
+    ) {
+      assertStringIncludes(grown.text, part);
+    }
+    assertAlmostEquals(await nll("grown"), first, 1e-5);
+    const experts = await run(
+      ...[upcycle, path("grown"), path("moe"), "--experts", "3", "--router-variance", "0.04"] as const,
+      ...on(path),
+    );
+    assertStringIncludes(experts.text, "router deviation 0.2");
+    assertAlmostEquals(await nll("moe"), first, 1e-5);
+    await run(exportModel, path("moe"), path("out"), "--shard", "1", "--name", "A small one");
+    await run(importModel, path("out"), path("back"));
+    assertEquals(await nll("back"), await nll("moe"));
+    const [a, b] = await Promise.all(["moe", "back"].map((folder) => openCheckpoint(storage, path(folder))));
+    assertEquals(await readAll(b), await readAll(a));
+    assertEquals([a.config.modelType, b.config.modelType], ["aquilamoe", "aquilamoe"]);
+    assertEquals(await names(path("back")), [
+      "LICENSE",
+      "README.md",
+      "README.source.md",
+      "config.json",
+      "model.safetensors",
+      "tokenizer.json",
+      "tokenizer_config.json",
+      "volary.json",
+    ]);
+    const card = await Deno.readTextFile(path("out/README.md"));
+    for (
+      const part of [
+        "# A small one",
+        'license: "mit"',
+        "Began as small.",
+        "- grown: layers 2 -> 3, hidden size 12 -> 20",
+        "- upcycled to 3 experts, 2 a token (router deviation 0.2, seed 1)",
+        "text.txt, before grow",
+        "text.txt, after upcycle",
+      ]
+    ) assertStringIncludes(card, part);
+    assertStringIncludes(await Deno.readTextFile(path("back/README.source.md")), "The first card");
+    const seen = await run(inspect, path("moe"), ...on(path));
+    assertStringIncludes(seen.text, "experts repeat another bit for bit in 3 of 3 layers");
+    assertStringIncludes(seen.text, "x an even share");
+    assertEquals((seen.lines[0].load as number[][]).length, 3);
+  });
+});
+
+Deno.test("other ways to grow say that the function changes, and do it", async () => {
+  await inFolder(async (path) => {
+    await Deno.writeTextFile(path("text.txt"), text);
+    await writeSmall(path("small"), { num_key_value_heads: 4, tie_word_embeddings: true });
+    const args = ["--hidden", "24", "--heads", "5", "--layers", "4", "--method", "aki-pro"];
+    const { text: said, lines } = await run(grow, path("small"), path("big"), ...args, ...on(path));
+    assertStringIncludes(said, "the function changes");
+    assertStringIncludes(said, "key/value heads 4 -> 5");
+    assert(
+      lines.find(({ when }) => when === "after")!.nll !== lines.find(({ when }) => when === "before")!.nll,
+    );
+    await run(grow, path("small"), path("untied"), "--untie");
+    assertEquals((await openCheckpoint(storage, path("untied"))).config.tiedEmbeddings, false);
+    for (const [i, args] of [["--drop", "0.5"], ["--noise", "0.1"]].entries()) {
+      const { text: said } = await run(upcycle, path("small"), path(`moe${i}`), ...args);
+      assertStringIncludes(said, "experts differ from the start");
+    }
+  });
+});
+
+Deno.test("formats: upcycling keeps them, growing takes f32 unless asked", async () => {
+  await inFolder(async (path) => {
+    await writeSmall(path("small"), {}, { dtype: (name) => name.includes("norm") ? "F32" : "BF16" });
+    await run(upcycle, path("small"), path("moe"));
+    const moe = await openCheckpoint(storage, path("moe"));
+    for (const { name } of moe.table) {
+      assertEquals(moe.dtype(name), name.includes("norm") ? "F32" : "BF16", name);
+    }
+    const { text: said } = await run(grow, path("small"), path("b"), "--ffn", "40", "--dtype", "bf16");
+    assertStringIncludes(said, "up to rounding to BF16");
+    await run(grow, path("small"), path("f"), "--ffn", "40");
+    const dtype = async (folder: string) =>
+      (await openCheckpoint(storage, path(folder))).dtype("model.norm.weight");
+    assertEquals([await dtype("b"), await dtype("f")], ["BF16", "F32"]);
+  });
+});
+
+Deno.test("--dry-run writes nothing", async () => {
+  await inFolder(async (path) => {
+    await writeSmall(path("small"));
+    const { lines } = await run(grow, path("small"), path("big"), "--hidden", "24", "--dry-run", "--json");
+    assertEquals(lines.map(({ event }) => event), ["plan"]);
+    assertEquals(await names(path("")), ["small"]);
+  });
+});
+
+Deno.test("what cannot be done is refused before anything is written", async () => {
+  await inFolder(async (path) => {
+    await writeSmall(path("small"));
+    await writeSmall(path("there"));
+    const bad: [typeof grow, string[], new (message: string) => Error, string][] = [
+      [grow, [path("there"), "--hidden", "24"], CheckpointError, "exists already"],
+      [upcycle, [path("there")], CheckpointError, "exists already"],
+      [grow, [path("x"), "--hidden", "8"], GrowthError, "Cannot shrink the hidden size from 12 to 8"],
+      [grow, [path("x"), "--kv-heads", "4"], GrowthError, "must keep the source's 2 groups"],
+      [grow, [path("x"), "--heads", "5"], GrowthError, "does not fit itself"],
+      [grow, [path("x"), "--method", "magic", "--ffn", "30"], GrowthError, "known are fpi, aki"],
+      [grow, [path("x"), "--spread", "2", "--ffn", "30"], GrowthError, "spread is 2"],
+      [grow, [path("x")], UsageError, "Nothing would grow"],
+      [grow, [path("x"), "--untie"], UsageError, "its own already"],
+      [grow, [path("x"), "--ffn", "30", "--dtype", "int8"], UsageError, "--dtype takes"],
+      [grow, [path("x"), "--ffn", "30", "--sequence", "8"], UsageError, "give --text FILE too"],
+      [upcycle, [path("x"), "--experts", "2", "--experts-per-token", "3"], GrowthError, "visit 3 experts"],
+      [upcycle, [path("x"), "--router-std", "1", "--router-variance", "1"], UsageError, "give one"],
+    ];
+    for (const [verb, args, type, part] of bad) {
+      await assertRejects(() => run(verb, path("small"), ...args), type, part);
+    }
+    assertEquals(await names(path("")), ["small", "there"]);
+    await run(upcycle, path("small"), path("moe"));
+    await assertRejects(() => run(upcycle, path("moe"), path("x")), GrowthError, "experts already");
+    await assertRejects(() => run(grow, path("moe"), path("x"), "--ffn", "40"), GrowthError, "Only dense");
+  });
+});
+
+Deno.test("stopped in the middle it leaves nothing; killed, a leftover that the next one clears", async () => {
+  await inFolder(async (path) => {
+    await writeSmall(path("small"), { hidden_size: 256, intermediate_size: 1024 });
+    // Noise on 64 experts takes seconds: enough to be in the middle when the first file is there.
+    const args = ["upcycle", path("small"), path("moe"), "--experts", "64", "--noise", "0.1"];
+    const interrupt = async (signal: Deno.Signal) => {
+      const child = start(args), ended = child.output();
+      const begun = Date.now();
+      while (!(await names(path(""))).includes("moe.partial")) {
+        if (Date.now() - begun > 60_000) throw new Error("It never began");
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      child.kill(signal);
+      const { code, stderr } = await ended;
+      return { code, text: new TextDecoder().decode(stderr) };
+    };
+    const { code, text } = await interrupt("SIGINT");
+    assertEquals(code, 1);
+    assertStringIncludes(text, "was not written, and what was written of it is removed");
+    assertEquals(await names(path("")), ["small"]);
+    await interrupt("SIGKILL");
+    assertEquals(await names(path("")), ["moe.partial", "small"]);
+    await run(upcycle, path("small"), path("moe"), "--experts", "2");
+    assertEquals(await names(path("")), ["moe", "small"]);
+    assertEquals((await openCheckpoint(storage, path("moe"))).config.experts, 2);
+  });
+});
+
+Deno.test("an exact change whose loss would change is not written", () => {
+  const loss = (nll: number) => ({ nll, bitsPerByte: nll, tokens: 9, bytes: 9, load: [] });
+  refuseChangedLoss(loss(3), loss(3.0002), "text.txt");
+  for (const after of [3.01, 2.99, NaN]) {
+    assertThrows(
+      () => refuseChangedLoss(loss(3), loss(after), "text.txt"),
+      CommandError,
+      "Nothing was written",
+    );
+  }
+});
