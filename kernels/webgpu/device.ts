@@ -15,8 +15,11 @@ import { bindGroupLayout, compile } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
 
-/** Bind groups kept (twice that at the most): more than a step of a large model uses. */
-const BIND_GROUPS = 8192;
+/**
+ * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
+ * and experts, whose numbers of rows change from step to step, make new ones all the time.
+ */
+const BIND_GROUPS = 2048;
 
 /** Dispatches after which recorded work is submitted by itself, so that the device starts while more is recorded. */
 const DISPATCHES_PER_SUBMIT = 256;
