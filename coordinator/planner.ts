@@ -76,7 +76,7 @@ export function makePlan(request: PlanRequest): Planned {
 const linkSpeed = 12e6;
 
 /** Measurements of equal devices that lie closer than this differ by the moment in which they were made. */
-const noise = 2;
+const noise = 4;
 
 /**
  * Gives workers with the same device their common (geometric mean) speed, where they were measured alike: several that
