@@ -15,14 +15,15 @@ import { files } from "./model_folder.ts";
 
 /** The history of a checkpoint, for the card of what is made from it. */
 export async function historyOf(checkpoint: Checkpoint): Promise<Provenance> {
-  const { folder } = checkpoint, own = await readProvenance(files, folder);
-  if (own !== undefined) return own;
+  const { folder } = checkpoint, told = await readProvenance(files, folder);
+  // A run's checkpoint carries the record of the model that the run began with.
   const saved = await openState(files, checkpoint);
   const text = (saved?.state.recipe as { text?: unknown } | undefined)?.text;
   if (saved !== undefined && typeof text === "string") {
-    // The recipe's paths are relative to where it lay, which nobody knows any more: they stay as they were written.
-    return await historyOfRun(folder, parseRecipe(text, (path) => path), saved.state.step);
+    const recipe = parseRecipe(text, (path) => path); // for their names only
+    return await historyOfRun(folder, recipe, saved.state.step, told);
   }
+  if (told !== undefined) return told;
   const name = nameOf(folder), license = await statedLicense(files, folder);
   return {
     name,
@@ -39,28 +40,28 @@ export function nameOf(folder: string): string {
   return basename(resolve(folder));
 }
 
-async function historyOfRun(folder: string, recipe: Recipe, steps: number): Promise<Provenance> {
-  const before = recipe.model.kind === "folder" ? await readIfThere(recipe.model.folder) : undefined;
-  const run = dirname(dirname(resolve(folder)));
+async function historyOfRun(
+  folder: string,
+  recipe: Recipe,
+  steps: number,
+  before: Provenance | undefined,
+): Promise<Provenance> {
+  const source = before?.source ?? (recipe.model.kind === "folder" ? nameOf(recipe.model.folder) : undefined);
   return {
     ...before,
     name: recipe.name,
-    ...(recipe.model.kind === "folder" && before === undefined
-      ? { source: nameOf(recipe.model.folder) }
-      : {}),
+    ...(source === undefined ? {} : { source }),
     steps: [...before?.steps ?? [], `trained ${steps.toLocaleString("en-US")} steps (recipe ${recipe.name})`],
     data: [...new Set([...before?.data ?? [], ...recipe.data.train.map((path) => basename(path))])],
-    losses: [...before?.losses ?? [], ...await lastValidation(run, steps)],
+    losses: [
+      ...before?.losses ?? [],
+      ...await lastValidation(dirname(dirname(resolve(folder))), recipe.name),
+    ],
   };
 }
 
-/** The record of the model that a run began with, if it still lies there. */
-async function readIfThere(folder: string): Promise<Provenance | undefined> {
-  return await readProvenance(files, folder);
-}
-
 /** The last validation in a run's events. */
-async function lastValidation(run: string, steps: number): Promise<[string, string][]> {
+async function lastValidation(run: string, name: string): Promise<[string, string][]> {
   const lines = (await readText(files, joinPath(run, "metrics.jsonl")))?.split("\n") ?? [];
   for (const line of lines.reverse()) {
     let event: Record<string, unknown>;
@@ -72,7 +73,7 @@ async function lastValidation(run: string, steps: number): Promise<[string, stri
     const { nll, bitsPerByte } = event;
     if (event.event === "evaluation" && typeof nll === "number" && typeof bitsPerByte === "number") {
       return [[
-        `validation of the run, at most ${steps.toLocaleString("en-US")} steps`,
+        `last validation of ${name}`,
         `${nll.toFixed(4)} nats per token, ${bitsPerByte.toFixed(4)} bits per byte`,
       ]];
     }

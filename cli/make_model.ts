@@ -11,7 +11,7 @@ import { refuseExisting } from "../model/checkpoint_writer.ts";
 import type { DType } from "../model/dtypes.ts";
 import { joinPath } from "../model/files.ts";
 import { writeModel } from "../model/interchange.ts";
-import { provenanceFiles, readProvenance } from "../model/provenance.ts";
+import { historyFiles, originalCard, provenanceFiles, readProvenance } from "../model/provenance.ts";
 import type { TensorSource } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
 import { tokenizerFiles } from "../model/tokenizer.ts";
@@ -54,18 +54,13 @@ export async function checkTarget(target: string): Promise<void> {
   await refuseExisting(files, target);
 }
 
-/** Files that keep their names from folder to folder beside the tokenizer's; licences ask to be passed on. */
-const passedOn = ["LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "README.source.md"];
-
 /** What comes along from a model's folder; its card, unless it is one of ours, as README.source.md. */
 async function companions(folder: string): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
-  const found = await tokenizerFiles(files, folder);
-  const take = async (name: string, as = name) => {
-    const path = joinPath(folder, name), size = await files.size(path);
-    if (size !== undefined) found.set(as, await files.read(path, 0, size));
-  };
-  for (const name of passedOn) await take(name);
-  if (await readProvenance(files, folder) === undefined) await take("README.md", "README.source.md");
+  const found = new Map([...await tokenizerFiles(files, folder), ...await historyFiles(files, folder)]);
+  const card = joinPath(folder, "README.md"), size = await files.size(card);
+  if (size !== undefined && await readProvenance(files, folder) === undefined) {
+    found.set(originalCard, await files.read(card, 0, size));
+  }
   return found;
 }
 

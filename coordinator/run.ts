@@ -7,6 +7,7 @@
 import type { ModelConfig } from "../model/config.ts";
 import { ModelError } from "../model/errors.ts";
 import type { TensorSource } from "../model/source.ts";
+import { historyFiles } from "../model/provenance.ts";
 import type { SavedState } from "../model/training_state.ts";
 import type { Runtime } from "../mesh/runtime.ts";
 import { CoordinatorError, RecipeError, type WorkerFailed } from "./errors.ts";
@@ -63,6 +64,8 @@ interface Run {
   readonly recipe: Recipe;
   readonly journal: Journal;
   readonly text: RunText;
+  /** Files that go into every checkpoint: the tokenizer's, and what the first model's folder tells of its history. */
+  readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   readonly tell: (event: RunEvent) => void;
 }
 
@@ -104,7 +107,15 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
     context.tell(event);
   };
   if (resumable) tell({ event: "resumed", from: resumable.path, position: resumable.position });
-  const outcome = await phases({ context, recipe, journal, text, tell }, start, request.resumeCommand);
+  const history = recipe.model.kind === "folder"
+    ? await historyFiles(runtime.storage, recipe.model.folder)
+    : [];
+  const extras = new Map([...text.files, ...history]);
+  const outcome = await phases(
+    { context, recipe, journal, text, extras, tell },
+    start,
+    request.resumeCommand,
+  );
   tell(outcome);
   await journal.settled();
   return outcome;
@@ -202,7 +213,7 @@ async function onePhase(run: Run, phase: TrainPhase, start: Start) {
           steps: before + position.step,
           samples: position.step * phase.batch,
           seed: phase.seed,
-          extras: text.files,
+          extras: run.extras,
         }, (writer) => snapshot(generation, table, writer));
         tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
       },

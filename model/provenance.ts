@@ -11,6 +11,8 @@ import { CheckpointError } from "./errors.ts";
 import { type FileReader, joinPath, readText } from "./files.ts";
 
 const fileName = "volary.json";
+/** Where the card of an imported model is kept. */
+export const originalCard = "README.source.md";
 const version = 1;
 
 /** A model's history, or undefined where its folder tells none. @throws {CheckpointError} if the file is damaged. */
@@ -37,6 +39,22 @@ export function provenanceFiles(
     ["README.md", text(modelCard(config, provenance))],
     [fileName, text(JSON.stringify({ version, ...provenance }, null, 2) + "\n")],
   ]);
+}
+
+/** Licences ask to be passed on. */
+const licences = ["LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"];
+
+/** What a folder tells of its model's history, and its licence's files, for the folder of what is made from it. */
+export async function historyFiles(
+  files: FileReader,
+  folder: string,
+): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
+  const found = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const name of [fileName, originalCard, ...licences]) {
+    const path = joinPath(folder, name), size = await files.size(path);
+    if (size !== undefined) found.set(name, await files.read(path, 0, size));
+  }
+  return found;
 }
 
 /** The licence that a README.md's front matter names, if it does. */

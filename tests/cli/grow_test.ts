@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { dirname } from "@std/path";
 import { verb as evaluate } from "../../cli/eval.ts";
 import { verb as exportModel } from "../../cli/export.ts";
 import { verb as grow } from "../../cli/grow.ts";
@@ -15,8 +16,10 @@ import { verb as inspect } from "../../cli/inspect.ts";
 import { refuseChangedLoss } from "../../cli/switch.ts";
 import { verb as upcycle } from "../../cli/upcycle.ts";
 import { CommandError, UsageError } from "../../cli/verb.ts";
+import { referenceDevice } from "../../kernels/mod.ts";
 import { openCheckpoint } from "../../model/checkpoint.ts";
 import { CheckpointError, GrowthError } from "../../model/errors.ts";
+import { MeshInMemory } from "../mesh_in_memory.ts";
 import { readAll } from "../model/models.ts";
 import { inFolder, names, run, storage, writeSmall } from "./models.ts";
 import { start } from "./program.ts";
@@ -93,6 +96,54 @@ Deno.test("grow, upcycle, export, import, eval: the same loss all the way", asyn
     assertStringIncludes(seen.text, "experts repeat another bit for bit in 3 of 3 layers");
     assertStringIncludes(seen.text, "x an even share");
     assertEquals((seen.lines[0].load as number[][]).length, 3);
+  });
+});
+
+Deno.test("a run's checkpoint is exported with what it was trained on, and what came before", async () => {
+  await inFolder(async (path) => {
+    await writeSmall(path("small"), { model_type: "qwen2" });
+    await run(grow, path("small"), path("grown"), "--ffn", "40");
+    const mesh = await MeshInMemory.start({ workers: 1, device: referenceDevice });
+    const { storage: memory } = mesh;
+    try {
+      for (const name of await names(path("grown"))) {
+        memory.files.set(`/grown/${name}`, await Deno.readFile(path(`grown/${name}`)));
+      }
+      memory.text("/text.txt", text);
+      const outcome = await mesh.run(`
+name = "longer"
+[model]
+folder = "grown"
+[data]
+train = ["text.txt"]
+validation = ["text.txt"]
+[[phase]]
+kind = "train"
+steps = 2
+batch = 2
+sequence = 16
+learning_rate = 1e-3
+`);
+      assertEquals(outcome.event, "done");
+      for (const [file, bytes] of memory.files) {
+        if (!file.startsWith("/runs/")) continue;
+        await Deno.mkdir(dirname(path(file)), { recursive: true });
+        await Deno.writeFile(path(file), bytes);
+      }
+    } finally {
+      await mesh.close();
+    }
+    await run(exportModel, path("runs/longer"), path("out"));
+    const card = await Deno.readTextFile(path("out/README.md"));
+    for (
+      const part of [
+        "Began as small.\n\n- grown: MLP width 20 -> 40",
+        "- trained 2 steps (recipe longer)",
+        "## Data\n\n- text.txt",
+        "| last validation of longer |",
+      ]
+    ) assertStringIncludes(card, part);
+    assertEquals((await openCheckpoint(storage, path("out"))).config.modelType, "qwen2");
   });
 });
 
