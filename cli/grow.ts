@@ -3,9 +3,12 @@
  *
  * @module
  */
-import type { ModelConfig } from "../model/config.ts";
+import { readJson } from "../model/checkpoint.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { joinPath } from "../model/files.ts";
 import { describeGrowth, growModel, parseGrowthOptions } from "../model/growth.ts";
 import { dtypeOf } from "./make_model.ts";
+import { files } from "./model_folder.ts";
 import { runSwitch, switchFlags, switchHelp } from "./switch.ts";
 import { type Flags, readFlags, UsageError, type Verb } from "./verb.ts";
 
@@ -25,6 +28,7 @@ key/value groups always stay (with one key/value head for each query head, they 
   --ffn N          width of the MLPs
   --heads N        query heads: a multiple of the key/value groups
   --kv-heads N     key/value heads, to write down what follows anyway
+  --like CONFIG    all sizes from this config.json (or this model's folder); the other flags change them
   --untie          give a head of its own to a model whose embedding serves as head
 
   --method NAME    fpi       every layer from itself: keeps the function (default)
@@ -47,7 +51,7 @@ ${switchHelp}`,
     const flags = readFlags(args, {
       ...switchFlags,
       boolean: [...switchFlags.boolean, "untie"],
-      string: [...switchFlags.string, ...sizes, "method", "depth", "width", "spread", "noise"],
+      string: [...switchFlags.string, ...sizes, "like", "method", "depth", "width", "spread", "noise"],
     });
     const options = parseGrowthOptions({
       ...given(flags, ["method", "depth", "width"], (name) => flags.text(name)),
@@ -55,8 +59,9 @@ ${switchHelp}`,
       seed: flags.number("seed", { min: 0, max: 0xffff_ffff, integer: true }) ?? 0,
     });
     const dtype = dtypeOf(flags) ?? "F32";
+    const like = flags.text("like"), model = like === undefined ? undefined : await readSizes(like);
     return await runSwitch("grow", flags, (checkpoint) => {
-      const target = targetOf(checkpoint.config, flags);
+      const target = targetOf(checkpoint.config, model, flags);
       const { lines, exact } = describeGrowth(checkpoint.config, target, options);
       const grown = lines.filter((line) => !line.startsWith("approximate")).join(", ");
       const how = [
@@ -92,11 +97,22 @@ function given<T>(flags: Flags, names: readonly string[], read: (name: string) =
   );
 }
 
-function targetOf(source: ModelConfig, flags: Flags): ModelConfig {
+/** The configuration of a config.json or of the folder that it lies in. @throws {ConfigError | CheckpointError} */
+async function readSizes(path: string): Promise<ModelConfig> {
+  return parseConfig(await readJson(files, path.endsWith(".json") ? path : joinPath(path, "config.json")));
+}
+
+/** The source with the sizes of `like`, where there is one, and what flags say on top. */
+function targetOf(given: ModelConfig, like: ModelConfig | undefined, flags: Flags): ModelConfig {
+  // What is no size (family, positions, losses) stays the source's own.
+  const { modelType, maxPositions, balanceCoefficient, zCoefficient } = given;
+  const source = like === undefined
+    ? given
+    : { ...like, modelType, maxPositions, balanceCoefficient, zCoefficient };
   const count = (name: typeof sizes[number]) => flags.number(name, { min: 1, integer: true });
-  const heads = count("heads") ?? source.heads, multi = source.kvHeads === source.heads;
+  const heads = count("heads") ?? source.heads, multi = given.kvHeads === given.heads && like === undefined;
   const untie = flags.has("untie");
-  if (untie && !source.tiedEmbeddings) throw new UsageError("--untie: this model's head is its own already.");
+  if (untie && !given.tiedEmbeddings) throw new UsageError("--untie: this model's head is its own already.");
   const target: ModelConfig = {
     ...source,
     layers: count("layers") ?? source.layers,
@@ -107,10 +123,10 @@ function targetOf(source: ModelConfig, flags: Flags): ModelConfig {
     tiedEmbeddings: source.tiedEmbeddings && !untie,
   };
   const keys = Object.keys(target) as (keyof ModelConfig)[];
-  if (keys.every((key) => target[key] === source[key])) {
+  if (keys.every((key) => target[key] === given[key])) {
     throw new UsageError(
       `Nothing would grow: give ${sizes.map((name) => `--${name}`).join(", ")} or --untie. The model has ` +
-        `${source.layers} layers, hidden ${source.hiddenSize}, ffn ${source.intermediateSize}, ${source.heads} heads.`,
+        `${given.layers} layers, hidden ${given.hiddenSize}, ffn ${given.intermediateSize}, ${given.heads} heads.`,
     );
   }
   return target;

@@ -216,6 +216,29 @@ Deno.test("what cannot be done is refused before anything is written", async () 
       await assertRejects(() => run(verb, path("small"), ...args), type, part);
     }
     assertEquals(await names(path("")), ["small", "there"]);
+    // --like takes the other model's sizes, and what cannot be reached from here is refused as well.
+    const others: [Record<string, unknown>, string][] = [
+      [{ head_dim: 8 }, "Cannot change the head size from 6 to 8: rotary embedding"],
+      [{ vocab_size: 300 }, "Cannot change the vocabulary"],
+      [{ attention_bias: false }, "biases on q, k and v"],
+      [{ num_hidden_layers: 1 }, "Cannot shrink the number of layers"],
+    ];
+    const json = JSON.parse(await Deno.readTextFile(path("small/config.json")));
+    for (const [other, part] of others) {
+      await Deno.writeTextFile(path("other.json"), JSON.stringify({ ...json, ...other }));
+      await assertRejects(
+        () => run(grow, path("small"), path("x"), "--like", path("other.json")),
+        GrowthError,
+        part,
+      );
+    }
+    await Deno.writeTextFile(
+      path("other.json"),
+      JSON.stringify({ ...json, hidden_size: 24, num_hidden_layers: 3 }),
+    );
+    await run(grow, path("small"), path("like"), "--like", path("other.json"), "--ffn", "21");
+    const { hiddenSize, layers, intermediateSize } = (await openCheckpoint(storage, path("like"))).config;
+    assertEquals([hiddenSize, layers, intermediateSize], [24, 3, 21]);
     await run(upcycle, path("small"), path("moe"));
     await assertRejects(() => run(upcycle, path("moe"), path("x")), GrowthError, "experts already");
     await assertRejects(() => run(grow, path("moe"), path("x"), "--ffn", "40"), GrowthError, "Only dense");
