@@ -41,7 +41,7 @@ export interface GrowthSpeed {
 }
 
 /** Each command and the copy of its files run in turn so often: others on the machine then disturb both alike. */
-const TURNS = 2;
+const TURNS = 3;
 const PEAK_BASE = 300 * 2 ** 20;
 
 /** 2.15 GB as f32. */

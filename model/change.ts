@@ -5,6 +5,7 @@
  */
 import type { ModelConfig } from "./config.ts";
 import { bytesOf, type DType } from "./dtypes.ts";
+import { piecesAtOnce } from "./interchange.ts";
 import { pieceLength } from "./source.ts";
 import { countParameters, elements, parameterTable } from "./tensors.ts";
 
@@ -35,8 +36,8 @@ export interface ChangeSummary {
   readonly trainBytes: number;
 }
 
-/** Pieces that are on their way at a time: read, expanded, encoded, written, and one not yet collected. */
-const piecesHeld = 5;
+/** Pieces that are held: of each under way its source and what is made of it, and a few that are not collected yet. */
+const piecesHeld = 3 * piecesAtOnce;
 
 /**
  * @param wholeTensors how many whole tensors (of the largest size among those of experts) are held, for changes that

@@ -25,6 +25,9 @@ export interface WriteOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Pieces that are read, made and written at a time, so that the disk and the processor wait for each other less. */
+export const piecesAtOnce = 4;
+
 /** The largest finite number of f16. */
 const largestHalf = 65504;
 
@@ -43,22 +46,32 @@ export async function writeModel(
   const checked = finiteOnly(source), table = parameterTable(source.config);
   const total = table.reduce((sum, { shape }) => sum + elements(shape), 0);
   const writer = await CheckpointWriter.create(files, folder, { ...options, config: source.config });
-  let written = 0, writing = Promise.resolve();
+  const underWay = new Set<Promise<void>>();
+  let written = 0, failure: { readonly error: unknown } | undefined;
+  const one = async (name: string, start: number, length: number) => {
+    const words = await checked.read(name, start, length);
+    if (options.dtype?.(name) === "F16") refuseOverflow(name, start, words);
+    await writer.write("weight", name, start, words);
+    written += length;
+    options.onProgress?.(written, total);
+  };
   try {
     for (const { name, shape } of table) {
       for (const [start, length] of pieces(elements(shape), alignedPiece(shape))) {
+        while (underWay.size >= piecesAtOnce) await Promise.race(underWay);
+        if (failure !== undefined) throw failure.error;
         options.signal?.throwIfAborted();
-        const words = await checked.read(name, start, length); // while the piece before it is written
-        if (options.dtype?.(name) === "F16") refuseOverflow(name, start, words);
-        await writing;
-        writing = writer.write("weight", name, start, words);
-        writing.catch(() => {}); // seen at the next await, or by `abort`
-        written += length;
-        options.onProgress?.(written, total);
+        const job: Promise<void> = one(name, start, length)
+          .catch((error) => void (failure ??= { error }))
+          .finally(() => void underWay.delete(job));
+        underWay.add(job);
       }
     }
-    await writing;
+    await Promise.all(underWay);
+    if (failure !== undefined) throw failure.error;
+    options.signal?.throwIfAborted();
   } catch (error) {
+    await Promise.all(underWay);
     await writer.abort();
     throw error;
   }

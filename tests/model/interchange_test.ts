@@ -183,7 +183,7 @@ Deno.test("what a change will take: shapes, parameters, disk, memory", () => {
   assertEquals(parameters.after, parameters.before + 2 * mlps + routers);
   assertEquals(parameters.active, parameters.before + mlps + routers);
   assertEquals(diskBytes, 4 * parameters.after - 2 * 3 * mlps);
-  // Five pieces no larger than the largest tensor, and three whole tensors of experts.
-  assertEquals(makingBytes, 4 * (5 * 24 * 12 + 3 * 20 * 12));
+  // Twelve pieces no larger than the largest tensor, and three whole tensors of experts.
+  assertEquals(makingBytes, 4 * (12 * 24 * 12 + 3 * 20 * 12));
   assertEquals([runBytes, trainBytes], [4 * parameters.after, 16 * parameters.after]);
 });
