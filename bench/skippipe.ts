@@ -1,0 +1,201 @@
+/**
+ * Twenty workers in twelve regions, simulated: the schedules published with SkipPipe under their own rules (calibration)
+ * and under ours, routes of our own, full pipelines, and the same with workers of unequal speed. Nothing here is timed on
+ * this machine: every number is seconds of the virtual clock. With `--svg FOLDER` it also draws pictures.
+ *
+ * @module
+ */
+import { ganttSvg } from "../coordinator/gantt.ts";
+import { table } from "../coordinator/report.ts";
+import { type Route, routeRound, type RouteRules } from "../coordinator/route_round.ts";
+import { searchRoutes } from "../coordinator/route_search.ts";
+import type { Timeline } from "../coordinator/simulator.ts";
+import {
+  forwardSeconds,
+  microbatches,
+  published,
+  publishedSeconds,
+  routesOf,
+  rulesOf,
+  stages,
+} from "./skippipe_case.ts";
+
+/** One line for the list of benches. */
+export const title = "twenty workers in twelve regions: SkipPipe's published schedules and ours (simulated)";
+
+/** Changes that a search tries for each order of service. */
+const CHANGES = 20_000;
+
+const WORKERS = 20;
+
+/** A third of the workers takes twice, another third four times as long. */
+const slower = Array.from({ length: WORKERS }, (_, worker) => [1, 2, 4][worker % 3]);
+
+/** Options of every bench. */
+export interface BenchOptions {
+  readonly json: boolean;
+}
+
+interface Answer {
+  readonly routes: readonly Route[];
+  readonly rules: RouteRules;
+  readonly seconds: number;
+}
+
+interface Line {
+  readonly what: string;
+  readonly forward: number;
+  readonly seconds: number;
+  /** What was published for it, where something was. */
+  readonly published?: number;
+}
+
+/** Under our rules a worker may serve in either order; the better one counts. */
+function either(rules: RouteRules, of: (rules: RouteRules) => Omit<Answer, "rules">): Answer {
+  const answers = (["arrival", "backward"] as const).map((order) => {
+    const ordered = { ...rules, order };
+    return { ...of(ordered), rules: ordered };
+  });
+  return answers[0].seconds <= answers[1].seconds ? answers[0] : answers[1];
+}
+
+function round(routes: readonly Route[], rules: RouteRules): Answer {
+  return either(rules, (ordered) => ({ routes, seconds: routeRound(WORKERS, routes, ordered).seconds }));
+}
+
+/** The better of searches from several starts. */
+function search(
+  starts: readonly (readonly Route[])[],
+  rules: RouteRules,
+  ordered: boolean,
+  freeStarts: boolean,
+): Answer {
+  const answers = starts.map((start) =>
+    either(rules, (given) =>
+      searchRoutes(start, {
+        workers: WORKERS,
+        stages,
+        rules: given,
+        ordered,
+        freeStarts,
+        seed: 1,
+        changes: CHANGES,
+      }))
+  );
+  return answers.reduce((best, answer) => answer.seconds < best.seconds ? answer : best);
+}
+
+/** Every microbatch through all stages, workers of a stage in turn. */
+function inTurn(): Route[] {
+  return Array.from({ length: microbatches }, (_, m) => stages.map((holders) => holders[m % holders.length]));
+}
+
+/**
+ * No routes in which six microbatches begin at each first worker can be quicker: a worker holds three, so its second three
+ * begin when the first are back, one backward pass after another, and no trip is shorter than its shortest.
+ */
+function bound(rules: RouteRules): number {
+  const { forward, backward, head, memory, bytes, link } = rules, per = microbatches / stages[0].length;
+  const hop = (a: number, b: number) => link(a, b).latency + bytes / link(a, b).bandwidth;
+  let most = 0;
+  for (const first of stages[0]) {
+    let shortest = Infinity;
+    const visit = (route: readonly number[], ways: number, used: readonly number[]) => {
+      if (ways >= shortest) return;
+      if (route.length === 4) {
+        const passes = route.reduce((sum, w) => sum + forward(w) * (1 + backward), 0) + head * forward(first);
+        shortest = Math.min(shortest, 2 * (ways + hop(route[3], first)) + passes);
+        return;
+      }
+      stages.forEach((holders, s) => {
+        if (used.includes(s)) return;
+        for (const w of holders) visit([...route, w], ways + hop(route[route.length - 1], w), [...used, s]);
+      });
+    };
+    visit([first], 0, [0]);
+    const waves = per / memory;
+    most = Math.max(most, waves * shortest + (waves - 1) * (memory - 1) * backward * forward(first));
+  }
+  return most;
+}
+
+/** Runs everything; with `json` one object a line on stdout. */
+export async function run({ json }: BenchOptions, pictures?: string): Promise<void> {
+  const lines: Line[] = [];
+  const say = (what: string, forward: number, seconds: number, paper?: number) => {
+    const line = { what, forward, seconds, ...(paper === undefined ? {} : { published: paper }) };
+    lines.push(line);
+    if (json) console.log(JSON.stringify(line));
+  };
+  const draw = async (name: string, title: string, { routes, rules }: Answer) => {
+    if (pictures === undefined) return;
+    const { seconds, spans } = routeRound(WORKERS, routes, rules);
+    const workers = Array.from({ length: WORKERS }, (_, w) => {
+      const own = spans.filter(({ worker }) => worker === w);
+      const busy = own.reduce((sum, { start, end }) => sum + end - start, 0);
+      return { busy, first: own[0]?.start ?? 0, last: own.at(-1)?.end ?? 0, sent: 0, received: 0 };
+    });
+    const timeline: Timeline = { seconds, workers, traffic: new Map(), spans };
+    const names = workers.map((_, w) => `worker ${w}`), rows = stages.flat();
+    await Deno.writeTextFile(`${pictures}/${name}.svg`, ganttSvg(timeline, { title, names, rows }));
+  };
+  for (const [i, forward] of forwardSeconds.entries()) {
+    const theirs = await rulesOf("published", forward), ours = await rulesOf("ours", forward);
+    for (const name of ["conflictAware", "conflictUnaware", "random"] as const) {
+      const { seconds } = routeRound(WORKERS, routesOf(published[name]), theirs);
+      say(`published rules, published ${name} paths`, forward, seconds, publishedSeconds[name][i]);
+    }
+    const aware = routesOf(published.conflictAware), starts = [aware, routesOf(published.random)];
+    const before = round(aware, ours);
+    say("our rules, published conflictAware paths", forward, before.seconds);
+    await draw(
+      `skippipe-published-${i}`,
+      `Published paths, our rules, ${forward} s a forward pass: ${before.seconds.toFixed(2)} s`,
+      before,
+    );
+    say(
+      "our rules, our paths, six beginnings at each first worker",
+      forward,
+      search(starts, ours, false, false).seconds,
+    );
+    say("  no such paths can be below", forward, bound(ours));
+    const free = search(starts, ours, false, true);
+    say("our rules, our paths, beginnings free", forward, free.seconds);
+    await draw(
+      `skippipe-ours-${i}`,
+      `Our paths, our rules, ${forward} s a forward pass: ${free.seconds.toFixed(2)} s`,
+      free,
+    );
+    const full = search([inTurn()], ours, true, true);
+    say("our rules, full pipeline, 30 microbatches, free routing", forward, full.seconds);
+    say("published full pipeline (27 microbatches, 18 workers)", forward, NaN, publishedSeconds.full[i]);
+    await draw(
+      `full-ours-${i}`,
+      `Full pipeline, our rules, ${forward} s a forward pass: ${full.seconds.toFixed(2)} s`,
+      full,
+    );
+
+    const unequal = await rulesOf("ours", forward, slower);
+    for (
+      const [what, plan, ordered] of [["our paths", free, false], ["full pipeline", full, true]] as const
+    ) {
+      const blind = round(plan.routes, unequal);
+      say(`speeds 1, 1/2, 1/4: ${what}, planned as if equal`, forward, blind.seconds);
+      const seeing = search([plan.routes], unequal, ordered, true);
+      say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, seeing.seconds);
+    }
+  }
+  if (json) return;
+  const rows = lines.map(({ what, forward, seconds, published }) => [
+    `${forward} s`,
+    what,
+    Number.isNaN(seconds) ? "" : `${seconds.toFixed(2)} s`,
+    published === undefined ? "" : `published ${published} s`,
+  ]);
+  console.log(table(rows).join("\n"));
+}
+
+if (import.meta.main) {
+  const at = Deno.args.indexOf("--svg");
+  await run({ json: Deno.args.includes("--json") }, at < 0 ? undefined : Deno.args[at + 1]);
+}
