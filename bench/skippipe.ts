@@ -1,7 +1,7 @@
 /**
  * Twenty workers in twelve regions, simulated: the schedules published with SkipPipe under their own rules (calibration)
  * and under ours, routes of our own, full pipelines, and the same with workers of unequal speed. Nothing here is timed on
- * this machine: every number is seconds of the virtual clock. With `--svg FOLDER` it also draws pictures.
+ * this machine: every number is seconds of the virtual clock. With `--svg=FOLDER` it also draws pictures.
  *
  * @module
  */
@@ -34,6 +34,8 @@ const slower = Array.from({ length: WORKERS }, (_, worker) => [1, 2, 4][worker %
 /** Options of every bench. */
 export interface BenchOptions {
   readonly json: boolean;
+  /** `--svg=FOLDER` draws pictures there. */
+  readonly args?: readonly string[];
 }
 
 interface Answer {
@@ -120,7 +122,8 @@ function bound(rules: RouteRules): number {
 }
 
 /** Runs everything; with `json` one object a line on stdout. */
-export async function run({ json }: BenchOptions, pictures?: string): Promise<void> {
+export async function run({ json, args = [] }: BenchOptions): Promise<void> {
+  const pictures = args.find((arg) => arg.startsWith("--svg="))?.slice("--svg=".length);
   const lines: Line[] = [];
   const say = (what: string, forward: number, seconds: number, paper?: number) => {
     const line = { what, forward, seconds, ...(paper === undefined ? {} : { published: paper }) };
@@ -195,7 +198,4 @@ export async function run({ json }: BenchOptions, pictures?: string): Promise<vo
   console.log(table(rows).join("\n"));
 }
 
-if (import.meta.main) {
-  const at = Deno.args.indexOf("--svg");
-  await run({ json: Deno.args.includes("--json") }, at < 0 ? undefined : Deno.args[at + 1]);
-}
+if (import.meta.main) await run({ json: Deno.args.includes("--json"), args: Deno.args });
