@@ -1,0 +1,180 @@
+/** Every schedule that workers can run: executed in the order that the simulator shows, to the weights of one worker. */
+import { assertEquals } from "@std/assert";
+import { uniformCluster } from "../../coordinator/cluster.ts";
+import { schedule } from "../../coordinator/schedule.ts";
+import { placement, type ScheduleName } from "../../coordinator/schedules.ts";
+import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { referenceDevice } from "../../kernels/mod.ts";
+import { type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
+import { parseConfig } from "../../model/config.ts";
+import { freshModel } from "../../model/init.ts";
+import { elements } from "../../model/tensors.ts";
+import { LocalCompute } from "../../worker/local_compute.ts";
+import { FakeCompute } from "./fake_compute.ts";
+import { smallMesh, tinyModel, tinyPlan, zeros } from "./small_mesh.ts";
+
+const schedules: [name: ScheduleName, workers: number, chunks: number][] = [
+  ["1f1b", 2, 1],
+  ["gpipe", 3, 1],
+  ["interleaved", 2, 2],
+  ["interleaved", 2, 3],
+];
+const microbatches = 4;
+
+function stagesFor(name: ScheduleName, workers: number, chunks: number, layersEach: number): Stage[] {
+  const where = placement(name, { workers, chunks });
+  return where.map((w, s) => ({
+    worker: `w${w}`,
+    from: s * layersEach,
+    to: (s + 1) * layersEach,
+    embedding: s === 0,
+    head: s === where.length - 1,
+    experts: Array.from({ length: layersEach }, () => []),
+  }));
+}
+
+for (const [name, workers, chunks] of schedules) {
+  const what = `${name}, ${workers} workers, ${chunks} ${chunks === 1 ? "stage" : "stages"} each`;
+  const names = Array.from({ length: workers }, (_, w) => `w${w}`);
+
+  Deno.test(`${what}: workers run what the simulator shows`, async () => {
+    const stages = stagesFor(name, workers, chunks, 1);
+    const operations = schedule({ stages, microbatches, tied: false, hosts: [], name });
+    const plan = tinyPlan({ stages, operations, model: tinyModel(stages.length) }, microbatches);
+    const computes = Object.fromEntries(names.map((worker) => [worker, new FakeCompute()]));
+    const mesh = smallMesh(plan, computes);
+    await mesh.start();
+    for (const generation of mesh.generations.values()) {
+      const data = zeros(microbatches);
+      generation.receive({
+        type: "round",
+        generation: 1,
+        round: 0,
+        mode: "train",
+        validLabels: 1,
+        ids: data,
+        labels: data,
+      });
+    }
+    for (const worker of names) await mesh.heard(worker, "vote");
+    mesh.decide(0);
+    for (const worker of names) await mesh.generations.get(worker)!.settled();
+    await mesh.close();
+    assertEquals(mesh.failures.size, 0);
+    const profile = { flops: 1e9, bandwidth: 1e9, memory: 1e9, deviceName: "" };
+    const cluster = uniformCluster("c", names.map((id) => ({ id, profile })), {
+      latency: 1e-4,
+      bandwidth: 1e8,
+    });
+    const { spans } = simulatePlan(plan, cluster, { trace: true });
+    names.forEach((worker, w) => {
+      const ran = computes[worker].calls.flatMap((call) =>
+        call.match(/^(?:forward|backward) \d+\.\d+/)?.[0] ?? []
+      );
+      const shown = spans.filter((span) => span.worker === w && span.work !== "step")
+        .map(({ work, stage, microbatch }) => `${work} ${stage}.${microbatch}`);
+      assertEquals(ran, shown);
+    });
+  });
+
+  Deno.test(`${what}: the weights of one worker, bit for bit`, async () => {
+    const alone = await train(schedulePlan("1f1b", 1, 1, workers * chunks));
+    assertEquals(await train(schedulePlan(name, workers, chunks, 1)), alone);
+  });
+}
+
+const shape = { batch: 2, sequence: 6, microbatches };
+
+function schedulePlan(name: ScheduleName, workers: number, chunks: number, layersEach: number): Plan {
+  const stages = stagesFor(name, workers, chunks, layersEach);
+  const operations = schedule({ stages, microbatches, tied: false, hosts: [], name });
+  const model = {
+    hidden_size: 16,
+    intermediate_size: 24,
+    num_hidden_layers: workers * chunks * layersEach,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+    head_dim: 8,
+    vocab_size: 40,
+  };
+  return { run: "r", generation: 1, model, shape, stages, recompute: false, operations };
+}
+
+/** Two steps of every worker's list on reference devices of their own; answers with all weights. */
+async function train(plan: Plan): Promise<Record<string, number[]>> {
+  const config = parseConfig(plan.model), source = freshModel(config, 3);
+  const tokens = shape.batch * shape.sequence;
+  const ids = Uint32Array.from({ length: microbatches * tokens }, (_, i) => (i * 7 + 3) % config.vocabSize);
+  const labels = ids.map((id) => (id * 5 + 1) % config.vocabSize);
+  const workers = await Promise.all(
+    Object.keys(plan.operations).map(async (id) => {
+      const exchanger = () => Promise.reject(new Error("no experts"));
+      const compute = new LocalCompute({ device: referenceDevice(), exchanger, now: () => 0, memory: 1e9 });
+      const held = await compute.load(sliceFor(plan, id));
+      for (const { name, shape } of held) {
+        await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
+      }
+      return { id, compute, held };
+    }),
+  );
+  for (let step = 1; step <= 2; step++) {
+    const sent = new Map<string, ArrayBuffer>(), voted: Promise<unknown>[] = [];
+    const lists = workers.map(({ id, compute }) => ({
+      compute,
+      left: [...plan.operations[id].train],
+      at: new Map(),
+    }));
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const { compute, left, at } of lists) {
+        const operation = left[0];
+        if (operation === undefined || operation.do === "vote") continue;
+        if (!("microbatch" in operation)) throw new Error("nothing is tied here");
+        if (operation.do === "send" || operation.do === "receive") {
+          const { what, stage, peer, microbatch } = operation;
+          if (operation.do === "send") {
+            sent.set(`${what} ${peer} ${microbatch}`, at.get(`${what} ${stage} ${microbatch}`));
+          } else if (!sent.has(`${what} ${stage} ${microbatch}`)) continue;
+        } else {
+          const { stage, microbatch } = operation, { embedding, head } = plan.stages[stage];
+          const span = [microbatch * tokens, (microbatch + 1) * tokens] as const;
+          const input = (kind: string) => sent.get(`${kind} ${stage} ${microbatch}`);
+          const output = operation.do === "forward"
+            ? await compute.forward({
+              stage,
+              microbatch,
+              mode: "train",
+              validLabels: labels.length,
+              ...(embedding ? { ids: ids.slice(...span) } : { activation: input("activation")! }),
+              ...(head ? { labels: labels.slice(...span) } : {}),
+            })
+            : await compute.backward(stage, microbatch, input("gradient"));
+          at.set(`${operation.do === "forward" ? "activation" : "gradient"} ${stage} ${microbatch}`, output);
+        }
+        left.shift();
+        moved = true;
+      }
+    }
+    assertEquals(lists.map(({ left }) => left.length), lists.map(() => 1), "every list waits for the vote");
+    for (const { compute } of workers) voted.push(compute.finish());
+    await Promise.all(voted);
+    const decision = {
+      commit: true,
+      clip: 1,
+      learningRate: 0.01,
+      step,
+      beta1: 0.9,
+      beta2: 0.95,
+      epsilon: 1e-8,
+    };
+    for (const { compute } of workers) await compute.step({ ...decision, weightDecay: 0.1 });
+  }
+  const weights: Record<string, number[]> = {};
+  for (const { compute, held } of workers) {
+    for (const { name, shape } of held) {
+      weights[name] = [...new Uint32Array((await compute.get(name, "weight", 0, elements(shape))).buffer)];
+    }
+    compute.close();
+  }
+  return weights;
+}
