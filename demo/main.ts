@@ -23,9 +23,6 @@ const folder = join(root, "runs", "demo-mesh");
 const WORKERS = 3;
 /** Training sees windows of this many tokens, so the text is measured in the same. */
 const SEQUENCE = 128;
-/** Without an adapter the same steps with fewer sequences each: the plain-array device is several times slower. */
-const RECIPE = { webgpu: "demo.toml", reference: "demo.reference.toml" } as const;
-
 const say = (text = "") => console.error(text);
 const near = (path: string) => relative(Deno.cwd(), path) || ".";
 
@@ -46,7 +43,7 @@ async function demo(): Promise<void> {
   await Deno.mkdir(folder, { recursive: true });
   const corpora = await writeTexts();
   const recipe = join(folder, "recipe.toml");
-  await Deno.copyFile(join(root, "demo", RECIPE[device.info.kind]), recipe);
+  await Deno.copyFile(join(root, "demo", "demo.toml"), recipe);
 
   const model = await train(recipe, device.info.kind);
   say();
