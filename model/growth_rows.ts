@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { shortestRun, type SimdScale, simdScale } from "./growth_simd.ts";
 import { drawNormal } from "./init.ts";
 import type { TensorSource } from "./source.ts";
 import { elements, type TensorSpec } from "./tensors.ts";
@@ -104,8 +105,31 @@ function* runs(plan: RowPlan, first: number, last: number): Generator<Run> {
 }
 
 function expand(plan: RowPlan, run: Run, words: Float32Array, out: Float32Array, at: number): void {
-  const columns = matrixShape(plan.spec.shape)[1], width = plan.sourceColumns;
+  const columns = matrixShape(plan.spec.shape)[1];
   const segments = columnSegments(plan, columns), { rowScale, noise } = plan;
+  const plain = segments.every(({ scale }) => scale === 1) && rowScale === undefined;
+  const simd = plain || columns < segments.length * shortestRun ? undefined : simdScale();
+  const room = simd === undefined ? 0 : simd.words.length >> 1;
+  if (simd === undefined || Math.max(columns, plan.sourceColumns) > room) {
+    expandPlainly(plan, segments, run, words, out, at);
+  } else {
+    const rows = Math.floor(room / Math.max(columns, plan.sourceColumns));
+    for (let first = 0; first < run.count; first += rows) {
+      expandFast(simd, plan, segments, run, first, Math.min(rows, run.count - first), words, out, at);
+    }
+  }
+  if (noise !== undefined) addNoise(plan, noise, run, out.subarray(at, at + run.count * columns));
+}
+
+function expandPlainly(
+  { sourceColumns: width, rowScale, spec }: RowPlan,
+  segments: readonly Segment[],
+  run: Run,
+  words: Float32Array,
+  out: Float32Array,
+  at: number,
+): void {
+  const columns = matrixShape(spec.shape)[1];
   for (let i = 0; i < run.count; i++) {
     const from = i * width, to = at + i * columns, factor = rowScale?.[run.row + i] ?? 1;
     for (const { column, source, length, scale } of segments) {
@@ -114,7 +138,31 @@ function expand(plan: RowPlan, run: Run, words: Float32Array, out: Float32Array,
       } else scaleInto(out, to + column, words, from + source, length, scale, factor);
     }
   }
-  if (noise !== undefined) addNoise(plan, noise, run, out.subarray(at, at + run.count * columns));
+}
+
+/** The same for some rows of a run in the memory of `simd`: sources in its first half, results in its second. */
+function expandFast(
+  simd: SimdScale,
+  { sourceColumns: width, rowScale, spec }: RowPlan,
+  segments: readonly Segment[],
+  run: Run,
+  first: number,
+  rows: number,
+  words: Float32Array,
+  out: Float32Array,
+  at: number,
+): void {
+  const columns = matrixShape(spec.shape)[1], memory = simd.words, results = memory.length >> 1;
+  memory.set(words.subarray(first * width, (first + rows) * width));
+  for (let i = 0; i < rows; i++) {
+    const factor = rowScale?.[run.row + first + i] ?? 1;
+    for (const { column, source, length, scale } of segments) {
+      const from = i * width + source, to = results + i * columns + column, quads = length >> 2;
+      simd.scale(4 * from, 4 * to, quads, scale, factor);
+      for (let j = 4 * quads; j < length; j++) memory[to + j] = memory[from + j] * scale * factor;
+    }
+  }
+  out.set(memory.subarray(results, results + rows * columns), at + first * columns);
 }
 
 /** Columns that follow each other in the target as they do in the source, with one factor. */

@@ -11,6 +11,7 @@ import {
   type GrowthOptions,
   parseGrowthOptions,
 } from "../../model/growth.ts";
+import { simdScale } from "../../model/growth_simd.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
@@ -222,6 +223,27 @@ Deno.test("paired noise parts the readers of copies and cancels over them", () =
   ) {
     assertEquals(grown.get(tensor), plain.get(tensor));
   }
+});
+
+Deno.test("long rows go through vectors and come out as plain arithmetic says, bit for bit", () => {
+  assert(simdScale() !== undefined, "this engine has WebAssembly vectors");
+  const source = smallConfig({ num_hidden_layers: 1, hidden_size: 201, intermediate_size: 133 });
+  const target = { ...source, hiddenSize: 333, intermediateSize: 270 }, weights = randomWeights(source);
+  const grown = grow(source, target, { ...fpi, width: "scaled-copies" }, weights);
+  const copies = (j: number, from: number, to: number) => Math.floor((to - 1 - j % from) / from) + 1;
+  const writes = (j: number) => Math.sqrt(333 / 201 / copies(j, 201, 333));
+  const gate = "model.layers.0.mlp.gate_proj.weight", down = "model.layers.0.mlp.down_proj.weight";
+  const wantGate = new Float32Array(270 * 333), wantDown = new Float32Array(333 * 270);
+  for (let i = 0; i < 270; i++) {
+    for (let j = 0; j < 333; j++) {
+      const read = 1 / copies(j, 201, 333) / writes(j);
+      wantGate[i * 333 + j] = weights.get(gate)![i % 133 * 201 + j % 201] * read;
+      const write = weights.get(down)![j % 201 * 133 + i % 133] * (1 / copies(i, 133, 270)) * writes(j);
+      wantDown[j * 270 + i] = write;
+    }
+  }
+  assertEquals(grown.get(gate), wantGate);
+  assertEquals(grown.get(down), wantDown);
 });
 
 Deno.test("streamed in any ranges it is the same, and no more is read than is needed", async () => {
