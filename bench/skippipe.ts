@@ -24,7 +24,7 @@ import {
 export const title = "twenty workers in twelve regions: SkipPipe's published schedules and ours (simulated)";
 
 /** Changes that a search tries for each order of service. */
-const CHANGES = 20_000;
+const CHANGES = 15_000;
 
 const WORKERS = 20;
 
@@ -40,6 +40,8 @@ export interface BenchOptions {
 
 interface Answer {
   readonly routes: readonly Route[];
+  /** Who holds which stage. */
+  readonly places: readonly (readonly number[])[];
   readonly rules: RouteRules;
   readonly seconds: number;
 }
@@ -61,28 +63,32 @@ function either(rules: RouteRules, of: (rules: RouteRules) => Omit<Answer, "rule
   return answers[0].seconds <= answers[1].seconds ? answers[0] : answers[1];
 }
 
-function round(routes: readonly Route[], rules: RouteRules): Answer {
-  return either(rules, (ordered) => ({ routes, seconds: routeRound(WORKERS, routes, ordered).seconds }));
+function round(routes: readonly Route[], places: Answer["places"], rules: RouteRules): Answer {
+  return either(
+    rules,
+    (ordered) => ({ routes, places, seconds: routeRound(WORKERS, routes, ordered).seconds }),
+  );
+}
+
+/** What a search may change; see coordinator/route_search.ts. */
+interface Freedom {
+  readonly ordered?: boolean;
+  readonly freeStarts?: boolean;
+  readonly freePlaces?: boolean;
 }
 
 /** The better of searches from several starts. */
 function search(
-  starts: readonly (readonly Route[])[],
+  starts: readonly Pick<Answer, "routes" | "places">[],
   rules: RouteRules,
-  ordered: boolean,
-  freeStarts: boolean,
+  freedom: Freedom,
 ): Answer {
-  const answers = starts.map((start) =>
-    either(rules, (given) =>
-      searchRoutes(start, {
-        workers: WORKERS,
-        stages,
-        rules: given,
-        ordered,
-        freeStarts,
-        seed: 1,
-        changes: CHANGES,
-      }))
+  const answers = starts.map(({ routes, places }) =>
+    either(rules, (given) => {
+      const options = { workers: WORKERS, stages: places, rules: given, seed: 1, changes: CHANGES };
+      const found = searchRoutes(routes, { ...options, ordered: false, freeStarts: false, ...freedom });
+      return { ...found, places: found.stages };
+    })
   );
   return answers.reduce((best, answer) => answer.seconds < best.seconds ? answer : best);
 }
@@ -130,7 +136,7 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     lines.push(line);
     if (json) console.log(JSON.stringify(line));
   };
-  const draw = async (name: string, title: string, { routes, rules }: Answer) => {
+  const draw = async (name: string, title: string, { routes, places, rules }: Answer) => {
     if (pictures === undefined) return;
     const { seconds, spans } = routeRound(WORKERS, routes, rules);
     const workers = Array.from({ length: WORKERS }, (_, w) => {
@@ -139,7 +145,7 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       return { busy, first: own[0]?.start ?? 0, last: own.at(-1)?.end ?? 0, sent: 0, received: 0 };
     });
     const timeline: Timeline = { seconds, workers, traffic: new Map(), spans };
-    const names = workers.map((_, w) => `worker ${w}`), rows = stages.flat();
+    const names = workers.map((_, w) => `worker ${w}`), rows = places.flat();
     await Deno.writeTextFile(`${pictures}/${name}.svg`, ganttSvg(timeline, { title, names, rows }));
   };
   for (const [i, forward] of forwardSeconds.entries()) {
@@ -148,8 +154,8 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       const { seconds } = routeRound(WORKERS, routesOf(published[name]), theirs);
       say(`published rules, published ${name} paths`, forward, seconds, publishedSeconds[name][i]);
     }
-    const aware = routesOf(published.conflictAware), starts = [aware, routesOf(published.random)];
-    const before = round(aware, ours);
+    const aware = routesOf(published.conflictAware), start = { routes: aware, places: stages };
+    const before = round(aware, stages, ours);
     say("our rules, published conflictAware paths", forward, before.seconds);
     await draw(
       `skippipe-published-${i}`,
@@ -159,18 +165,21 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     say(
       "our rules, our paths, six beginnings at each first worker",
       forward,
-      search(starts, ours, false, false).seconds,
+      search([start], ours, {}).seconds,
     );
     say("  no such paths can be below", forward, bound(ours));
-    const free = search(starts, ours, false, true);
+    const free = search([start], ours, { freeStarts: true });
     say("our rules, our paths, beginnings free", forward, free.seconds);
     await draw(
       `skippipe-ours-${i}`,
       `Our paths, our rules, ${forward} s a forward pass: ${free.seconds.toFixed(2)} s`,
       free,
     );
-    const full = search([inTurn()], ours, true, true);
-    say("our rules, full pipeline, 30 microbatches, free routing", forward, full.seconds);
+    const whole = { ordered: true, freeStarts: true };
+    const routed = search([{ routes: inTurn(), places: stages }], ours, whole);
+    say("our rules, full pipeline, 30 microbatches, published places, free routing", forward, routed.seconds);
+    const full = search([routed], ours, { ...whole, freePlaces: true });
+    say("our rules, full pipeline, 30 microbatches, our places, free routing", forward, full.seconds);
     say("published full pipeline (27 microbatches, 18 workers)", forward, NaN, publishedSeconds.full[i]);
     await draw(
       `full-ours-${i}`,
@@ -179,13 +188,14 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     );
 
     const unequal = await rulesOf("ours", forward, slower);
-    for (
-      const [what, plan, ordered] of [["our paths", free, false], ["full pipeline", full, true]] as const
-    ) {
-      const blind = round(plan.routes, unequal);
+    const plans = [["our paths", free, { freeStarts: true }], ["full pipeline", full, {
+      ...whole,
+      freePlaces: true,
+    }]] as const;
+    for (const [what, plan, freedom] of plans) {
+      const blind = round(plan.routes, plan.places, unequal);
       say(`speeds 1, 1/2, 1/4: ${what}, planned as if equal`, forward, blind.seconds);
-      const seeing = search([plan.routes], unequal, ordered, true);
-      say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, seeing.seconds);
+      say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, search([plan], unequal, freedom).seconds);
     }
   }
   if (json) return;

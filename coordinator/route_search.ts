@@ -18,61 +18,95 @@ export interface RouteSearch {
   readonly ordered: boolean;
   /** How many microbatches begin at a first worker may change. */
   readonly freeStarts: boolean;
+  /** Two workers may change places, with the stages that they hold. */
+  readonly freePlaces?: boolean;
   readonly seed: number;
   /** Changes tried. */
   readonly changes: number;
 }
 
+/** Routes, and who holds which stage for them. */
+export interface FoundRoutes {
+  readonly routes: readonly Route[];
+  readonly stages: readonly (readonly number[])[];
+  readonly seconds: number;
+}
+
 /** The best routes found and their round's seconds; never worse than `start`. */
-export function searchRoutes(
-  start: readonly Route[],
-  options: RouteSearch,
-): { readonly routes: readonly Route[]; readonly seconds: number } {
+export function searchRoutes(start: readonly Route[], options: RouteSearch): FoundRoutes {
   const { workers, rules, seed, changes } = options, random = randomStream(seed, "routes");
-  const stageOf = new Array<number>(workers).fill(0);
-  options.stages.forEach((holders, stage) => holders.forEach((worker) => stageOf[worker] = stage));
-  const wanted = tally(start, stageOf, options);
-  const wrong = (routes: readonly Route[]) =>
-    tally(routes, stageOf, options).reduce((sum, count, i) => sum + Math.abs(count - wanted[i]), 0);
+  const wanted = tally(start, options.stages, options);
+  const wrong = (state: State) =>
+    tally(state.routes, state.stages, options).reduce(
+      (sum, count, i) => sum + Math.abs(count - wanted[i]),
+      0,
+    );
   // The last microbatch alone is a poor guide: most changes leave it as it is. So the others count a little, too.
   const price = ({ seconds, mean }: { readonly seconds: number; readonly mean: number }) =>
     seconds + 0.2 * mean;
   const first = routeTimes(workers, start, rules);
-  let best = { routes: start, seconds: first.seconds }, now = start, cost = price(first);
+  let now: State = { routes: start, stages: options.stages }, cost = price(first);
+  let best: FoundRoutes = { ...now, seconds: first.seconds };
   for (let i = 0; i < changes; i++) {
-    const routes = change(now, stageOf, options, random);
-    if (routes === undefined) continue;
-    const times = routeTimes(workers, routes, rules), amiss = wrong(routes);
+    const next = options.freePlaces && random.integer(12) === 0
+      ? exchangePlaces(now, random)
+      : change(now, options, random);
+    if (next === undefined) continue;
+    const times = routeTimes(workers, next.routes, rules), amiss = wrong(next);
     const asked = price(times) + 0.01 * first.seconds * amiss,
-      heat = 0.03 * best.seconds * (1 - i / changes) ** 2;
+      heat = 0.003 * best.seconds * (1 - i / changes) ** 2;
     if (!(asked <= cost) && !(random.uniform() < Math.exp((cost - asked) / heat))) continue;
-    [now, cost] = [routes, asked];
-    if (amiss === 0 && times.seconds < best.seconds) best = { routes, seconds: times.seconds };
+    [now, cost] = [next, asked];
+    if (amiss === 0 && times.seconds < best.seconds) best = { ...next, seconds: times.seconds };
   }
   return best;
 }
 
-/** Visits of each stage, then (unless they are free) beginnings at each worker. */
-function tally(
-  routes: readonly Route[],
-  stageOf: readonly number[],
-  { stages, freeStarts }: RouteSearch,
-): number[] {
-  const visits = new Array<number>(stages.length).fill(0), starts = new Array<number>(stageOf.length).fill(0);
-  for (const route of routes) {
-    starts[route[0]]++;
-    for (const worker of route) visits[stageOf[worker]]++;
-  }
-  return freeStarts ? visits : [...visits, ...starts];
+interface State {
+  readonly routes: readonly Route[];
+  readonly stages: readonly (readonly number[])[];
 }
 
-/** Routes after one change, or undefined where the change drawn is not possible. */
-function change(
+/** Two workers of different stages take each other's place everywhere. */
+function exchangePlaces({ routes, stages }: State, random: RandomStream): State | undefined {
+  const s = random.integer(stages.length), t = random.integer(stages.length);
+  if (s === t) return undefined;
+  const x = stages[s][random.integer(stages[s].length)], y = stages[t][random.integer(stages[t].length)];
+  const other = (worker: number) => worker === x ? y : worker === y ? x : worker;
+  return {
+    routes: routes.map((route) => route.map(other)),
+    stages: stages.map((holders) => holders.map(other)),
+  };
+}
+
+function stagesByWorker(stages: State["stages"]): Map<number, number> {
+  return new Map(stages.flatMap((holders, stage) => holders.map((worker) => [worker, stage] as const)));
+}
+
+/** Visits of each stage, then (unless they are free) beginnings at each worker of the first. */
+function tally(
   routes: readonly Route[],
-  stageOf: readonly number[],
-  { stages, ordered }: RouteSearch,
+  stages: State["stages"],
+  { freeStarts }: RouteSearch,
+): number[] {
+  const stageOf = stagesByWorker(stages), visits = new Array<number>(stages.length).fill(0);
+  for (const route of routes) for (const worker of route) visits[stageOf.get(worker)!]++;
+  if (freeStarts) return visits;
+  return [...visits, ...stages[0].map((worker) => routes.filter(([first]) => first === worker).length)];
+}
+
+/** One change of routes, or undefined where the change drawn is not possible. */
+function change(state: State, options: RouteSearch, random: RandomStream): State | undefined {
+  const routes = changeRoutes(state, options, random);
+  return routes && { ...state, routes };
+}
+
+function changeRoutes(
+  { routes, stages }: State,
+  { ordered }: RouteSearch,
   random: RandomStream,
 ): Route[] | undefined {
+  const places = stagesByWorker(stages), stageOf = (worker: number) => places.get(worker)!;
   const a = random.integer(routes.length),
     b = random.integer(routes.length),
     route = routes[a],
@@ -84,7 +118,7 @@ function change(
   const draw = (from: readonly number[]) => from[random.integer(from.length)];
   switch (random.integer(9)) {
     case 0: { // another worker of the same stage
-      const at = random.integer(k), worker = draw(stages[stageOf[route[at]]]);
+      const at = random.integer(k), worker = draw(stages[stageOf(route[at])]);
       return worker === route[at] ? undefined : each((other) => other.with(at, worker));
     }
     case 1: { // stages in another order
@@ -93,7 +127,7 @@ function change(
       return each((other) => other.with(i, other[j]).with(j, other[i]));
     }
     case 2: { // another stage instead of one
-      const missing = stages.flatMap((_, s) => route.some((worker) => stageOf[worker] === s) ? [] : [s]);
+      const missing = stages.flatMap((_, s) => route.some((worker) => stageOf(worker) === s) ? [] : [s]);
       if (ordered || missing.length === 0) return undefined;
       const worker = draw(stages[draw(missing)]), at = 1 + random.integer(k - 1);
       return each((other) => other.with(at, worker));
@@ -106,9 +140,9 @@ function change(
     case 6: { // two microbatches exchange a visit
       const i = 1 + random.integer(k - 1), j = 1 + random.integer(k - 1), x = route[i], y = routes[b][j];
       const clash = (own: Route, at: number, worker: number) =>
-        own.some((w, place) => place !== at && stageOf[w] === stageOf[worker]);
+        own.some((w, place) => place !== at && stageOf(w) === stageOf(worker));
       if (a === b || x === y || clash(route, i, y) || clash(routes[b], j, x)) return undefined;
-      if (ordered && stageOf[x] !== stageOf[y]) return undefined;
+      if (ordered && stageOf(x) !== stageOf(y)) return undefined;
       return routes.map((other, m) => m === a ? other.with(i, y) : m === b ? other.with(j, x) : other);
     }
     case 7: // two microbatches exchange their first workers

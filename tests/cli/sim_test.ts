@@ -1,0 +1,62 @@
+/** `sim` and `plan` with a cluster file, as processes. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fromFileUrl, join } from "@std/path";
+import { volary } from "./program.ts";
+
+const examples = fromFileUrl(new URL("../../examples/", import.meta.url));
+const lab = join(examples, "clusters/lab.toml"), tiny = join(examples, "tiny.toml");
+
+Deno.test("sim prints one object, draws, and sweeps", async () => {
+  const svg = await Deno.makeTempFile({ suffix: ".svg" });
+  const { code, stdout } = await volary("sim", lab, tiny, "--stages", "2", "--json", "--svg", svg);
+  assertEquals(code, 0);
+  const answer = JSON.parse(stdout);
+  assertEquals([answer.event, answer.stages, answer.schedule], ["simulated", 2, "1f1b"]);
+  assert(answer.seconds > 0 && answer.idle > 0 && answer.idle < 1 && answer.traffic > 0);
+  assertStringIncludes(await Deno.readTextFile(svg), "<svg");
+  await Deno.remove(svg);
+  const swept = await volary("sim", lab, tiny, "--stages", "2", "--sweep", "microbatches=1,2,8", "--json");
+  const lines = swept.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  assertEquals(lines.map(({ microbatches }) => microbatches), [1, 2, 8]);
+});
+
+Deno.test("plan with a cluster file says why, and what would change it", async () => {
+  const { code, stderr, stdout } = await volary("plan", lab, tiny);
+  assertEquals([code, stdout], [0, ""]);
+  assertStringIncludes(stderr, "What would change it:");
+  assertStringIncludes(stderr, "twice the bandwidth everywhere");
+});
+
+const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
+  ["no cluster file", ["sim", join(examples, "none.toml"), tiny], 1, "cannot be read"],
+  ["a recipe for a cluster", ["sim", tiny, tiny], 1, "The cluster file cannot be used"],
+  [
+    "a schedule of another name",
+    ["sim", lab, tiny, "--schedule", "1b1f"],
+    2,
+    "takes gpipe, 1f1b, interleaved, zb-v",
+  ],
+  [
+    "a sweep of something else",
+    ["sim", lab, tiny, "--sweep", "colour=1"],
+    2,
+    "--sweep takes workers, bandwidth",
+  ],
+  ["more workers than there are", ["sim", lab, tiny, "--sweep", "workers=13"], 2, "1 to 12 workers"],
+  [
+    "microbatches that do not divide",
+    ["sim", lab, tiny, "--microbatches", "3"],
+    2,
+    "8 sequences cannot be cut into 3",
+  ],
+  ["more stages than layers", ["sim", lab, tiny, "--stages", "5"], 1, "at most 4"],
+  ["a cluster and a number of workers", ["plan", lab, tiny, "--workers", "3"], 2, "exclude each other"],
+];
+for (const [what, args, code, says] of wrong) {
+  Deno.test(`sim and plan say what is wrong: ${what}`, async () => {
+    const result = await volary(...args);
+    assertStringIncludes(result.stderr, says);
+    assertEquals([result.code, result.stdout], [code, ""]);
+    assertEquals(result.stderr.trim().split("\n").length, 1, "one paragraph");
+  });
+}
