@@ -49,8 +49,8 @@ export const limits = {
   pulls: 16,
   /** Without any piece of a tensor while pulls wait, in ms: a disk that starts up, a device that is busy. */
   pullMs: 30_000,
-  /** Bytes that the system keeps for a socket of ours: 40 ms of a gigabit a second, while this thread is busy. */
-  socketBytes: 4 << 20,
+  /** Bytes of one datagram: SCTP over DTLS keeps under 1,300, and what is longer is nobody's we know. */
+  datagramBytes: 2_048,
   /** Candidate addresses of one peer. */
   candidates: 16,
 

@@ -95,7 +95,7 @@ async function negotiate(
   await connection.setLocalDescription(
     initiator ? await connection.createOffer() : await connection.createAnswer(),
   );
-  widen(connection);
+  fitSockets(connection);
   signal.send(describe(connection, initiator ? "offer" : "answer"));
   if (initiator) await setRemote();
 }
@@ -106,14 +106,14 @@ interface Sockets {
 }
 
 /**
- * Gives the connection's sockets room: Deno's begin with 64 KiB, which a burst fills while this thread is busy for a
- * millisecond, and each datagram lost there costs werift a retransmission time of a second. The system grants less where
- * its own bound (net.core.rmem_max) is lower.
+ * Tells the connection's sockets how large a datagram can be. Deno makes a new cleared array of "the receive buffer's
+ * size" (64 KiB, and twice what is asked for here) for each datagram that arrives, and leaves the system's own buffer
+ * alone; Node would change that one instead, so this is for Deno only, as this whole file is.
  */
-function widen(connection: RTCPeerConnection): void {
+function fitSockets(connection: RTCPeerConnection): void {
   for (const { connection: ice } of connection.iceTransports) {
     for (const { transport } of (ice as unknown as Sockets).protocols) {
-      transport?.socket?.setRecvBufferSize?.(limits.socketBytes);
+      transport?.socket?.setRecvBufferSize?.(limits.datagramBytes / 2);
     }
   }
 }
