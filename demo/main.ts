@@ -70,16 +70,18 @@ async function train(recipe: string, device: "webgpu" | "reference"): Promise<st
   try {
     const up = volary("the coordinator", ["up", "--port", "0", "--state", folder]);
     running.push(up);
-    const { invite } = await first(up, (event) => event.event === "up") as { invite: string };
+    const { invite } = await first(up, "up") as { invite: string };
     for (let i = 1; i <= WORKERS; i++) {
       const args = ["join", invite, "--name", `w${i}`, "--device", device];
       // The workers share the processor: one thread of the software adapter each.
-      running.push(volary(`worker w${i}`, args, { env: { LP_NUM_THREADS: "1" } }));
+      const worker = volary(`worker w${i}`, args, { env: { LP_NUM_THREADS: "1" } });
+      running.push(worker);
+      first(worker, "ended").catch(() => {}); // how it ended is seen below
     }
     say(`Mesh:   a coordinator and ${WORKERS} workers, one process each, WebRTC data channels (werift)\n`);
     const args = ["run", recipe, "--state", folder, "--workers", String(WORKERS)];
     const run = volary("the run", args, { show: true });
-    const done = first(run, (event) => event.event === "done") as Promise<{ path: string }>;
+    const done = first(run, "done") as Promise<{ path: string }>;
     // A worker that cannot start would leave the run waiting for ever.
     const failed = Promise.race(running.map(async (process) => {
       await process.status;
@@ -96,13 +98,17 @@ async function train(recipe: string, device: "webgpu" | "reference"): Promise<st
   }
 }
 
-/** The first object that fits; an error with what the process said where it ends before. */
-async function first(
-  process: Running,
-  fits: (event: Record<string, unknown>) => boolean,
-): Promise<Record<string, unknown>> {
-  for await (const event of process.events) if (fits(event)) return event;
-  throw new Error(`${process.name} ended before it was done. ${process.said()}`);
+/**
+ * The first object of an event's name; an error with what the process said where it ends before. Everything after it
+ * is read and dropped: a process whose pipe is full stands still.
+ */
+function first(process: Running, event: string): Promise<Record<string, unknown>> {
+  return new Promise((resolve, reject) => {
+    (async () => {
+      for await (const object of process.events) if (object.event === event) resolve(object);
+      throw new Error(`${process.name} ended before it was done. ${process.said()}`.trim());
+    })().catch(reject);
+  });
 }
 
 async function measure(

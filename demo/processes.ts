@@ -17,7 +17,7 @@ const permissions = [
 /** A verb that runs. */
 export interface Running {
   readonly name: string;
-  /** The JSON objects that it prints, as they come. */
+  /** The JSON objects that it prints, as they come; read them all, a process whose pipe is full stands still. */
   readonly events: AsyncGenerator<Record<string, unknown>>;
   readonly status: Promise<Deno.CommandStatus>;
   /** The end of what it wrote to stderr (nothing where that is shown). */
