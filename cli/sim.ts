@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { PlanInfeasible } from "../coordinator/errors.ts";
 import type { FindRequest } from "../coordinator/find_plan.ts";
 import { ganttSvg } from "../coordinator/gantt.ts";
 import { number, size, table } from "../coordinator/report.ts";
 import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
-import { firstWorkers, runTrial, scaledBandwidth, summary } from "../coordinator/trial.ts";
+import { firstWorkers, runTrial, scaledBandwidth, summary, type TrialSummary } from "../coordinator/trial.ts";
 import { duration, trialText } from "../coordinator/trial_text.ts";
 import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
 import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
@@ -67,7 +68,12 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
     if (sweep !== undefined) {
       const rows: string[][] = [[sweep.what, "step", "tokens/s", "idle", "traffic", "stages", "workers"]];
       for (const value of sweep.values) {
-        const numbers = summary(runTrial(sweeps[sweep.what](request, value), schedule, false));
+        const numbers = attempt(sweeps[sweep.what](request, value), schedule);
+        if (numbers instanceof PlanInfeasible) {
+          if (json) printJson({ event: "infeasible", [sweep.what]: value, message: numbers.message });
+          rows.push([`${value}`, "does not fit"]);
+          continue;
+        }
         if (json) printJson({ event: "simulated", [sweep.what]: value, schedule, ...numbers });
         rows.push([
           `${value}`,
@@ -108,6 +114,16 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
     return 0;
   },
 };
+
+/** The numbers of a trial, or why there is no plan: other values of a sweep may have one. */
+function attempt(request: FindRequest, schedule: ScheduleName): TrialSummary | PlanInfeasible {
+  try {
+    return summary(runTrial(request, schedule, false));
+  } catch (error) {
+    if (error instanceof PlanInfeasible) return error;
+    throw error;
+  }
+}
 
 function readSweep(text: string | undefined): { what: string; values: number[] } | undefined {
   if (text === undefined) return undefined;

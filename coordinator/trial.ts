@@ -96,7 +96,8 @@ function chunked({ division, judge }: FoundPlan, schedule: ScheduleName, chunks:
     const all = [before, after, experts[judge.setting.config.experts]];
     return 1 / all.reduce((sum, { forward, input, weight }) => sum + forward + input + weight, 0);
   });
-  const borders = splitLayers(new Array<number>(layers).fill(1), speeds);
+  const last = holders.length - 1, head = judge.predictor.seconds(holders[last]).head.forward * speeds[last];
+  const borders = splitLayers(new Array<number>(layers).fill(1), speeds, 0, head);
   return holders.map((worker, s): Part => ({ worker, layers: borders[s + 1] - borders[s], remote: [] }));
 }
 
