@@ -36,13 +36,27 @@ export interface BlockSource<Block> {
   readonly beforeDestroy?: () => void;
 }
 
-/** A pool of blocks. Freed blocks stay held until {@linkcode Pool.trim}, {@linkcode Pool.close}, or the limit calls for them. */
+/** A block and what the pool knows about it. */
+interface Held<Block> {
+  readonly block: Block;
+  readonly size: number;
+  /** How many blocks were made before it. */
+  readonly number: number;
+}
+
+/**
+ * A pool of blocks. Of the free blocks that fit, the oldest is taken: work that repeats then gets the same blocks each time,
+ * whatever order blocks came back in, and what is cached by block (bind groups) is found again. Freed blocks stay
+ * held until {@linkcode Pool.trim}, {@linkcode Pool.close}, or the limit calls for them.
+ */
 export class Pool<Block> {
   readonly #source: BlockSource<Block>;
   readonly #largest: number;
   readonly #limit: number;
-  readonly #free = new Map<number, Block[]>();
-  readonly #used = new Map<Block, number>();
+  /** By size, the oldest last. */
+  readonly #free = new Map<number, Held<Block>[]>();
+  readonly #used = new Map<Block, Held<Block>>();
+  #made = 0;
   #heldBytes = 0;
   #usedBytes = 0;
   #peak = 0;
@@ -85,26 +99,28 @@ export class Pool<Block> {
     }
     this.#heldBytes += size;
     this.#peak = Math.max(this.#peak, this.#heldBytes);
-    this.#use(block, size);
-    return block;
+    return this.#use({ block, size, number: this.#made++ });
   }
 
   /** Takes back a block that {@linkcode Pool.acquire} gave. */
   release(block: Block): void {
-    const size = this.#used.get(block);
-    if (size === undefined) throw new Error("Cannot release a block that is not in use");
+    const held = this.#used.get(block);
+    if (held === undefined) throw new Error("Cannot release a block that is not in use");
+    const { size, number } = held;
     this.#used.delete(block);
     this.#usedBytes -= size;
-    const list = this.#free.get(size);
-    if (list === undefined) this.#free.set(size, [block]);
-    else list.push(block);
+    let list = this.#free.get(size);
+    if (list === undefined) this.#free.set(size, list = []);
+    let at = list.length;
+    while (at > 0 && list[at - 1].number < number) at--;
+    list.splice(at, 0, held);
   }
 
   /** Destroys free blocks. */
   trim(): void {
     if (this.#free.size > 0) this.#source.beforeDestroy?.();
-    for (const [size, blocks] of this.#free) {
-      for (const block of blocks) {
+    for (const [size, list] of this.#free) {
+      for (const { block } of list) {
         this.#source.destroy(block);
         this.#heldBytes -= size;
       }
@@ -143,14 +159,14 @@ export class Pool<Block> {
     }
     if (fit === undefined) return undefined;
     const list = this.#free.get(fit)!;
-    const block = list.pop()!;
+    const held = list.pop()!;
     if (list.length === 0) this.#free.delete(fit);
-    this.#use(block, fit);
-    return block;
+    return this.#use(held);
   }
 
-  #use(block: Block, size: number): void {
-    this.#used.set(block, size);
-    this.#usedBytes += size;
+  #use(held: Held<Block>): Block {
+    this.#used.set(held.block, held);
+    this.#usedBytes += held.size;
+    return held.block;
   }
 }

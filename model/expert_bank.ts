@@ -10,6 +10,7 @@ import {
   groupedNN,
   groupedNT,
   groupedTN,
+  part,
   swiglu,
   swigluBackward,
   type View,
@@ -119,9 +120,23 @@ export class ExpertRequestError extends Error {
   override readonly name = "ExpertRequestError";
 }
 
+/** Steps in which numbers of rows are rounded up, in an octave. */
+const STEPS_PER_OCTAVE = 4;
+
+/**
+ * A number of rows, rounded up for the sizes of memory and grids: routers send ever other numbers, and what is made for each
+ * (blocks of memory, bind groups, parameters) should be found again. Results don't change: offsets bound the real rows.
+ */
+export function roundedRows(count: number): number {
+  const step = Math.max(8, 2 ** Math.floor(Math.log2(count)) / STEPS_PER_OCTAVE);
+  return Math.ceil(count / step) * step;
+}
+
 interface Guest {
   readonly scope: Scope;
   readonly grouped: GroupedRows;
+  /** The real number of rows. */
+  readonly count: number;
   /** Absent where it is computed again in the backward pass. */
   readonly kept: ExpertsKept | undefined;
 }
@@ -170,7 +185,7 @@ export class ExpertBank {
       const answer = request.pass === "forward"
         ? this.#forward(request, held, count, scope)
         : this.#backward(request, held, count, scope);
-      const [bytes] = await this.#device.read([answer]);
+      const [bytes] = await this.#device.read([part(answer, 0, count * this.#config.hiddenSize)]);
       return bytes;
     } finally {
       scope.release();
@@ -189,14 +204,13 @@ export class ExpertBank {
     return count;
   }
 
-  #upload(words: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, label: string, scope: Scope): View {
-    const view = scope.take(words.length, label);
+  #upload(words: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, view: View): View {
     this.#device.write(view, words);
     return view;
   }
 
   #forward(
-    { layer, microbatch, mode, part }: HostRequest,
+    { layer, microbatch, mode, part: { counts, rows } }: HostRequest,
     held: HeldExperts,
     count: number,
     scope: Scope,
@@ -206,42 +220,49 @@ export class ExpertBank {
       throw new ExpertRequestError(`Rows of layer ${layer}, microbatch ${microbatch} came twice`);
     }
     const stay = new Scope(this.#device);
-    const offsets = new Uint32Array(part.counts.length + 1);
-    part.counts.forEach((rows, i) => offsets[i + 1] = offsets[i] + rows);
+    const offsets = new Uint32Array(counts.length + 1);
+    counts.forEach((rows, i) => offsets[i + 1] = offsets[i] + rows);
+    const rounded = roundedRows(count), words = rounded * this.#config.hiddenSize;
     const grouped: GroupedRows = {
-      rows: this.#upload(new Float32Array(part.rows), "guest rows", stay),
-      offsets: this.#upload(offsets, "guest offsets", stay),
-      count,
+      rows: this.#upload(new Float32Array(rows), stay.take(words, "guest rows")),
+      offsets: this.#upload(offsets, stay.take(offsets.length, "guest offsets")),
+      count: rounded,
     };
-    const out = scope.take(count * this.#config.hiddenSize, "guest outputs");
+    const out = scope.take(words, "guest outputs");
     const keep = mode === "train" && !this.#recompute;
     const kept = expertsForward(this.#device, this.#config, held, grouped, out, keep ? stay : scope);
-    if (mode === "train") this.#guests.set(key, { scope: stay, grouped, kept: keep ? kept : undefined });
-    else stay.release();
+    if (mode === "train") {
+      this.#guests.set(key, { scope: stay, grouped, count, kept: keep ? kept : undefined });
+    } else stay.release();
     return out;
   }
 
-  #backward({ layer, microbatch, part }: HostRequest, held: HeldExperts, count: number, scope: Scope): View {
+  #backward(
+    { layer, microbatch, part: { rows } }: HostRequest,
+    held: HeldExperts,
+    count: number,
+    scope: Scope,
+  ): View {
     const key = `${layer} ${microbatch}`;
     const guest = this.#guests.get(key);
-    if (guest === undefined || guest.grouped.count !== count) {
+    if (guest === undefined || guest.count !== count) {
       throw new ExpertRequestError(
         `Gradients of ${count} rows of layer ${layer}, microbatch ${microbatch} came, but ` +
-          `${guest?.grouped.count ?? "no"} rows went forward`,
+          `${guest?.count ?? "no"} rows went forward`,
       );
     }
     this.#guests.delete(key);
-    const { hiddenSize: D } = this.#config;
+    const words = guest.grouped.count * this.#config.hiddenSize;
     const kept = guest.kept ?? expertsForward(
       this.#device,
       this.#config,
       held,
       guest.grouped,
-      scope.take(count * D, "guest outputs"),
+      scope.take(words, "guest outputs"),
       scope,
     );
-    const dout = this.#upload(new Float32Array(part.rows), "guest output gradients", scope);
-    const din = scope.take(count * D, "guest row gradients");
+    const dout = this.#upload(new Float32Array(rows), scope.take(words, "guest output gradients"));
+    const din = scope.take(words, "guest row gradients");
     expertsBackward(this.#device, this.#config, held, guest.grouped, kept, dout, din);
     guest.scope.release();
     return din;

@@ -26,7 +26,13 @@ import {
   type View,
 } from "../kernels/mod.ts";
 import { normBackward } from "./attention_block.ts";
-import { expertsBackward, expertsForward, type ExpertsKept, type HeldExperts } from "./expert_bank.ts";
+import {
+  expertsBackward,
+  expertsForward,
+  type ExpertsKept,
+  type HeldExperts,
+  roundedRows,
+} from "./expert_bank.ts";
 import type { RowExchanger, Slots } from "./expert_exchange.ts";
 import { type BoundBlock, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
@@ -145,9 +151,10 @@ export async function moeForward(
     }
   }
 
-  const count = remote ? remote.offsets[ownSlots] : R;
+  const real = remote ? remote.offsets[ownSlots] : R;
   let own: MoeKept["own"];
-  if (block.held !== undefined && count > 0) {
+  if (block.held !== undefined && real > 0) {
+    const count = Math.min(roundedRows(real), R);
     // The kernel counts in tokens, k rows each: some rows beyond `count` may come along.
     const tokens = Math.ceil(count / chosen);
     const rows = scope.take(tokens * chosen * D, "own rows");

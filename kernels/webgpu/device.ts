@@ -11,15 +11,15 @@ import { Pool } from "../pool.ts";
 import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
 import { chooseVariant, foldGrid } from "./call.ts";
 import { ParamsTable } from "./params.ts";
-import { bindGroupLayout, compile } from "./program.ts";
+import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
 
 /**
  * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
- * and experts, whose numbers of rows change from step to step, make new ones all the time.
+ * and an evicted one is freed only when the garbage collector comes by.
  */
-const BIND_GROUPS = 2048;
+const BIND_GROUPS = 1024;
 
 /** Dispatches after which recorded work is submitted by itself, so that the device starts while more is recorded. */
 const DISPATCHES_PER_SUBMIT = 256;
@@ -191,13 +191,14 @@ export class WebGpuDevice implements Device {
       if (variantName === undefined) prepared.calls.set(slot, call);
     }
     if (call.pipeline === undefined) return;
-    const group = this.#bindGroup(prepared, plain, ordered, slot);
+    const group = this.#bindGroup(prepared, plain, ordered);
     if (this.#pass === undefined) {
       this.#pass = (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
       this.#pipelineInPass = undefined;
     }
     if (this.#pipelineInPass !== call.pipeline) this.#pass.setPipeline(this.#pipelineInPass = call.pipeline);
-    this.#pass.setBindGroup(0, group);
+    if (prepared.hasParams) this.#pass.setBindGroup(0, group, [slot * PARAMS_BYTES]);
+    else this.#pass.setBindGroup(0, group);
     this.#pass.dispatchWorkgroups(...call.grid);
     if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
   }
@@ -339,7 +340,6 @@ export class WebGpuDevice implements Device {
   /** Slots of parameters are about to change: work that reads them must be on its way, and what is kept by slot go. */
   readonly #forgetSlots = (): void => {
     this.#submit();
-    this.#bindGroups.clear();
     for (const { calls } of this.#kernels.values()) calls.clear();
   };
 
@@ -369,8 +369,8 @@ export class WebGpuDevice implements Device {
     return pipeline;
   }
 
-  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[], slot: number): GPUBindGroup {
-    let key = `${prepared.id},${slot}`;
+  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[]): GPUBindGroup {
+    let key = `${prepared.id}`;
     for (const view of views) {
       key += `,${(view.memory as GpuMemory).block.id},${view.offset},${view.length}`;
     }
@@ -385,7 +385,7 @@ export class WebGpuDevice implements Device {
         return { binding, resource };
       });
       if (prepared.hasParams) {
-        entries.push({ binding: entries.length, resource: this.#params.resource(slot) });
+        entries.push({ binding: entries.length, resource: this.#params.resource });
       }
       group = this.#device.createBindGroup({ label: kernel.name, layout: prepared.layout, entries });
       this.#bindGroups.set(key, group);

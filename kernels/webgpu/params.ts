@@ -51,9 +51,9 @@ export class ParamsTable {
     return slot;
   }
 
-  /** What to bind for a slot. */
-  resource(slot: number): GPUBufferBinding {
-    return { buffer: this.#buffer, offset: slot * PARAMS_BYTES, size: PARAMS_BYTES };
+  /** What to bind. A slot lies `PARAMS_BYTES` times its number behind that: a dynamic offset. */
+  get resource(): GPUBufferBinding {
+    return { buffer: this.#buffer, offset: 0, size: PARAMS_BYTES };
   }
 
   close(): void {

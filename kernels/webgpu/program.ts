@@ -49,7 +49,8 @@ export function bindGroupLayout(device: GPUDevice, kernel: Kernel): GPUBindGroup
     entries.push({
       binding: entries.length,
       visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: "uniform", minBindingSize: 0 },
+      // The slot is said with each call: a bind group then serves calls that differ in nothing but parameters.
+      buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: 0 },
     });
   }
   return device.createBindGroupLayout({ label: kernel.name, entries });
