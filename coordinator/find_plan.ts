@@ -50,10 +50,11 @@ export interface FoundPlan {
   readonly judge: Judge;
 }
 
-/** The default effort: less for each change where a change costs more to judge. */
-function effortFor(config: ModelConfig, workers: number): Effort {
-  const large = Math.min(workers, config.layers) > 12;
-  return large ? { changes: 12_000, starts: 3, polish: 150 } : { changes: 4_000, starts: 4, polish: 200 };
+/** The default effort: less for each change where a change costs more to judge, little where all are tried anyway. */
+function effortFor(config: ModelConfig, workers: number, exact = false): Effort {
+  if (exact) return { changes: 500, starts: 3, polish: 20 };
+  const large = Math.min(workers, config.layers) > 24;
+  return large ? { changes: 12_000, starts: 3, polish: 200 } : { changes: 5_000, starts: 6, polish: 400 };
 }
 
 /** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */

@@ -80,7 +80,7 @@ function anneal(
     const next = moves.change(now);
     if (next === undefined) continue;
     const price_ = price(judge, next);
-    const heat = 0.05 * cost * (1 - i / changes) ** 2;
+    const heat = 0.005 * cost * (1 - i / changes) ** 2;
     if (!(price_ <= cost) && !(random.uniform() < Math.exp((cost - price_) / heat))) continue;
     [now, cost] = [next, price_];
     if (cost < least) [best, least] = [now, cost];
