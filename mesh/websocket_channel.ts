@@ -1,6 +1,10 @@
 /**
  * A WebSocket as a `Channel`: a client's in Deno or a browser, or a server's upgraded one. Large messages travel in
- * pieces (one byte that is 1 at the last piece, then bytes), as servers refuse large WebSocket messages.
+ * pieces (one byte that says what it is, then bytes), as servers refuse large WebSocket messages.
+ *
+ * Deno's client leaves Nagle's algorithm on and writes a message of more than 1 KiB in two parts, so that the second part
+ * waits 40 ms for the acknowledgement that the other end delays. An answer carries the acknowledgement at once. Hence a
+ * client asks for one with every small message, and ahead of every large one: both parts of that then leave together.
  *
  * @module
  */
@@ -8,7 +12,13 @@ import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import type { Channel, Clock } from "./runtime.ts";
 
-const MORE = 0, LAST = 1;
+/**
+ * What a piece is: a part of a message, its last part, a last part that wants to be answered, only the wish to be
+ * answered, and the answer.
+ */
+const MORE = 0, LAST = 1, LAST_ASKING = 2, ASK = 3, ANSWER = 4;
+/** Bytes of a piece that a client certainly writes in one part. */
+const ONE_WRITE = 1_000;
 /** Between two looks at a socket that is being drained, in ms: a WebSocket does not say when. */
 const DRAIN_MS = 5;
 /** Bytes of a reason that a WebSocket can carry (RFC 6455). */
@@ -16,7 +26,7 @@ const REASON_BYTES = 123;
 
 /** Resolves once the socket is open. Rejects with `LinkError` when it cannot be within `limits.connectMs`. */
 export async function webSocketChannel(socket: WebSocket, clock: Clock): Promise<WebSocketChannel> {
-  const channel = new WebSocketChannel(socket, clock);
+  const channel = new WebSocketChannel(socket, clock, true);
   const timer = clock.timer(
     limits.connectMs,
     () => channel.close(`no answer within ${limits.connectMs / 1_000} s`),
@@ -50,7 +60,12 @@ export class WebSocketChannel implements Channel {
   private pieces: Uint8Array<ArrayBuffer>[] = [];
   private pieceBytes = 0;
 
-  constructor(private readonly socket: WebSocket, private readonly clock: Clock) {
+  /** `asks`: this end's small writes may be held back (see above). A server's never are. */
+  constructor(
+    private readonly socket: WebSocket,
+    private readonly clock: Clock,
+    private readonly asks = false,
+  ) {
     this.closed = new Promise((resolve) => this.resolveClosed = resolve);
     socket.binaryType = "arraybuffer";
     this.opened = new Promise((resolve) => {
@@ -83,10 +98,11 @@ export class WebSocketChannel implements Channel {
     if (message.length > this.maxMessage) {
       throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
     }
-    const step = limits.webSocketBytes - 1;
+    const step = limits.webSocketBytes - 1, last = this.asks ? LAST_ASKING : LAST;
+    if (this.asks && message.length >= ONE_WRITE) this.socket.send(Uint8Array.of(ASK));
     for (let at = 0; at === 0 || at < message.length; at += step) {
       const part = message.subarray(at, at + step), piece = new Uint8Array(1 + part.length);
-      piece[0] = at + step >= message.length ? LAST : MORE;
+      piece[0] = at + step >= message.length ? last : MORE;
       piece.set(part, 1);
       this.socket.send(piece);
     }
@@ -126,15 +142,23 @@ export class WebSocketChannel implements Channel {
     this.pieces = [];
   }
 
+  private answer(): void {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(Uint8Array.of(ANSWER));
+  }
+
   private receive(data: unknown): void {
     if (this.over) return;
     if (!(data instanceof ArrayBuffer) || data.byteLength < 1 || data.byteLength > limits.webSocketBytes) {
       return this.close("a message was no piece of this protocol");
     }
     const piece = new Uint8Array(data), kind = piece[0], body = piece.subarray(1);
-    if (kind > LAST || (kind === MORE && body.length === 0)) {
+    const empty = kind === ASK || kind === ANSWER;
+    if (kind > ANSWER || (kind === MORE && body.length === 0) || (empty && body.length > 0)) {
       return this.close("a message was no piece of this protocol");
     }
+    // What is on its way already carries the acknowledgement too, and someone who never reads must not fill our memory.
+    if ((kind === ASK || kind === LAST_ASKING) && this.socket.bufferedAmount === 0) this.answer();
+    if (empty) return this.onactivity?.();
     if (this.pieceBytes + body.length > this.acceptBytes) {
       return this.close(`a message of more than ${this.acceptBytes} bytes came`);
     }
