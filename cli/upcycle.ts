@@ -91,7 +91,7 @@ ${switchHelp}`,
         exact: !changed && !rounded,
         step: `upcycled to ${what} (${how})`,
         // The tensor, what is drawn for it, and the copy that is handed out.
-        wholeTensors: changed ? 3 : 0,
+        wholeTensors: options.drop > 0 ? 3 : 0,
         options: { ...options, experts, expertsPerToken },
       };
     });

@@ -107,8 +107,8 @@ export function checkUpcycle(source: ModelConfig, target: ModelConfig, options: 
 }
 
 /**
- * The upcycled model as a source of its own. Exact copies are read through; with noise or Drop-Upcycling one tensor is held
- * at a time.
+ * The upcycled model as a source of its own. Copies are read through, with noise or without; for Drop-Upcycling one tensor
+ * is held at a time.
  *
  * @throws {GrowthError} see `checkUpcycle`.
  */
@@ -119,8 +119,8 @@ export function upcycleModel(
 ): TensorSource {
   checkUpcycle(source.config, target, options);
   const specs = new Map(parameterTable(target).map((spec) => [spec.name, spec]));
-  const changed = (options.noise ?? 0) > 0 || (options.drop ?? 0) > 0;
-  // The last changed expert tensor: it is read in pieces, but made whole.
+  const { drop = 0, seed } = options;
+  // The last expert tensor with redrawn neurons: it is read in pieces, but made whole.
   let last: { name: string; words: Promise<Float32Array<ArrayBuffer>> } | undefined;
   return {
     config: target,
@@ -129,16 +129,18 @@ export function upcycleModel(
       if (spec === undefined) throw new Error(`A model of this configuration has no tensor ${name}`);
       const from = denseName(spec);
       if (from === undefined) return router(spec, options, start, length);
-      if (spec.expert === undefined || !changed) return await source.read(from, start, length);
+      if (spec.expert === undefined) return await source.read(from, start, length);
+      if (drop === 0) return withNoise(name, start, await source.read(from, start, length), options);
       if (last?.name !== name) {
         last = {
           name,
-          words: source.read(from, 0, elements(spec.shape)).then((words) =>
-            changeExpert(spec, words, options)
-          ),
+          words: source.read(from, 0, elements(spec.shape)).then((words) => {
+            redrawNeurons(spec, words, drop, seed);
+            return words;
+          }),
         };
       }
-      return (await last.words).slice(start, start + length);
+      return withNoise(name, start, (await last.words).slice(start, start + length), options);
     },
   };
 }
@@ -155,8 +157,9 @@ export function* upcycleTensors(
     const from = denseName(spec), length = elements(spec.shape);
     if (from === undefined) yield [spec.name, router(spec, options, 0, length)];
     else {
-      const words = Float32Array.from(read(from));
-      yield [spec.name, spec.expert === undefined ? words : changeExpert(spec, words, options)];
+      const words = Float32Array.from(read(from)), { drop = 0, seed } = options;
+      if (spec.expert !== undefined && drop > 0) redrawNeurons(spec, words, drop, seed);
+      yield [spec.name, spec.expert === undefined ? words : withNoise(spec.name, 0, words, options)];
     }
   }
 }
@@ -179,18 +182,16 @@ function router(
   return drawNormal(options.seed, spec.name, start, length, options.routerDeviation ?? initialDeviation);
 }
 
-/** Drop-Upcycling and noise on one expert's tensor, in place. */
-function changeExpert(
-  spec: TensorSpec,
+/** Elements `start`.. of an expert's tensor with their noise, which depends on the seed, the name and the place only. */
+function withNoise(
+  name: string,
+  start: number,
   words: Float32Array<ArrayBuffer>,
-  { seed, drop = 0, noise = 0 }: UpcycleOptions,
+  { seed, noise = 0 }: UpcycleOptions,
 ): Float32Array<ArrayBuffer> {
-  if (drop > 0) redrawNeurons(spec, words, drop, seed);
-  if (noise > 0) {
-    const drawn = drawNormal(seed, `noise ${spec.name}`, 0, words.length, noise);
-    for (let i = 0; i < words.length; i++) words[i] += drawn[i];
-  }
-  return words;
+  if (noise === 0) return words;
+  const drawn = drawNormal(seed, `noise ${name}`, start, words.length, noise);
+  return drawn.map((value, i) => words[i] + value);
 }
 
 function checkTarget(target: ModelConfig): void {
