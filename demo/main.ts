@@ -33,8 +33,8 @@ async function demo(): Promise<void> {
   say(`Device: ${device.info.name} (${device.info.kind})`);
   if (device.info.kind === "reference") {
     say(
-      "There is no WebGPU adapter here, so everything runs on the plain-array device, several times slower. A software\n" +
-        "adapter on Debian or Ubuntu:  apt-get install -y mesa-vulkan-drivers",
+      "There is no WebGPU adapter here, so everything runs on the plain-array device, on the processor. With a GPU, install its\n" +
+        "Vulkan driver; a software adapter on Debian or Ubuntu:  apt-get install -y mesa-vulkan-drivers",
     );
   }
   await Deno.remove(folder, { recursive: true }).catch((error) => {
