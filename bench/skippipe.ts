@@ -170,6 +170,8 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     say("  no such paths can be below", forward, bound(ours));
     const free = search([start], ours, { freeStarts: true });
     say("our rules, our paths, beginnings free", forward, free.seconds);
+    const moved = search([free], ours, { freeStarts: true, freePlaces: true });
+    say("our rules, our paths, beginnings and places free", forward, moved.seconds);
     await draw(
       `skippipe-ours-${i}`,
       `Our paths, our rules, ${forward} s a forward pass: ${free.seconds.toFixed(2)} s`,
