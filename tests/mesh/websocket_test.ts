@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { limits } from "../../mesh/limits.ts";
-import { type WebSocketChannel, webSocketChannel } from "../../mesh/websocket_channel.ts";
+import { WebSocketChannel, webSocketChannel } from "../../mesh/websocket_channel.ts";
 import { clean } from "../compliance/clean.ts";
 
 const clock = denoRuntime();
@@ -77,6 +77,41 @@ Deno.test("reasons reach the other end, shortened between characters", clean, as
     }
   });
 });
+
+Deno.test(
+  "a client's messages are answered by the socket itself, so that nothing waits for an acknowledgement",
+  clean,
+  async () => {
+    const kinds: number[] = [];
+    let count = 0, all!: () => void;
+    const came = new Promise<void>((resolve) => all = resolve);
+    const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, (request) => {
+      const { socket, response } = Deno.upgradeWebSocket(request);
+      const channel = new WebSocketChannel(socket, clock);
+      channel.onmessage = (message) => {
+        if (++count === 2) channel.send(message);
+      };
+      return response;
+    });
+    const socket = new WebSocket(`ws://127.0.0.1:${server.addr.port}`);
+    const client = await webSocketChannel(socket, clock);
+    socket.addEventListener("message", ({ data }) => {
+      kinds.push(new Uint8Array(data)[0]);
+      if (kinds.at(-1) === 1) all();
+    });
+    const echo = new Promise<number>((resolve) => client.onmessage = (message) => resolve(message.length));
+    client.send(new Uint8Array(10)); // asks in its own piece
+    client.send(new Uint8Array(5_000)); // is asked for ahead of it
+    assertEquals(await echo, 5_000);
+    await came;
+    // An answer is 4, the last piece of the echo 1; answers that would queue behind others are left out.
+    assertEquals(kinds.filter((kind) => kind !== 4), [1]);
+    assert(kinds[0] === 4, "the first message was not answered");
+    client.close();
+    await client.closed;
+    await server.shutdown();
+  },
+);
 
 Deno.test("text, foreign pieces and nobody at the address", clean, async () => {
   let say!: (socket: WebSocket) => void;
