@@ -20,8 +20,8 @@ Writes a model (a folder, or a run's newest checkpoint) as a Hugging Face folder
 code for, safetensors, the tokenizer's files and a model card that tells source, growth steps, data and losses.
 
   --as TYPE       ${modelTypes.join(", ")} (default: llama or qwen2
-                  for dense models, mixtral for experts without biases, aquilamoe with them; a type that would lose
-                  something is refused)
+                  for dense models, mixtral for experts without biases, aquilamoe with them, volary with a shared
+                  expert; a type that would lose something is refused)
   --dtype NAME    keep (default, lossless), f32, bf16 or f16
   --shard MB      begin a new weight file beyond this size (default: 5000)
   --name TEXT     the model's name on its card (default: the target's)

@@ -92,7 +92,9 @@ whether a weight is not finite.
 function shape(folder: string, config: ModelConfig): string[] {
   const { total, active } = countParameters(config);
   const kind = config.experts > 0
-    ? `${config.experts} experts, ${config.expertsPerToken} a token (${number(active)} parameters active)`
+    ? `${config.experts} experts, ${config.expertsPerToken} a token` +
+      (config.sharedExpert > 0 ? `, beside a shared expert of width ${config.sharedExpert}` : "") +
+      ` (${number(active)} parameters active)`
     : "dense";
   return [
     `${folder}: ${config.modelType}, ${number(total)} parameters (${size(4 * total)} as f32), ${kind}`,

@@ -33,6 +33,8 @@ export interface FlagSpec {
   readonly boolean?: readonly string[];
   /** Flags with one value. */
   readonly string?: readonly string[];
+  /** Flags whose value, a number, may be left out, with what it is then. */
+  readonly optional?: Readonly<Record<string, number>>;
   /** Names of the positional arguments that must be there; one that ends in `?` may be missing. */
   readonly positional?: readonly string[];
 }
@@ -48,15 +50,23 @@ export interface Flags {
 }
 
 /** Reads the arguments of a verb. Throws {@linkcode UsageError} that names what is unknown, missing or too much. */
-export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
-  const known = [...spec.boolean ?? [], ...spec.string ?? []];
-  for (const flag of spec.string ?? []) {
+export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
+  const optional = Object.keys(spec.optional ?? {}), strings = [...spec.string ?? [], ...optional];
+  const known = [...spec.boolean ?? [], ...strings];
+  // What follows is the value only if it is a number: it may as well be a positional argument.
+  const isNumber = (text: string | undefined) => Boolean(text?.trim()) && !Number.isNaN(Number(text));
+  const left = (arg: string | undefined) => arg?.startsWith("--") && optional.includes(arg.slice(2));
+  const args = given.flatMap((arg, i) => {
+    if (left(arg)) return [`${arg}=${isNumber(given[i + 1]) ? given[i + 1] : spec.optional![arg.slice(2)]}`];
+    return left(given[i - 1]) && isNumber(arg) ? [] : [arg];
+  });
+  for (const flag of strings) {
     const at = args.indexOf(`--${flag}`);
     if (at >= 0 && (args[at + 1] === undefined || args[at + 1].startsWith("--"))) {
       throw new UsageError(`--${flag} needs a value.`);
     }
   }
-  for (const flag of spec.string ?? []) {
+  for (const flag of strings) {
     if (args.filter((arg) => arg === `--${flag}` || arg.startsWith(`--${flag}=`)).length > 1) {
       throw new UsageError(`--${flag} is given twice.`);
     }
@@ -64,7 +74,7 @@ export function readFlags(args: readonly string[], spec: FlagSpec): Flags {
   const parsed = parseArgs(args, {
     boolean: spec.boolean ?? [],
     // "_" keeps positional arguments as they were typed: a folder may be called 007.
-    string: [...spec.string ?? [], "_"],
+    string: [...strings, "_"],
     unknown: (arg) => {
       if (!arg.startsWith("-")) return true;
       const name = arg.replace(/^-+/, "").split("=")[0];

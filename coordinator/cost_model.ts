@@ -2,7 +2,7 @@
  * What a pass costs: operations and bytes of every kernel call that model/ makes, from the kernels' own formulas. A call
  * takes as long as the slower of its two limits, arithmetic or memory; calls follow one another.
  *
- * Legend: T tokens of a microbatch, D hidden, F width of an MLP or expert, H query heads, K key/value heads, hd head size,
+ * Legend: T tokens of a microbatch, D hidden, F width of an MLP or expert, S of the shared expert, H query heads, K key/value heads, hd head size,
  * W = (H + 2K) hd, E experts, k chosen for each token, R = T k rows for experts, V vocabulary.
  *
  * @module
@@ -61,11 +61,11 @@ export interface PassCosts {
   readonly weight: readonly Cost[];
 }
 
-/** A layer without its experts. In a MoE layer rows visit the experts between the two halves of each pass. */
+/** A layer without its routed experts. In a MoE layer rows visit the experts between the two halves of each pass. */
 export interface LayerCosts {
   /** Up to the experts: attention, norms, router. All of a dense layer's passes is here. */
   readonly before: PassCosts;
-  /** Behind the experts, in the order of each pass: the weighted sum; router, norms and attention backward. */
+  /** Behind the experts, in the order of each pass: the shared expert, the weighted sum; router, norms and attention backward. */
   readonly after: PassCosts;
 }
 
@@ -128,7 +128,7 @@ export function layerCosts(
     return { before: joined(attention, dense), after: { forward: [], input: [], weight: [] } };
   }
   const places = { assignments: R, experts: E }, routed = { rows: T, experts: E, chosen };
-  const moved = { rows: T, width: D, chosen };
+  const moved = { rows: T, width: D, chosen }, shared = sharedCosts(config, T);
   return {
     before: {
       forward: [
@@ -144,16 +144,28 @@ export function layerCosts(
       weight: [],
     },
     after: {
-      forward: [combineCost(moved)],
+      forward: [combineCost(moved), ...shared.forward],
       input: [
         routerBackwardCost(routed),
         sumRowsCost(moved),
         matmulCost(T, D, E, 1),
+        ...shared.input,
         rmsNormBackwardCost(rows),
         ...attention.input,
       ],
-      weight: [matmulCost(E, D, T, 1), rmsNormGainCost(rows), ...attention.weight],
+      weight: [matmulCost(E, D, T, 1), ...shared.weight, rmsNormGainCost(rows), ...attention.weight],
     },
+  };
+}
+
+/** The shared expert of one layer. */
+function sharedCosts({ hiddenSize: D, sharedExpert: S }: ModelConfig, T: number): PassCosts {
+  if (S === 0) return { forward: [], input: [], weight: [] };
+  const gated = { rows: T, width: S };
+  return {
+    forward: [matmulCost(T, 2 * S, D, 0), swigluCost(gated), matmulCost(T, D, S, 1)],
+    input: [matmulCost(T, S, D, 0), swigluBackwardCost(gated), matmulCost(T, D, 2 * S, 1)],
+    weight: [matmulCost(D, S, T, 1), matmulCost(2 * S, D, T, 1)],
   };
 }
 

@@ -88,5 +88,6 @@ function activationWords(config: ModelConfig, tokens: number, recompute: boolean
   if (recompute) return tokens * D;
   const attention = 3 * D + (2 * heads + 2 * kvHeads) * headDim + heads;
   const visits = Math.max(1, config.expertsPerToken);
-  return tokens * (attention + 2 * D + visits * (2 * D + 3 * F) + 2 * config.experts);
+  return tokens *
+    (attention + 2 * D + visits * (2 * D + 3 * F) + 3 * config.sharedExpert + 2 * config.experts);
 }

@@ -14,7 +14,7 @@ import { expertRows } from "./cost_model.ts";
 /** Parameters of the parts that a plan can place. */
 export interface PartSizes {
   readonly embedding: number;
-  /** A layer without its experts. */
+  /** A layer without its routed experts; a shared one belongs to it. */
   readonly layer: number;
   /** One expert of one layer. */
   readonly expert: number;
@@ -61,15 +61,16 @@ export function layerWords(
 ): LayerWords {
   const { hiddenSize: D, intermediateSize: F, heads: H, kvHeads: K, headDim: hd, experts: E } = config;
   const T = batch * sequence, W = (H + 2 * K) * hd, R = T * config.expertsPerToken;
+  const shared = 3 * T * config.sharedExpert;
   const ownRows = expertRows(config, T, own);
   const attention = T * (D + 1 + W + H * hd + H);
   const middle = E === 0
     ? T * (D + 1 + 3 * F)
-    : T * (D + 1 + E) + 3 * R + E + 1 + R * D + ownRows * (D + 3 * F);
+    : T * (D + 1 + E) + 3 * R + E + 1 + R * D + ownRows * (D + 3 * F) + shared;
   const full = 2 * T * D + attention + middle;
   const backward = Math.max(
     T * (H * hd + H + W + D),
-    E === 0 ? T * (3 * F + D) : 2 * R * D + R + T * E + T * D + 3 * F * ownRows,
+    E === 0 ? T * (3 * F + D) : 2 * R * D + R + T * E + T * D + 3 * F * ownRows + shared,
   );
   if (!recompute) return { kept: full, working: backward };
   return { kept: T * D + (R - ownRows) * D, working: full - T * D + backward };

@@ -190,7 +190,7 @@ function divide(
   }));
 }
 
-/** Multiplications for one token of the forward pass: a layer without its experts, all its experts, the head. */
+/** Multiplications for one token of the forward pass: a layer without its routed experts, all of those, the head. */
 function layerWork(config: ModelConfig, sequence: number): { rest: number; experts: number; head: number } {
   const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim } = config;
   const projections = D * headDim * (2 * heads + 2 * kvHeads);
@@ -198,7 +198,7 @@ function layerWork(config: ModelConfig, sequence: number): { rest: number; exper
   const mlp = 3 * D * F;
   const moe = config.experts > 0;
   return {
-    rest: projections + attention + (moe ? D * config.experts : mlp),
+    rest: projections + attention + (moe ? D * (config.experts + 3 * config.sharedExpert) : mlp),
     experts: moe ? mlp * config.expertsPerToken : 0,
     head: D * config.vocabSize,
   };

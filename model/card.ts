@@ -30,9 +30,11 @@ export function modelCard(config: ModelConfig, provenance: Provenance): string {
   const line = (text: string) => text.replace(/\s+/g, " ").trim();
   const list = (items: readonly string[], none: string) =>
     items.length === 0 ? [none] : items.map((item) => `- ${line(item)}`);
-  const experts = config.experts === 0
-    ? ["dense"]
-    : [`${config.experts} experts, ${config.expertsPerToken} a token (${number(active)} parameters active)`];
+  const experts = config.experts === 0 ? ["dense"] : [
+    `${config.experts} experts, ${config.expertsPerToken} a token` +
+    (config.sharedExpert > 0 ? `, beside a shared expert of width ${config.sharedExpert}` : "") +
+    ` (${number(active)} parameters active)`,
+  ];
   return [
     "---",
     "library_name: transformers",

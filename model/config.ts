@@ -38,6 +38,8 @@ export interface ModelConfig {
   readonly experts: number;
   /** Experts that a token visits; 0 for a dense model. */
   readonly expertsPerToken: number;
+  /** Width of an MLP that every token of a MoE layer visits beside its chosen experts, ungated; 0 for none. */
+  readonly sharedExpert: number;
   /** Factor of the balancing loss E * sum_e f_e P_e, summed over layers; 0 for a dense model. */
   readonly balanceCoefficient: number;
   /** Factor of the router's z-loss, summed over layers; 0 for a dense model. */
@@ -167,10 +169,17 @@ export function checkConfig(config: ModelConfig): void {
         `(num_local_experts): choose between 1 and ${experts}.`,
     );
   }
+  if (config.sharedExpert > 0 && experts === 0) {
+    throw new ConfigError(
+      `shared_expert_intermediate_size is ${config.sharedExpert}, but the model is dense: a shared expert stands beside ` +
+        `the routed ones of a mixture of experts. Give num_local_experts, or take the key out.`,
+    );
+  }
   for (
     const [what, size] of [
       ["num_attention_heads * head_dim", heads * headDim],
       ["2 * intermediate_size", 2 * config.intermediateSize],
+      ["2 * shared_expert_intermediate_size", 2 * config.sharedExpert],
     ] as const
   ) {
     if (size > largest) {
@@ -204,6 +213,7 @@ export function configToJson(config: ModelConfig): Record<string, string | numbe
       ? {
         num_local_experts: config.experts,
         num_experts_per_tok: config.expertsPerToken,
+        ...(config.sharedExpert > 0 ? { shared_expert_intermediate_size: config.sharedExpert } : {}),
         router_aux_loss_coef: config.balanceCoefficient,
         router_z_loss_coef: config.zCoefficient,
       }
@@ -221,8 +231,14 @@ const architectures: Readonly<Record<ModelType, string>> = {
   aquilamoe: "AquilaMoeForCausalLM",
 };
 
-/** The family whose own code computes exactly this model, for exported folders ("aquilamoe" where none is common). */
-export function plainestType(config: Pick<ModelConfig, "experts" | "attentionBias">): ModelType {
+/**
+ * The family whose own code computes exactly this model, for exported folders: "aquilamoe" where none is common, our own
+ * for a shared expert, which no published family has in this form (ungated, beside Mixtral's experts).
+ */
+export function plainestType(
+  config: Pick<ModelConfig, "experts" | "attentionBias" | "sharedExpert">,
+): ModelType {
+  if (config.sharedExpert > 0) return "volary";
   if (config.experts > 0) return config.attentionBias ? "aquilamoe" : "mixtral";
   return config.attentionBias ? "qwen2" : "llama";
 }
@@ -247,7 +263,6 @@ function parseModelType(value: unknown, record: Record<string, unknown>): ModelT
 }
 
 function parseExperts(fields: Fields, family: Family, modelType: ModelType) {
-  const none = { experts: 0, expertsPerToken: 0, balanceCoefficient: 0, zCoefficient: 0 };
   const experts = family.experts === "required"
     ? fields.integer("num_local_experts", 1, mostExperts)
     : fields.integer("num_local_experts", 0, mostExperts, 0);
@@ -256,14 +271,24 @@ function parseExperts(fields: Fields, family: Family, modelType: ModelType) {
     : fields.integer("num_experts_per_tok", 0, mostExperts);
   const balanceCoefficient = fields.number("router_aux_loss_coef", 0, Infinity, family.balance);
   const zCoefficient = fields.number("router_z_loss_coef", 0, Infinity, family.z);
-  if (experts === 0) return none;
+  const sharedExpert = fields.integer("shared_expert_intermediate_size", 0, largest, 0);
+  // A shared expert of a dense model is refused by checkConfig.
+  if (experts === 0) {
+    return { experts: 0, expertsPerToken: 0, sharedExpert, balanceCoefficient: 0, zCoefficient: 0 };
+  }
   if (family.experts === "none") {
     throw new ConfigError(
       `num_local_experts is ${experts}, but models of type ${modelType} are dense. A mixture of experts has the type ` +
         `mixtral (no biases), aquilamoe (biases on q, k, v) or volary.`,
     );
   }
-  return { experts, expertsPerToken, balanceCoefficient, zCoefficient };
+  if (modelType === "mixtral" && sharedExpert > 0) {
+    throw new ConfigError(
+      `shared_expert_intermediate_size is ${sharedExpert}, but models of type mixtral have no shared expert and would ` +
+        `lose it: the types volary and aquilamoe keep it.`,
+    );
+  }
+  return { experts, expertsPerToken, sharedExpert, balanceCoefficient, zCoefficient };
 }
 
 function parseKvHeads(fields: Fields, modelType: ModelType, heads: number): number {

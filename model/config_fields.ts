@@ -22,6 +22,7 @@ const understood = [
   "tie_word_embeddings",
   "num_local_experts",
   "num_experts_per_tok",
+  "shared_expert_intermediate_size",
   "router_aux_loss_coef",
   "router_z_loss_coef",
   "max_position_embeddings",

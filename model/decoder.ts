@@ -20,7 +20,7 @@ import { ModelError } from "./errors.ts";
 import { slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headOf } from "./head.ts";
 import type { LoadedModel } from "./local_model.ts";
-import { type MlpBlock, mlpBlock, mlpForward } from "./mlp_block.ts";
+import { type MlpBlock, mlpBlock, mlpForward, sharedExpert } from "./mlp_block.ts";
 import { type MoeBlock, moeForward, statsWords } from "./moe_block.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
@@ -95,6 +95,7 @@ export class Decoder {
       layer,
       norm: parameters.block("post-norm", layer),
       router: parameters.block("router", layer),
+      shared: sharedExpert(parameters, layer),
       held: {
         experts,
         gateUp: parameters.block("experts-gate-up", layer),

@@ -73,6 +73,7 @@ function initialKind(role: TensorRole): "normal" | "residual" | "one" | "zero" {
       return "zero";
     case "o-weight":
     case "down":
+    case "shared-down":
     case "expert-down":
       return "residual";
     default:

@@ -91,7 +91,7 @@ export async function inspectModel(
 }
 
 function writesResidual({ role }: TensorSpec): boolean {
-  return role === "o-weight" || role === "down" || role === "expert-down";
+  return role === "o-weight" || role === "down" || role === "shared-down" || role === "expert-down";
 }
 
 /** Two running sums of 32 bits (FNV-1a, http://www.isthe.com/chongo/tech/comp/fnv/, over words) for each of `count` units. */
@@ -192,7 +192,7 @@ class Units {
   }
 
   add(spec: TensorSpec, { sums }: Scan): void {
-    const { headDim, hiddenSize: D, intermediateSize: F, experts } = this.#config;
+    const { headDim, hiddenSize: D, experts } = this.#config;
     const each = (into: Sums, size = 1) => {
       for (let row = 0; row < sums.a.length; row++) into.join(Math.floor(row / size), sums, row);
     };
@@ -211,16 +211,19 @@ class Units {
         each(this.#hidden);
         return this.#endHeads(spec.layer);
       case "gate":
+      case "shared-gate":
       case "expert-gate":
-        this.#neurons = new Sums(F);
+        this.#neurons = new Sums(sums.a.length);
         each(this.#neurons);
         return this.#expert(spec, sums);
       case "up":
+      case "shared-up":
       case "expert-up":
         each(this.#neurons);
         this.#count("neurons", spec.layer, this.#neurons);
         return this.#expert(spec, sums);
       case "down":
+      case "shared-down":
       case "expert-down":
         for (let row = 0; row < D; row++) this.#hidden.join(row, sums, row);
         this.#expert(spec, sums);

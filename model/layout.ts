@@ -3,7 +3,8 @@
  * matrix, and blocks with the same weight decay form *flats*, allocations over which the optimizer runs in one go.
  * Plain data; {@linkcode Parameters} gives it memory.
  *
- * Legend: D hidden, F expert or MLP width, H query heads, K key/value heads, hd head size, E experts, V vocabulary.
+ * Legend: D hidden, F expert or MLP width, S width of the shared expert, H query heads, K key/value heads, hd head size, E experts,
+ * V vocabulary.
  *
  * @module
  */
@@ -13,7 +14,7 @@ import { elements, parameterTable, type TensorSpec } from "./tensors.ts";
 
 /** What one device holds of a model. */
 export interface Holding {
-  /** Layers whose norms, attention and MLP or router are held. */
+  /** Layers whose norms, attention and MLP or router (with the shared expert) are held. */
   readonly layers: readonly number[];
   readonly embedding: boolean;
   /** The final norm and the output matrix. */
@@ -52,6 +53,8 @@ export type BlockKind =
   | "gate-up" // [2F, D]: gate rows, up rows
   | "down" // [D, F]
   | "router" // [E, D]
+  | "shared-gate-up" // [2S, D]: gate rows, up rows
+  | "shared-down" // [D, S]
   | "experts-gate-up" // [held experts, 2F, D]
   | "experts-down" // [held experts, D, F]
   | "final-norm" // [D]
@@ -84,6 +87,9 @@ const PLACES: Readonly<Record<TensorSpec["role"], readonly [BlockKind, number]>>
   "up": ["gate-up", 1],
   "down": ["down", 0],
   "router": ["router", 0],
+  "shared-gate": ["shared-gate-up", 0],
+  "shared-up": ["shared-gate-up", 1],
+  "shared-down": ["shared-down", 0],
   "expert-gate": ["experts-gate-up", 0],
   "expert-up": ["experts-gate-up", 1],
   "expert-down": ["experts-down", 0],

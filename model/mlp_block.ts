@@ -1,6 +1,8 @@
 /**
  * The second half of a dense layer: y = x + down(silu(gate(norm(x))) * up(norm(x))).
  *
+ * The part behind the norm also serves as the shared expert of a mixture-of-experts layer.
+ *
  * Legend: T rows, D hidden, F width of the MLP.
  *
  * @module
@@ -20,45 +22,64 @@ import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
 
-/** The tensors of this half. */
-export interface MlpBlock {
-  readonly norm: BoundBlock;
+/** The tensors of a gated MLP. */
+export interface GatedMlp {
+  /** F */
+  readonly width: number;
+  /** [2F, D] */
   readonly gateUp: BoundBlock;
+  /** [D, F] */
   readonly down: BoundBlock;
+}
+
+/** The tensors of this half. */
+export interface MlpBlock extends GatedMlp {
+  readonly norm: BoundBlock;
 }
 
 /** Finds the tensors of layer `layer`. */
 export function mlpBlock(parameters: Parameters, layer: number): MlpBlock {
   return {
+    width: parameters.config.intermediateSize,
     norm: parameters.block("post-norm", layer),
     gateUp: parameters.block("gate-up", layer),
     down: parameters.block("down", layer),
   };
 }
 
-/** What the backward pass needs, in `scope`. */
-export interface MlpKept {
-  readonly scope: Scope;
-  /** [T, D] */
-  readonly normed: View;
-  /** [T] */
-  readonly inverse: View;
+/** Finds the shared expert of layer `layer`; undefined where the model has none. */
+export function sharedExpert(parameters: Parameters, layer: number): GatedMlp | undefined {
+  const width = parameters.config.sharedExpert;
+  if (width === 0) return undefined;
+  return {
+    width,
+    gateUp: parameters.block("shared-gate-up", layer),
+    down: parameters.block("shared-down", layer),
+  };
+}
+
+/** What the backward pass of a gated MLP needs besides its input. */
+export interface GatedKept {
   /** [T, 2F] */
   readonly gateUp: View;
   /** [T, F] */
   readonly inner: View;
 }
 
-/** y [T, D] and what was kept; x stays the caller's. */
-export function mlpForward(pass: Pass, block: MlpBlock, x: View): { y: View; kept: MlpKept } {
-  const { device, rows: T, config } = pass;
-  const { hiddenSize: D, intermediateSize: F, rmsNormEps: eps } = config;
-  const scope = new Scope(device);
-  const normed = scope.take(T * D, "normed input");
-  const inverse = scope.take(T, "inverse norms");
-  device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+/** What the backward pass needs, in `scope`. */
+export interface MlpKept extends GatedKept {
+  readonly scope: Scope;
+  /** [T, D] */
+  readonly normed: View;
+  /** [T] */
+  readonly inverse: View;
+}
+
+/** silu(gate(normed)) * up(normed), all but the down projection, in `scope`. */
+export function gatedForward(pass: Pass, mlp: GatedMlp, normed: View, scope: Scope): GatedKept {
+  const { device, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
   const gateUp = scope.take(T * 2 * F, "gate and up");
-  device.run(matmulNT, { a: normed, b: block.gateUp.weight, c: gateUp }, {
+  device.run(matmulNT, { a: normed, b: mlp.gateUp.weight, c: gateUp }, {
     m: T,
     n: 2 * F,
     k: D,
@@ -71,17 +92,29 @@ export function mlpForward(pass: Pass, block: MlpBlock, x: View): { y: View; kep
     first: 0,
     groups: 1,
   });
-  const y = device.allocate(T * D, "layer output");
-  device.run(matmulNTAdd, { a: inner, b: block.down.weight, residual: x, c: y }, { m: T, n: D, k: F });
-  return { y, kept: { scope, normed, inverse, gateUp, inner } };
+  return { gateUp, inner };
 }
 
-/** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
-export function mlpBackward(pass: Pass, block: MlpBlock, x: View, kept: MlpKept, dy: View): void {
-  const { device, rows: T, config } = pass;
-  const { hiddenSize: D, intermediateSize: F } = config;
-  const norm = trained(block.norm), gateUp = trained(block.gateUp), down = trained(block.down);
-  const scope = new Scope(device);
+/** Adds the down projection to y [T, D]. */
+export function addDown({ device, rows: T, config }: Pass, mlp: GatedMlp, inner: View, y: View): void {
+  const sizes = { m: T, n: config.hiddenSize, k: mlp.width, accumulate: 1 };
+  device.run(matmulNT, { a: inner, b: mlp.down.weight, c: y }, sizes);
+}
+
+/**
+ * Adds to the gradients of a gated MLP whose output has the gradient dy [T, D]. Answers with the gradient of gate and up
+ * [T, 2F], in `scope`, for {@linkcode inputGradient}.
+ */
+export function gatedBackward(
+  pass: Pass,
+  mlp: GatedMlp,
+  normed: View,
+  kept: GatedKept,
+  dy: View,
+  scope: Scope,
+): View {
+  const { device, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
+  const gateUp = trained(mlp.gateUp), down = trained(mlp.down);
   const dinner = scope.take(T * F, "gradient of gated values");
   device.run(matmulNN, { a: dy, b: down.weight, c: dinner }, { m: T, n: F, k: D, accumulate: 0 });
   device.run(matmulTN, { a: dy, b: kept.inner, c: down.gradient }, { m: D, n: F, k: T, accumulate: 1 });
@@ -92,14 +125,49 @@ export function mlpBackward(pass: Pass, block: MlpBlock, x: View, kept: MlpKept,
     first: 0,
     groups: 1,
   });
-  device.run(matmulTN, { a: dgateUp, b: kept.normed, c: gateUp.gradient }, {
+  device.run(matmulTN, { a: dgateUp, b: normed, c: gateUp.gradient }, {
     m: 2 * F,
     n: D,
     k: T,
     accumulate: 1,
   });
+  return dgateUp;
+}
+
+/** Writes the gradient of a gated MLP's input to dnormed [T, D], or adds it there. */
+export function inputGradient(
+  { device, rows: T, config }: Pass,
+  mlp: GatedMlp,
+  dgateUp: View,
+  dnormed: View,
+  accumulate: 0 | 1,
+): void {
+  const sizes = { m: T, n: config.hiddenSize, k: 2 * mlp.width, accumulate };
+  device.run(matmulNN, { a: dgateUp, b: mlp.gateUp.weight, c: dnormed }, sizes);
+}
+
+/** y [T, D] and what was kept; x stays the caller's. */
+export function mlpForward(pass: Pass, block: MlpBlock, x: View): { y: View; kept: MlpKept } {
+  const { device, rows: T, config } = pass;
+  const { hiddenSize: D, rmsNormEps: eps } = config;
+  const scope = new Scope(device);
+  const normed = scope.take(T * D, "normed input");
+  const inverse = scope.take(T, "inverse norms");
+  device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+  const { gateUp, inner } = gatedForward(pass, block, normed, scope);
+  const y = device.allocate(T * D, "layer output");
+  const sizes = { m: T, n: D, k: block.width };
+  device.run(matmulNTAdd, { a: inner, b: block.down.weight, residual: x, c: y }, sizes);
+  return { y, kept: { scope, normed, inverse, gateUp, inner } };
+}
+
+/** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
+export function mlpBackward(pass: Pass, block: MlpBlock, x: View, kept: MlpKept, dy: View): void {
+  const { device, rows: T, config: { hiddenSize: D } } = pass;
+  const norm = trained(block.norm), scope = new Scope(device);
+  const dgateUp = gatedBackward(pass, block, kept.normed, kept, dy, scope);
   const dnormed = scope.take(T * D, "gradient of normed input");
-  device.run(matmulNN, { a: dgateUp, b: gateUp.weight, c: dnormed }, { m: T, n: D, k: 2 * F, accumulate: 0 });
+  inputGradient(pass, block, dgateUp, dnormed, 0);
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
   scope.release();
   kept.scope.release();

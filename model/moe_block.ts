@@ -1,8 +1,10 @@
 /**
- * The second half of a mixture-of-experts layer: y = x + sum over the chosen experts of weight * expert(norm(x)).
+ * The second half of a mixture-of-experts layer: y = x + sum over the chosen experts of weight * expert(norm(x)),
+ * plus shared(norm(x)) where there is a shared expert: an MLP that every token visits.
  *
  * Rows of experts that live elsewhere leave in the middle of the pass and come back unweighted; this device weights and
- * adds all rows in order of rank, so that nothing depends on where an expert lives or who answers first.
+ * adds all rows in order of rank, so that nothing depends on where an expert lives or who answers first. The shared expert
+ * lives with the stage and is added last; all but that addition is computed while others' answers are under way.
  *
  * Legend: T rows, D hidden, E experts, k experts a token, R = T k assignments, slot = an expert's place by host.
  *
@@ -34,6 +36,14 @@ import {
   roundedRows,
 } from "./expert_bank.ts";
 import type { RowExchanger, Slots } from "./expert_exchange.ts";
+import {
+  addDown,
+  gatedBackward,
+  gatedForward,
+  type GatedKept,
+  type GatedMlp,
+  inputGradient,
+} from "./mlp_block.ts";
 import { type BoundBlock, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
@@ -44,6 +54,8 @@ export interface MoeBlock {
   readonly norm: BoundBlock;
   /** [E, D] */
   readonly router: BoundBlock;
+  /** The expert that every token visits; undefined where the model has none. */
+  readonly shared: GatedMlp | undefined;
   /** This device's experts of the layer. */
   readonly held: HeldExperts | undefined;
   readonly slots: Slots;
@@ -84,6 +96,7 @@ export interface MoeKept {
   /** All rows' outputs [R, D]. */
   readonly out: View;
   readonly remote: MoeReplay | undefined;
+  readonly shared: GatedKept | undefined;
 }
 
 /** Words of the statistics of one layer's router (see the kernel `routerStats`). */
@@ -164,17 +177,17 @@ export async function moeForward(
       count,
       kept: expertsForward(device, config, block.held, { rows, offsets, count }, out, scope),
     };
-    if (answered) device.flush();
   }
+  const shared = block.shared && gatedForward(pass, block.shared, normed, scope);
+  if (answered && (own || shared)) device.flush();
   await answered;
   scope.drop(counts);
   scope.drop(source);
   const y = device.allocate(T * D, "layer output");
   device.run(combine, { residual: x, rows: out, weights, position, y }, { rows: T, width: D, chosen });
-  return {
-    y,
-    kept: { scope, normed, inverse, logits, weights, experts, position, offsets, stats, own, out, remote },
-  };
+  if (block.shared && shared) addDown(pass, block.shared, shared.inner, y);
+  const chosenRows = { weights, experts, position, offsets, stats };
+  return { y, kept: { scope, normed, inverse, logits, ...chosenRows, own, out, remote, shared } };
 }
 
 /** Sends each host its rows of normed [T, D] and writes what comes back behind the own rows of `out`. */
@@ -314,11 +327,14 @@ export async function moeBackward(
     k: T,
     accumulate: 1,
   });
+  const dshared = block.shared && kept.shared &&
+    gatedBackward(pass, block.shared, kept.normed, kept.shared, dy, scope);
   if (answered) device.flush();
   await answered;
   const dnormed = scope.take(T * D, "gradient of normed input");
   device.run(sumRows, { drows: din, position, dx: dnormed }, { rows: T, width: D, chosen, accumulate: 0 });
   device.run(matmulNN, { a: dlogits, b: router.weight, c: dnormed }, { m: T, n: D, k: E, accumulate: 1 });
+  if (block.shared && dshared) inputGradient(pass, block.shared, dshared, dnormed, 1);
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
   scope.release();
   kept.scope.release();

@@ -9,6 +9,7 @@ import type { ExpertBank } from "./expert_bank.ts";
 import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
 import { type KeptLayer, Layer } from "./layer.ts";
+import { sharedExpert } from "./mlp_block.ts";
 import type { MoeBlock } from "./moe_block.ts";
 import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
 import { type Parameters, trained } from "./parameters.ts";
@@ -107,6 +108,7 @@ export class Stage {
       layer,
       norm: this.#parameters.block("post-norm", layer),
       router: this.#parameters.block("router", layer),
+      shared: sharedExpert(this.#parameters, layer),
       held: bank.layer(layer),
       slots,
       slotOf,

@@ -22,6 +22,9 @@ export type TensorRole =
   | "up"
   | "down"
   | "router"
+  | "shared-gate"
+  | "shared-up"
+  | "shared-down"
   | "expert-gate"
   | "expert-up"
   | "expert-down"
@@ -47,7 +50,7 @@ export interface TensorSpec {
 
 /**
  * Every tensor of `config`. Dense layers have Qwen2's names, expert layers Mixtral's (w1 gate, w2 down, w3 up) plus
- * q, k and v biases where configured; a tied head is not listed.
+ * q, k and v biases where configured, and a shared expert between the router and the experts; a tied head is not listed.
  */
 export function parameterTable(config: ModelConfig): TensorSpec[] {
   const { hiddenSize: D, intermediateSize: F, vocabSize: V, layers } = config;
@@ -74,6 +77,12 @@ export function parameterTable(config: ModelConfig): TensorSpec[] {
       continue;
     }
     add(p + "block_sparse_moe.gate.weight", [config.experts, D], l, "router");
+    if (config.sharedExpert > 0) {
+      const x = `${p}block_sparse_moe.shared_expert.`, S = config.sharedExpert;
+      add(x + "w1.weight", [S, D], l, "shared-gate");
+      add(x + "w3.weight", [S, D], l, "shared-up");
+      add(x + "w2.weight", [D, S], l, "shared-down");
+    }
     for (let e = 0; e < config.experts; e++) {
       const x = `${p}block_sparse_moe.experts.${e}.`;
       add(x + "w1.weight", [F, D], l, "expert-gate", e);

@@ -3,7 +3,9 @@
  *
  * Each expert is a copy of the MLP; gate weights sum to 1, so the logits stay the same for any router (Komatsuzaki et al.,
  * "Sparse Upcycling", 2022; Zhang et al., "AquilaMoE", 2024). Optional noise, or Drop-Upcycling, break the experts'
- * symmetry at the price of the function.
+ * symmetry at the price of the function. An optional shared expert, one more copy that every token visits, takes a share s
+ * of the output and leaves 1 - s to the routed ones: y = s mlp(h) + (1 - s) mlp(h). The two factors are multiplied into the
+ * down projections, exactly for s = 0.5 and otherwise with one rounding of each weight.
  *
  * @module
  */
@@ -27,12 +29,19 @@ export interface UpcycleOptions {
   readonly noise?: number;
   /** Drop-Upcycling: share of each expert's neurons that are drawn anew; none unless given. */
   readonly drop?: number;
+  /** Share of the output that the shared expert takes over, above 0 and below 1; 0.5 unless given. */
+  readonly share?: number;
 }
+
+/** Share of a shared expert unless another is given: the one for which halving rounds nothing. */
+export const defaultShare = 0.5;
 
 /** What the mixture of experts is to be. */
 export interface ExpertShape {
   readonly experts: number;
   readonly expertsPerToken: number;
+  /** A shared expert as wide as the MLP; none unless given. */
+  readonly shared?: boolean;
   /** 0.001 unless given, as AquilaMoE's. */
   readonly balanceCoefficient?: number;
   /** 0.01 unless given, as AquilaMoE's. */
@@ -41,7 +50,7 @@ export interface ExpertShape {
 
 /**
  * The configuration of an upcycled model: `source` with experts, as the family that has such models (mixtral, or
- * aquilamoe where q, k and v have biases; a volary model stays one).
+ * aquilamoe where q, k and v have biases; volary with a shared expert; a volary model stays one).
  *
  * @throws {GrowthError} if the source has experts already or the numbers do not fit.
  */
@@ -53,6 +62,7 @@ export function upcycledConfig(source: ModelConfig, shape: ExpertShape): ModelCo
     ...source,
     experts: shape.experts,
     expertsPerToken: shape.expertsPerToken,
+    sharedExpert: shape.shared ? source.intermediateSize : 0,
     balanceCoefficient: shape.balanceCoefficient ?? 0.001,
     zCoefficient: shape.zCoefficient ?? 0.01,
   };
@@ -103,6 +113,7 @@ export function checkUpcycle(source: ModelConfig, target: ModelConfig, options: 
       `The router's standard deviation is ${routerDeviation}; it must be a number of at least 0.`,
     );
   }
+  checkShared(source, target, options.share);
   checkRouter(target, options.router);
 }
 
@@ -129,12 +140,16 @@ export function upcycleModel(
       if (spec === undefined) throw new Error(`A model of this configuration has no tensor ${name}`);
       const from = denseName(spec);
       if (from === undefined) return router(spec, options, start, length);
-      if (spec.expert === undefined) return await source.read(from, start, length);
-      if (drop === 0) return withNoise(name, start, await source.read(from, start, length), options);
+      const factor = outputFactor(spec, target, options);
+      if (spec.expert === undefined) return scaled(await source.read(from, start, length), factor);
+      if (drop === 0) {
+        return withNoise(name, start, scaled(await source.read(from, start, length), factor), options);
+      }
       if (last?.name !== name) {
         last = {
           name,
-          words: source.read(from, 0, elements(spec.shape)).then((words) => {
+          words: source.read(from, 0, elements(spec.shape)).then((copied) => {
+            const words = scaled(copied, factor);
             redrawNeurons(spec, words, drop, seed);
             return words;
           }),
@@ -157,7 +172,8 @@ export function* upcycleTensors(
     const from = denseName(spec), length = elements(spec.shape);
     if (from === undefined) yield [spec.name, router(spec, options, 0, length)];
     else {
-      const words = Float32Array.from(read(from)), { drop = 0, seed } = options;
+      const words = scaled(Float32Array.from(read(from)), outputFactor(spec, target, options));
+      const { drop = 0, seed } = options;
       if (spec.expert !== undefined && drop > 0) redrawNeurons(spec, words, drop, seed);
       yield [spec.name, spec.expert === undefined ? words : withNoise(spec.name, 0, words, options)];
     }
@@ -167,8 +183,23 @@ export function* upcycleTensors(
 /** The dense tensor that a tensor of an upcycled model is made from; none for a router. */
 export function denseName(spec: TensorSpec): string | undefined {
   if (spec.role === "router") return undefined;
-  const leaf = { "expert-gate": "gate", "expert-up": "up", "expert-down": "down" }[spec.role as string];
+  const leaf = /^(?:expert|shared)-(gate|up|down)$/.exec(spec.role)?.[1];
   return leaf === undefined ? spec.name : `model.layers.${spec.layer}.mlp.${leaf}_proj.weight`;
+}
+
+/** What a tensor's values are multiplied by so that shared and routed experts together give what the MLP gave. */
+function outputFactor(
+  { role }: TensorSpec,
+  { sharedExpert }: ModelConfig,
+  { share = defaultShare }: UpcycleOptions,
+): number {
+  if (sharedExpert === 0) return 1;
+  return role === "shared-down" ? share : role === "expert-down" ? 1 - share : 1;
+}
+
+/** Each product rounded once, from f64. */
+function scaled(words: Float32Array<ArrayBuffer>, factor: number): Float32Array<ArrayBuffer> {
+  return factor === 1 ? words : words.map((word) => word * factor);
 }
 
 function router(
@@ -206,6 +237,28 @@ function checkTarget(target: ModelConfig): void {
     throw error instanceof ConfigError
       ? new GrowthError(`The upcycled model does not fit itself: ${error.message}`)
       : error;
+  }
+}
+
+function checkShared(source: ModelConfig, target: ModelConfig, share: number | undefined): void {
+  if (target.sharedExpert === 0) {
+    if (share === undefined) return;
+    throw new GrowthError(
+      `A share of ${share} is given for a shared expert, but the upcycled model is to have none: ask for the shared ` +
+        `expert as well, or give no share.`,
+    );
+  }
+  if (target.sharedExpert !== source.intermediateSize) {
+    throw new GrowthError(
+      `The shared expert is a copy of the MLP, so its width must be ${source.intermediateSize} and cannot be ` +
+        `${target.sharedExpert}.`,
+    );
+  }
+  if (share !== undefined && !(share > 0 && share < 1)) {
+    throw new GrowthError(
+      `The shared expert's share is ${share}; it must lie above 0 and below 1, so that shared and routed experts both ` +
+        `take part.`,
+    );
   }
 }
 

@@ -99,6 +99,44 @@ Deno.test("grow, upcycle, export, import, eval: the same loss all the way", asyn
   });
 });
 
+Deno.test("upcycled with a shared expert: the same loss, kept by export and import, told by inspect", async () => {
+  await inFolder(async (path) => {
+    await Deno.writeTextFile(path("text.txt"), text);
+    await writeSmall(path("small"), { model_type: "qwen2" });
+    for (const [name, value] of [["half", []], ["third", ["0.3"]]] as const) {
+      const moe = path(name), args = ["--experts", "3", "--shared-expert", ...value];
+      const { lines: [plan, before, after], text: said } = await run(
+        upcycle,
+        ...(value.length > 0 ? [path("small"), moe, ...args] : [...args, path("small"), moe]),
+        ...on(path),
+      );
+      assertEquals([plan.exact, (plan.options as { share: number }).share], [true, Number(value[0] ?? 0.5)]);
+      assertAlmostEquals(after.nll as number, before.nll as number, 1e-5);
+      for (const part of ["beside a shared expert", "qwen2 -> volary", "experts are copies that share"]) {
+        assertStringIncludes(said, part);
+      }
+      await run(exportModel, moe, path(`${name}-out`));
+      await run(importModel, path(`${name}-out`), path(`${name}-back`));
+      const [a, b] = await Promise.all([moe, path(`${name}-back`)].map((f) => openCheckpoint(storage, f)));
+      assertEquals([b.config, await readAll(b)], [a.config, await readAll(a)]);
+      assertStringIncludes((await run(inspect, moe)).text, "beside a shared expert of width 20");
+    }
+    await assertRejects(
+      () => run(exportModel, path("half"), path("x"), "--as", "mixtral"),
+      CheckpointError,
+      "cannot be exported as mixtral",
+    );
+    // A share that a narrow format rounds is not called exact, a half is.
+    await writeSmall(path("narrow"), {}, { dtype: () => "BF16" });
+    for (const [share, exact] of [["0.5", true], ["0.3", false]] as const) {
+      const { lines: [plan] } = await run(
+        ...[upcycle, path("narrow"), path("y"), "--shared-expert", share, "--dry-run", "--json"] as const,
+      );
+      assertEquals(plan.exact, exact, share);
+    }
+  });
+});
+
 Deno.test("a run's checkpoint is exported with what it was trained on, and what came before", async () => {
   await inFolder(async (path) => {
     await writeSmall(path("small"), { model_type: "qwen2" });
@@ -210,6 +248,15 @@ Deno.test("what cannot be done is refused before anything is written", async () 
       [grow, [path("x"), "--ffn", "30", "--dtype", "int8"], UsageError, "--dtype takes"],
       [grow, [path("x"), "--ffn", "30", "--sequence", "8"], UsageError, "give --text FILE too"],
       [upcycle, [path("x"), "--experts", "2", "--experts-per-token", "3"], GrowthError, "visit 3 experts"],
+      [upcycle, [path("x"), "--shared-expert", "1"], UsageError, "above 0 and below 1, not 1"],
+      [upcycle, [path("x"), "--shared-expert", "-0.5"], UsageError, "above 0 and below 1, not -0.5"],
+      [
+        upcycle,
+        [path("x"), "--shared-expert=half"],
+        UsageError,
+        '--shared-expert takes a number, not "half"',
+      ],
+      [upcycle, [path("x"), "--shared-expert", "half"], UsageError, '"half" is one argument too many'],
       [upcycle, [path("x"), "--router-std", "1", "--router-variance", "1"], UsageError, "give one"],
     ];
     for (const [verb, args, type, part] of bad) {

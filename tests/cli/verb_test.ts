@@ -32,6 +32,22 @@ for (
   });
 }
 
+Deno.test("a value that may be left out is taken where a number follows", () => {
+  const read = (...args: string[]) => {
+    const flags = readFlags(args, { ...spec, optional: { share: 0.5 } });
+    return [flags.number("share"), ...flags.positional];
+  };
+  assertEquals(read("a"), [undefined, "a"]);
+  assertEquals(read("--share", "a", "b"), [0.5, "a", "b"]);
+  assertEquals(read("a", "--share"), [0.5, "a"]);
+  assertEquals(read("a", "--share", "--json"), [0.5, "a"]);
+  assertEquals(read("a", "--share", "0.25", "b"), [0.25, "a", "b"]);
+  assertEquals(read("--share=0.25", "7"), [0.25, "7"]);
+  assertEquals(read("a", "--share", "-1"), [-1, "a"]);
+  assertThrows(() => read("a", "--share", "--share", "1"), UsageError, "twice");
+  assertThrows(() => read("a", "--share=x"), UsageError, "takes a number");
+});
+
 Deno.test("numbers are checked against their bounds", () => {
   const flags = (port: string) => readFlags(["a", "--port", port], spec);
   const bounds = { min: 1, max: 10, integer: true };

@@ -38,6 +38,7 @@ const dense = {
   attention_bias: true,
 };
 const moe = { ...dense, num_local_experts: 4, num_experts_per_tok: 2 };
+const sharing = { ...moe, shared_expert_intermediate_size: 48 };
 const shape = { batch: 2, sequence: 40, microbatches: 3 };
 const T = shape.batch * shape.sequence;
 
@@ -115,7 +116,12 @@ function sum(costs: readonly { flops: number; bytes: number }[]) {
   });
 }
 
-for (const [kind, model] of [["dense", dense], ["mixture of experts", moe]] as const) {
+for (
+  const [kind, model] of [["dense", dense], ["mixture of experts", moe], [
+    "a shared expert",
+    sharing,
+  ]] as const
+) {
   for (const recompute of [false, true]) {
     const what = `${kind}${recompute ? ", recomputing" : ""}`;
     Deno.test(`${what}: the cost model adds up the kernels that a stage runs`, async () => {

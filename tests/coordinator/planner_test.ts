@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { owners } from "../../coordinator/holdings.ts";
+import { holdings, owners } from "../../coordinator/holdings.ts";
+import { partSizes } from "../../coordinator/memory_model.ts";
 import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
 import { splitLayers } from "../../coordinator/split.ts";
 import { Plan } from "../../mesh/plan.ts";
@@ -87,6 +88,25 @@ Deno.test("equal devices that disturbed each other's measurement get equal parts
       .map(({ worker, from, to }) => [worker, to - from]);
   assertEquals(split(1e9, 2.7e9), [["w0", 3], ["w1", 3]]);
   assertEquals(split(1e9, 5e9), [["w1", 5], ["w0", 1]]);
+});
+
+Deno.test("a shared expert belongs to its layer's stage, and counts there", () => {
+  const sharing = { ...moe, sharedExpert: 40 }, shape = { batch: 2, sequence: 8, microbatches: 4 };
+  const workers = "abcd".split("").map((id) => worker(id));
+  const { plan } = makePlan(request({ config: sharing, stages: 2, expertHosts: 2, workers }));
+  for (const { name, layer, owner } of owners(sharing, plan.stages)) {
+    if (!name.includes("shared_expert")) continue;
+    assertEquals(owner, plan.stages.find(({ from, to }) => from <= layer && layer < to)!.worker, name);
+  }
+  const ids = workers.map(({ id }) => id);
+  const [before, after] = [moe, sharing].map((config) => holdings(config, plan.stages, ids, shape, false));
+  for (const [i, { worker, stage, parameters, bytes }] of after.entries()) {
+    const layers = stage ? stage.to - stage.from : 0;
+    assertEquals(parameters - before[i].parameters, layers * 3 * 40 * 16, worker);
+    assertEquals(bytes > before[i].bytes, stage !== undefined, worker);
+  }
+  const { layer, expert } = partSizes(sharing), plain = partSizes(moe);
+  assertEquals([layer - plain.layer, expert], [3 * 40 * 16, plain.expert]);
 });
 
 Deno.test("workers without a part are named", () => {

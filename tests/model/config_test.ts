@@ -1,5 +1,5 @@
 /** config.json of every known family, and of those that must be refused. */
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { configToJson, parseConfig, plainestType } from "../../model/config.ts";
 import { ConfigError } from "../../model/errors.ts";
 import { countParameters, parameterTable } from "../../model/tensors.ts";
@@ -248,8 +248,46 @@ Deno.test("the parameter table has Hugging Face's names and shapes, in one order
 });
 
 Deno.test("the plainest family of a model is one that computes all of it", () => {
-  assertEquals(plainestType({ experts: 0, attentionBias: false }), "llama");
-  assertEquals(plainestType({ experts: 0, attentionBias: true }), "qwen2");
-  assertEquals(plainestType({ experts: 8, attentionBias: false }), "mixtral");
-  assertEquals(plainestType({ experts: 8, attentionBias: true }), "aquilamoe");
+  const type = (experts: number, attentionBias: boolean, sharedExpert = 0) =>
+    plainestType({ experts, attentionBias, sharedExpert });
+  assertEquals([type(0, false), type(0, true)], ["llama", "qwen2"]);
+  assertEquals([type(8, false), type(8, true)], ["mixtral", "aquilamoe"]);
+  assertEquals([type(8, false, 20), type(8, true, 20)], ["volary", "volary"]);
+});
+
+Deno.test("a shared expert: its key, its tensors, and where there is none", () => {
+  const experts = { num_local_experts: 4, num_experts_per_tok: 2 };
+  const key = "shared_expert_intermediate_size";
+  const config = smallConfig({ ...experts, [key]: 7 });
+  assertEquals([config.sharedExpert, smallConfig(experts).sharedExpert], [7, 0]);
+  assertEquals(smallConfig({ ...experts, [key]: 0 }), smallConfig(experts));
+  assertEquals(smallConfig({ [key]: 0 }), smallConfig());
+  assertEquals(parseConfig({ ...aquilaMoe, [key]: 512 }).sharedExpert, 512);
+  assertEquals(parseConfig({ ...mixtral, [key]: 0 }), parseConfig(mixtral));
+  assertEquals(parseConfig(configToJson(config)), config);
+  assert(!(key in configToJson(smallConfig(experts))));
+
+  const p = "model.layers.1.block_sparse_moe.";
+  const names = parameterTable(config).filter(({ layer }) => layer === 1).map(({ name }) => name);
+  const at = names.indexOf(`${p}gate.weight`);
+  assertEquals(names.slice(at + 1, at + 5), [
+    `${p}shared_expert.w1.weight`,
+    `${p}shared_expert.w3.weight`,
+    `${p}shared_expert.w2.weight`,
+    `${p}experts.0.w1.weight`,
+  ]);
+  const more = 2 * 3 * 7 * 12, { total, active } = countParameters(smallConfig(experts));
+  assertEquals(countParameters(config), { total: total + more, active: active + more });
+
+  for (
+    const [json, part] of [
+      [smallJson({ [key]: 7 }), `${key} is 7, but the model is dense`],
+      [{ ...llama3, [key]: 7 }, `${key} is 7, but the model is dense`],
+      [{ ...mixtral, [key]: 7 }, "models of type mixtral have no shared expert"],
+      [smallJson({ ...experts, [key]: -1 }), `${key} is -1`],
+      [smallJson({ ...experts, [key]: 1.5 }), `${key} is 1.5; it must be a whole number`],
+      [smallJson({ ...experts, [key]: "7" }), `${key} is "7"`],
+      [smallJson({ ...experts, [key]: 2 ** 30 }), `2 * ${key} is 2147483648`],
+    ] as const
+  ) assertThrows(() => parseConfig(json), ConfigError, part);
 });

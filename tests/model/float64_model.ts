@@ -78,6 +78,10 @@ export function logitsF64(config: ModelConfig, weights: Weights, ids: readonly n
         config.expertsPerToken,
       );
       const total = chosen.reduce((sum, e) => sum + Math.exp(router[e]), 0);
+      if (config.sharedExpert > 0) {
+        const q = p + "block_sparse_moe.shared_expert.";
+        mlp(y, q + "w1.weight", q + "w3.weight", q + "w2.weight").forEach((value, i) => x[i] += value);
+      }
       for (const e of chosen) {
         const q = `${p}block_sparse_moe.experts.${e}.`, share = Math.exp(router[e]) / total;
         mlp(y, q + "w1.weight", q + "w3.weight", q + "w2.weight").forEach((value, i) =>

@@ -27,6 +27,7 @@ const BASE: ModelConfig = {
   tiedEmbeddings: false,
   experts: 0,
   expertsPerToken: 0,
+  sharedExpert: 0,
   balanceCoefficient: 0,
   zCoefficient: 0,
   maxPositions: 64,
@@ -46,6 +47,7 @@ const MODELS: Readonly<Record<string, ModelConfig>> = {
     tiedEmbeddings: true,
   },
   "experts": { ...BASE, experts: 6, expertsPerToken: 2 },
+  "a shared expert": { ...BASE, experts: 4, expertsPerToken: 2, sharedExpert: 21 },
   "experts, one for each token": { ...BASE, experts: 3, expertsPerToken: 1, intermediateSize: 20 },
 };
 

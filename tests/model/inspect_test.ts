@@ -57,6 +57,22 @@ Deno.test("experts that are copies, and the routers' statistics", async () => {
   assertEquals(parted.units.filter(({ unit }) => unit === "experts").map(({ distinct }) => distinct), [4, 4]);
 });
 
+Deno.test("a shared expert is counted by its neurons, and speaks for its layer", async () => {
+  const moe = upcycledConfig(config, { experts: 4, expertsPerToken: 2, shared: true });
+  const words = randomWeights({ ...moe, sharedExpert: 7 });
+  for (const name of words.keys()) {
+    if (/o_proj|\.experts\.\d\.w2/.test(name)) words.get(name)!.fill(0);
+  }
+  const shared = "model.layers.0.block_sparse_moe.shared_expert.";
+  for (const leaf of ["w1", "w3"]) words.get(`${shared}${leaf}.weight`)!.copyWithin(12, 0, 12);
+  const quiet = await inspectModel(memorySource({ ...moe, sharedExpert: 7 }, words));
+  assertEquals(quiet.silentLayers, []);
+  const neurons = quiet.units.filter(({ unit }) => unit === "neurons");
+  assertEquals(neurons.map(({ units, distinct }) => [units, distinct]), [[87, 86], [87, 87]]);
+  words.get(`${shared}w2.weight`)!.fill(0);
+  assertEquals((await inspectModel(memorySource({ ...moe, sharedExpert: 7 }, words))).silentLayers, [0]);
+});
+
 Deno.test("one value that is not finite marks its tensor and no other", async () => {
   for (const value of [NaN, Infinity]) {
     const broken = new Map(weights), name = "model.layers.1.mlp.up_proj.weight";

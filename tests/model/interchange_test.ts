@@ -71,6 +71,31 @@ Deno.test("a type that would lose something, or that nobody would compute alike,
   assertEquals(forExport(experts).config.modelType, "mixtral");
 });
 
+Deno.test("a shared expert goes out and comes back; plain Mixtral would lose it", async () => {
+  const moe = upcycledConfig({ ...config, modelType: "qwen2" }, {
+    experts: 3,
+    expertsPerToken: 2,
+    shared: true,
+  });
+  const words = randomWeights(moe), shared = memorySource(moe, words);
+  for (const type of [undefined, "volary", "aquilamoe"] as const) {
+    const files = new MemoryStorage();
+    await writeModel(files, "m", forExport(shared, type));
+    assertEquals(JSON.parse(files.string("m/config.json")).shared_expert_intermediate_size, 20);
+    const back = await openCheckpoint(files, "m");
+    assertEquals(back.config, { ...moe, modelType: type ?? "volary" });
+    assertEquals(await readAll(back), words);
+    // Without the key the tensors are too many, not passed over.
+    const { shared_expert_intermediate_size: _, ...without } = JSON.parse(files.string("m/config.json"));
+    files.text("m/config.json", JSON.stringify(without));
+    await assertRejects(() => openCheckpoint(files, "m"), CheckpointError, "shared_expert");
+  }
+  const plain = memorySource({ ...moe, attentionBias: false }, words);
+  assertThrows(() => forExport(plain, "mixtral"), CheckpointError, "have no shared expert and would lose it");
+  const card = modelCard(moe, { name: "m", steps: [], data: [], losses: [] });
+  assertStringIncludes(card, "3 experts, 2 a token, beside a shared expert of width 20");
+});
+
 Deno.test("as stored: what will be read back, before anything is written", async () => {
   const files = new MemoryStorage();
   for (const dtype of ["BF16", "F16", "F32"] as const) {

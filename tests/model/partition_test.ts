@@ -54,6 +54,7 @@ for (const { kind, device } of devices) {
     const [name, model, tied] of [
       ["experts", { ...SMALL, ...EXPERTS }, false],
       ["experts, tied", { ...SMALL, ...EXPERTS, tie_word_embeddings: true }, true],
+      ["a shared expert", { ...SMALL, ...EXPERTS, shared_expert_intermediate_size: 10 }, false],
       ["dense, tied", { ...SMALL, tie_word_embeddings: true }, true],
     ] as const
   ) {
@@ -131,7 +132,12 @@ for (const { kind, device } of devices) {
   });
 
   Deno.test(`${kind}: memory stays flat over 30 steps`, async () => {
-    const model = { ...SMALL, ...EXPERTS, tie_word_embeddings: true };
+    const model = {
+      ...SMALL,
+      ...EXPERTS,
+      shared_expert_intermediate_size: 10,
+      tie_word_embeddings: true,
+    };
     const used: number[] = [], held: number[] = [];
     await run(device, {
       model,

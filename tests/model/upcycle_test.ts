@@ -124,6 +124,45 @@ Deno.test("the family of the result is one that has such models", () => {
   assertEquals(type({}), "volary");
   assertEquals(type({ model_type: "llama", attention_bias: false }), "mixtral");
   assertEquals(type({ model_type: "qwen2" }), "aquilamoe");
+  const shared = upcycledConfig(smallConfig({ model_type: "qwen2" }), { ...shape, shared: true });
+  assertEquals([shared.modelType, shared.sharedExpert], ["volary", 20]);
+});
+
+const sharing = upcycledConfig(source, { experts: 4, expertsPerToken: 2, shared: true });
+
+Deno.test("a shared expert keeps the logits: exactly for a half, else up to one rounding", () => {
+  const before = logitsF64(source, weights, ids);
+  const change = (share?: number) =>
+    distance(before, logitsF64(sharing, upcycle(sharing, { seed: 2, routerDeviation: 1, share }), ids));
+  assert(change() < 1e-12 && change(0.5) < 1e-12);
+  for (const share of [0.1, 0.3, 0.999]) assert(change(share) < 1e-7, `${share}: ${change(share)}`);
+});
+
+Deno.test("shared and routed experts are copies whose down projections share the output", () => {
+  const p = "model.layers.1.block_sparse_moe.", dense = "model.layers.1.mlp.";
+  for (const share of [0.5, 0.3]) {
+    const after = upcycle(sharing, { seed: 3, share }), down = weights.get(`${dense}down_proj.weight`)!;
+    assertEquals([...after.keys()], parameterTable(sharing).map(({ name }) => name));
+    for (const expert of ["shared_expert.", "experts.0.", "experts.3."]) {
+      assertEquals(after.get(`${p}${expert}w1.weight`), weights.get(`${dense}gate_proj.weight`));
+      assertEquals(after.get(`${p}${expert}w3.weight`), weights.get(`${dense}up_proj.weight`));
+      const factor = expert === "shared_expert." ? share : 1 - share;
+      assertEquals(after.get(`${p}${expert}w2.weight`), down.map((word) => word * factor));
+    }
+  }
+});
+
+Deno.test("noise and Drop-Upcycling leave the shared expert whole; streamed it is the same", async () => {
+  const plain = upcycle(sharing, { seed: 4, share: 0.3 });
+  for (const options of [{ seed: 4, share: 0.3, noise: 0.1 }, { seed: 4, share: 0.3, drop: 0.5 }]) {
+    const whole = upcycle(sharing, options);
+    for (const [name, words] of whole) {
+      assertEquals(words.some((word, i) => word !== plain.get(name)![i]), name.includes(".experts."), name);
+    }
+    const model = upcycleModel(memorySource(source, weights), sharing, options);
+    assertEquals(await readAll(model), whole);
+    for (const [name, words] of whole) assertEquals(await model.read(name, 5, 4), words.slice(5, 9), name);
+  }
 });
 
 Deno.test("what does not fit is refused", () => {
@@ -135,6 +174,11 @@ Deno.test("what does not fit is refused", () => {
   refuse(() => upcycle(target, { seed: 1, drop: 1.5 }), "draw anew is 1.5");
   refuse(() => upcycle(target, { seed: 1, noise: -1 }), "noise is -1");
   refuse(() => upcycle(target, { seed: 1, routerDeviation: NaN }), "deviation is NaN");
+  for (const share of [0, 1, -0.5, NaN]) {
+    refuse(() => upcycle(sharing, { seed: 1, share }), `share is ${share}; it must lie above 0 and below 1`);
+  }
+  refuse(() => upcycle(target, { seed: 1, share: 0.5 }), "the upcycled model is to have none");
+  refuse(() => upcycle({ ...sharing, sharedExpert: 8 }, { seed: 1 }), "its width must be 20");
   refuse(() => upcycle(target, { seed: 1, router: new Map() }), "routers lack model.layers.0");
   const short = new Map([["model.layers.0.block_sparse_moe.gate.weight", new Float32Array(3)]]);
   refuse(() => upcycle(target, { seed: 1, router: short }), "has 3 values; [4, 12]");
