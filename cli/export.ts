@@ -21,7 +21,8 @@ code for, safetensors, the tokenizer's files and a model card that tells source,
 
   --as TYPE       ${modelTypes.join(", ")} (default: llama or qwen2
                   for dense models, mixtral for experts without biases, aquilamoe with them, volary with a shared
-                  expert; a type that would lose something is refused)
+                  expert, which published code of other types would pass over; a type that would lose something is
+                  refused)
   --dtype NAME    keep (default, lossless), f32, bf16 or f16
   --shard MB      begin a new weight file beyond this size (default: 5000)
   --name TEXT     the model's name on its card (default: the target's)

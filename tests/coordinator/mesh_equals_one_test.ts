@@ -50,6 +50,15 @@ Deno.test("mesh = one worker, dense model in three stages, with and without reco
   assertEquals(await train("reference", 3, { experts: 0, steps: 8, stages: 3, recompute: true }), one);
 });
 
+for (const kind of ["reference", "webgpu"] as const) {
+  Deno.test(`mesh = one worker on ${kind}, a shared expert beside those of hosts`, async () => {
+    const one = await train(kind, 1, { shared: 10, steps: 8 });
+    assertEquals(await train(kind, 3, { shared: 10, steps: 8, stages: 2, hosts: 1 }), one);
+    const plain = await train(kind, 1, { steps: 2 });
+    assert(plain.steps[0].loss !== one.steps[0].loss, "it takes part");
+  });
+}
+
 // WebGPU in Deno keeps its thread while it waits, and here devices and WebRTC share one: fewer steps do.
 for (const [kind, steps] of [["reference", 20], ["webgpu", 5]] as const) {
   Deno.test(`mesh = one worker over WebRTC on ${kind}, expert hosts and a tied embedding included`, async () => {

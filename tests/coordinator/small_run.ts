@@ -6,6 +6,8 @@ import { MeshInMemory, type MeshOptions } from "../mesh_in_memory.ts";
 export interface SmallRecipe {
   readonly tied?: boolean;
   readonly experts?: number;
+  /** Width of the shared expert. */
+  readonly shared?: number;
   readonly stages?: number;
   readonly hosts?: number;
   readonly steps?: number;
@@ -15,7 +17,8 @@ export interface SmallRecipe {
 }
 
 export function smallRecipe(recipe: SmallRecipe = {}): string {
-  const { tied = false, experts = 4, stages = 1, hosts = 0, steps = 20, checkpointEvery = 10 } = recipe;
+  const { tied = false, experts = 4, shared = 0, stages = 1, hosts = 0, steps = 20, checkpointEvery = 10 } =
+    recipe;
   const { recompute = false, learningRate = 1e-2 } = recipe;
   return `
 name = "small"
@@ -28,6 +31,7 @@ num_key_value_heads = 2
 head_dim = 4
 attention_bias = true
 tie_word_embeddings = ${tied}
+shared_expert_intermediate_size = ${shared}
 ${
     experts > 0
       ? `num_local_experts = ${experts}\nnum_experts_per_tok = 2\nrouter_aux_loss_coef = 0.01\nrouter_z_loss_coef = 0.001`
