@@ -26,6 +26,7 @@ export const lean = {
 /** A verb that runs. */
 export interface Running {
   readonly name: string;
+  readonly pid: number;
   /** The JSON objects that it prints, as they come; read them all, a process whose pipe is full stands still. */
   readonly events: AsyncGenerator<Record<string, unknown>>;
   readonly status: Promise<Deno.CommandStatus>;
@@ -57,6 +58,7 @@ export function volary(
   })();
   return {
     name,
+    pid: process.pid,
     events: objects(process.stdout),
     status: process.status,
     said: () => text.trim(),
