@@ -23,7 +23,7 @@ export interface BenchOptions {
 /** Steps of each measured run, and how many of them come before the devices are warm. */
 const STEPS = 24, WARM = 6;
 /** Steps between which memory may not grow. */
-const EARLY = 50, LATE = 300;
+const EARLY = 50, LATE = 300, measured = new Set([EARLY, LATE]);
 /** Each kind of mesh runs this often, in turn: another process on the machine then disturbs all kinds alike. */
 const TURNS = 2;
 const RAW_BYTES = 32 << 20;
@@ -99,15 +99,12 @@ async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<Line> 
   }
 }
 
-/** Resident bytes of processes, where the system tells (Linux); 0 elsewhere. */
+/** Resident bytes of processes together, as `ps` tells them; 0 on Windows, which has none. */
 async function resident(pids: readonly number[]): Promise<number> {
-  if (Deno.build.os !== "linux") return 0;
-  let sum = 0;
-  for (const pid of pids) {
-    const status = await Deno.readTextFile(`/proc/${pid}/status`);
-    sum += 1024 * Number(status.match(/^VmRSS:\s+(\d+) kB/m)?.[1]);
-  }
-  return sum;
+  if (Deno.build.os === "windows") return 0;
+  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join(",")] }).output();
+  return new TextDecoder().decode(stdout).trim().split(/\s+/)
+    .reduce((sum, kibibytes) => sum + 1024 * Number(kibibytes), 0);
 }
 
 /** The steps of a run's events, with the memory of `pids`. Throws where it did not come to its end. */
@@ -121,7 +118,7 @@ async function steps(events: AsyncIterable<Line>, pids: readonly number[] = []):
     found.push({
       seconds: Number(line.seconds),
       bytes: workers.reduce((sum, { sent }) => sum + sent, 0),
-      rss: pids.length > 0 ? await resident(pids) : Number(line.rss ?? 0),
+      rss: pids.length > 0 && measured.has(Number(line.step)) ? await resident(pids) : Number(line.rss ?? 0),
     });
   }
   if (last.event !== "done") throw new Error(`The run did not come to its end: ${JSON.stringify(last)}`);
