@@ -9,7 +9,7 @@
  */
 import { fromFileUrl, join } from "@std/path";
 import { size, table } from "../coordinator/report.ts";
-import { lean, volary } from "../demo/processes.ts";
+import { volary } from "../demo/processes.ts";
 
 /** One line for the list of benches. */
 export const title =
@@ -132,11 +132,11 @@ function script(
   env: Record<string, string> = {},
 ) {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...lean.flags, ...permissions, fromFileUrl(new URL(name, import.meta.url)), ...args],
+    args: ["run", ...permissions, fromFileUrl(new URL(name, import.meta.url)), ...args],
     stdin,
     stdout: "piped",
     stderr: "inherit",
-    env: { ...lean.env, ...env },
+    env,
   }).spawn();
 }
 

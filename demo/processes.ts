@@ -14,15 +14,6 @@ const permissions = [
   "--allow-sys=networkInterfaces,hostname,uid",
 ];
 
-/**
- * How `deno task volary` starts Deno, too: garbage is collected early and freed memory goes back to the system, so that
- * a worker is after hours as large as after a minute. Without them heaps grow for some hundred steps.
- */
-export const lean = {
-  flags: ["--v8-flags=--max-semi-space-size=2,--heap-growing-percent=20"],
-  env: { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "131072" },
-} as const;
-
 /** A verb that runs. */
 export interface Running {
   readonly name: string;
@@ -43,11 +34,11 @@ export function volary(
   { show = false, env = {} }: { show?: boolean; env?: Record<string, string> } = {},
 ): Running {
   const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...lean.flags, ...permissions, program, ...args, "--json"],
+    args: ["run", ...permissions, program, ...args, "--json"],
     stdin: "null",
     stdout: "piped",
     stderr: show ? "inherit" : "piped",
-    env: { ...lean.env, ...env },
+    env,
   }).spawn();
   let text = "";
   const heard = show ? Promise.resolve() : (async () => {
