@@ -19,5 +19,6 @@ export * from "./swiglu/swiglu.ts";
 export * from "./vector/vector.ts";
 export { openDevice, type OpenOptions } from "./open.ts";
 export { WebGpuDevice, webgpuDevice, type WebGpuOptions } from "./webgpu/device.ts";
+export type { TimedCall } from "./webgpu/timings.ts";
 export { matmulNN, matmulNT, matmulNTAdd, matmulNTBias, matmulTN } from "./matmul/matmul.ts";
 export { groupedNN, groupedNT, groupedTN } from "./matmul/grouped.ts";

@@ -5,6 +5,7 @@
  */
 import type { DeviceInfo } from "../device.ts";
 import { NoAdapterError } from "../errors.ts";
+import { TIMESTAMPS } from "./timings.ts";
 
 /** Limits that default to small values and are therefore asked for by name. */
 const LIMITS = [
@@ -44,12 +45,15 @@ export async function findAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
-/** A device with the adapter's own limits. */
-export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+/** A device with the adapter's own limits, and with timestamps where they are wanted and offered. */
+export async function requestDevice(adapter: GPUAdapter, timings: boolean): Promise<GPUDevice> {
   const requiredLimits: Record<string, number> = {};
   for (const limit of LIMITS) requiredLimits[limit] = adapter.limits[limit];
   try {
-    return await adapter.requestDevice({ requiredLimits });
+    const requiredFeatures: GPUFeatureName[] = timings && adapter.features.has(TIMESTAMPS)
+      ? [TIMESTAMPS]
+      : [];
+    return await adapter.requestDevice({ requiredLimits, requiredFeatures });
   } catch (cause) {
     throw noAdapter(`the adapter refused a device (${cause instanceof Error ? cause.message : cause})`);
   }

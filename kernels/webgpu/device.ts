@@ -14,6 +14,7 @@ import { ParamsTable } from "./params.ts";
 import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
+import { type TimedCall, TIMESTAMPS, Timings } from "./timings.ts";
 
 /**
  * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
@@ -28,12 +29,14 @@ const DISPATCHES_PER_SUBMIT = 256;
 export interface WebGpuOptions {
   /** Largest sum of allocations in bytes. Default: no limit but the driver's. */
   readonly memory?: number;
+  /** Lets {@linkcode WebGpuDevice.timed} measure with the device's own clock, where the adapter has one. Default false. */
+  readonly timings?: boolean;
 }
 
 /** Opens the adapter that the platform prefers. Throws {@linkcode NoAdapterError} where there is none. */
 export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const adapter = await findAdapter();
-  const device = await requestDevice(adapter);
+  const device = await requestDevice(adapter, options.timings === true);
   return new WebGpuDevice(device, describeAdapter(adapter, device), options.memory ?? Infinity);
 }
 
@@ -80,6 +83,7 @@ export class WebGpuDevice implements Device {
   #blocks = 0;
   #failure: Error | undefined;
   #closed: DeviceLostError | undefined;
+  readonly #timings: Timings | undefined;
 
   constructor(device: GPUDevice, info: DeviceInfo, memory: number) {
     this.#device = device;
@@ -109,6 +113,7 @@ export class WebGpuDevice implements Device {
     });
     this.#params = new ParamsTable(device);
     this.#mostWorkgroups = device.limits.maxComputeWorkgroupsPerDimension;
+    if (device.features.has(TIMESTAMPS)) this.#timings = new Timings(device);
     this.#readback.probe();
     // Everything between two submissions happens inside one error scope.
     device.pushErrorScope("validation");
@@ -192,7 +197,10 @@ export class WebGpuDevice implements Device {
     }
     if (call.pipeline === undefined) return;
     const group = this.#bindGroup(prepared, plain, ordered);
-    if (this.#pass === undefined) {
+    if (this.#timings?.running) {
+      this.#pass = this.#copying().beginComputePass(this.#timings.next(plain, values));
+      this.#pipelineInPass = undefined;
+    } else if (this.#pass === undefined) {
       this.#pass = (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
       this.#pipelineInPass = undefined;
     }
@@ -201,6 +209,27 @@ export class WebGpuDevice implements Device {
     else this.#pass.setBindGroup(0, group);
     this.#pass.dispatchWorkgroups(...call.grid);
     if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
+  }
+
+  /**
+   * The times of all dispatches of `work` by the device's own clock; undefined where the device was opened without
+   * `timings` or its adapter has no such clock. Then `work` has run as well.
+   */
+  async timed(work: () => Promise<void>): Promise<TimedCall[] | undefined> {
+    this.#check();
+    if (this.#timings === undefined) {
+      await work();
+      return undefined;
+    }
+    this.#copying(); // what came before has passes of its own
+    this.#timings.running = true;
+    try {
+      await work();
+      this.#submit();
+    } finally {
+      this.#timings.running = false;
+    }
+    return await this.#timings.take();
   }
 
   async read(views: readonly View[]): Promise<ArrayBuffer[]> {
@@ -267,6 +296,7 @@ export class WebGpuDevice implements Device {
     this.#readback.close();
     this.#pool.close();
     this.#params.close();
+    this.#timings?.close();
     this.#device.destroy();
   }
 

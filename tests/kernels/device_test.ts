@@ -228,6 +228,43 @@ async function withWebGpu(body: (device: WebGpuDevice) => Promise<void>): Promis
   }
 }
 
+Deno.test("Timed work computes the same, and every dispatch is accounted for once, in order", async () => {
+  const device = await webgpuDevice({ timings: true });
+  try {
+    const x = device.allocate(4, "x"), y = device.allocate(4, "y");
+    device.write(x, Float32Array.of(1, 2, 3, 4));
+    const values = { length: 4, factor: 2, shift: 1 };
+    device.run(scale, { x, y }, values);
+    const round = async () => {
+      device.run(scale, { x, y }, values);
+      device.write(x, Float32Array.of(5, 6, 7, 8));
+      device.run(scale, { x, y }, { ...values, shift: 3 });
+      assertEquals(new Float32Array((await device.read([y]))[0]), Float32Array.of(13, 15, 17, 19));
+      device.run(increment, { y }, {});
+    };
+    for (let turn = 0; turn < 2; turn++) {
+      const calls = await device.timed(round);
+      if (calls === undefined) return; // an adapter without timestamps
+      assertEquals(calls.map(({ kernel, values }) => [kernel.name, values]), [
+        ["test scale", values],
+        ["test scale", { ...values, shift: 3 }],
+        ["test increment", {}],
+      ]);
+      for (const { milliseconds } of calls) assert(milliseconds >= 0 && milliseconds < 60_000);
+    }
+  } finally {
+    device.close();
+  }
+});
+
+Deno.test("Work on a device that was opened without timings runs untimed", () =>
+  withWebGpu(async (device) => {
+    const y = device.allocate(4, "y");
+    device.write(y, new Uint32Array(4));
+    assertEquals(await device.timed(() => Promise.resolve(device.run(increment, { y }, {}))), undefined);
+    assertEquals(new Uint32Array((await device.read([y]))[0]), Uint32Array.of(1, 1, 1, 1));
+  }));
+
 Deno.test("A refused program names kernel, line and source, and no result comes after it", () =>
   withWebGpu(async (device) => {
     const wrong = defineKernel({
