@@ -13,6 +13,7 @@
  */
 import { LinkError } from "./errors.ts";
 import type { FrameHeader } from "./frame.ts";
+import { greet } from "./greeting.ts";
 import { type Arrived, frameCost, LaneBounds, Receiver, Sender } from "./lanes.ts";
 import { limits } from "./limits.ts";
 import {
@@ -28,16 +29,13 @@ import {
   DATA_PREFIX,
   decodeAbort,
   decodeCredit,
-  decodeHello,
   decodeNumber,
   encodeAbort,
   encodeCredit,
-  encodeHello,
   encodeNumber,
   KIND,
 } from "./link_wire.ts";
 import { Liveness } from "./liveness.ts";
-import { PROTOCOL_VERSION } from "./messages.ts";
 import type { Channel, Timer } from "./runtime.ts";
 
 export class ChannelLink implements Link {
@@ -114,10 +112,10 @@ export class ChannelLink implements Link {
       this.linger?.cancel();
       return { orderly, reason: this.reason };
     });
-    const { run, generation, self: id } = options;
-    this.transmit(encodeHello(PROTOCOL_VERSION, { run, generation, id }));
-    // Only now: what came early is delivered at once, and the answer to it must not overtake our hello.
-    channel.onmessage = (message) => this.receive(message);
+    greet(channel, options).then(() => this.greeted(), (error) => {
+      // The greeting has told the peer, and closes the channel.
+      this.over(error instanceof Error ? error.message : String(error));
+    });
   }
 
   get onframe(): FrameHandler | undefined {
@@ -166,8 +164,8 @@ export class ChannelLink implements Link {
     return new LinkError(`The link to ${this.peer} is over: ${this.reason}`);
   }
 
-  /** Ends the link at once. With `tell`, the peer hears why, if it takes it within a moment. */
-  private end(reason: string, tell: boolean): void {
+  /** Nothing can be sent or received any more. */
+  private over(reason: string): void {
     if (this.state === "over") return;
     this.reason = reason;
     const wasOpen = this.state === "open";
@@ -177,6 +175,12 @@ export class ChannelLink implements Link {
     const error = wasOpen ? this.gone() : new LinkError(`Cannot open a link to ${this.peer}: ${reason}`);
     for (const sender of this.senders) sender.fail(error);
     if (!wasOpen) this.rejectOpened(error);
+  }
+
+  /** Ends the link at once. With `tell`, the peer hears why, if it takes it within a moment. */
+  private end(reason: string, tell: boolean): void {
+    if (this.state === "over") return;
+    this.over(reason);
     if (!tell) return this.channel.close(reason);
     try {
       this.channel.send(encodeAbort(reason));
@@ -264,8 +268,7 @@ export class ChannelLink implements Link {
       if (message[0] === KIND.abort) {
         const when = this.state === "open" ? "gave up" : "refuses";
         this.end(`the peer ${when}: ${decodeAbort(message)}`, false);
-      } else if (this.state === "hello") this.greet(message);
-      else if (this.state === "ready") this.prepare(message);
+      } else if (this.state === "ready") this.prepare(message);
       else this.handle(message);
     } catch (error) {
       // Whatever it was, the peer's bytes brought it about: this link cannot go on, the program can.
@@ -273,16 +276,12 @@ export class ChannelLink implements Link {
     }
   }
 
-  private greet(message: Uint8Array<ArrayBuffer>): void {
-    const { run, generation, peer } = this.options, hello = decodeHello(message, PROTOCOL_VERSION);
-    if (hello.run !== run) throw new LinkError("The peer belongs to another run");
-    if (hello.generation !== generation) {
-      throw new LinkError(`The peer is in generation ${hello.generation}, this worker in ${generation}`);
-    }
-    if (hello.id !== peer) throw new LinkError(`The peer says it is "${hello.id}", expected "${peer}"`);
+  private greeted(): void {
+    if (this.state === "over") return;
     this.state = "ready";
     this.receivers.forEach((receiver, lane) => this.transmit(encodeCredit(lane, receiver.bounds.window)));
     this.transmit(Uint8Array.of(KIND.ready));
+    this.channel.onmessage = (message) => this.receive(message);
   }
 
   private prepare(message: Uint8Array<ArrayBuffer>): void {

@@ -144,13 +144,17 @@ export class MemoryChannel implements Channel {
     }
     this.delivering = true;
     queueMicrotask(() => {
-      for (let i = 0; i < this.inbox.length; i++) {
-        const what = this.inbox[i];
+      let done = 0;
+      for (; done < this.inbox.length; done++) {
+        const what = this.inbox[done];
         if (typeof what === "string") this.finish(what);
-        else if (!this.over) this.handler?.(what);
+        else if (this.over) continue;
+        else if (this.handler === undefined) break; // its owner takes a message at a time
+        else this.handler(what);
       }
-      this.inbox.length = 0;
+      this.inbox.splice(0, done);
       this.delivering = false;
+      if (this.handler !== undefined) this.deliver();
     });
   }
 }
