@@ -35,8 +35,8 @@ export interface RouteRules {
 export interface RouteRound {
   /** Infinity where microbatches wait for each other's memory in a circle. */
   readonly seconds: number;
-  /** Mean of the times at which microbatches were done. */
-  readonly mean: number;
+  /** Power mean (exponent 8) of the times at which microbatches were done: near the last, but moved by each late one. */
+  readonly late: number;
   readonly spans: readonly Span[];
   /** The same round as fixed lists, by worker. */
   readonly lists: Step[][];
@@ -60,7 +60,7 @@ export function routeTimes(
   workers: number,
   routes: readonly Route[],
   rules: RouteRules,
-): Pick<RouteRound, "seconds" | "mean"> {
+): Pick<RouteRound, "seconds" | "late"> {
   return new Round(workers, routes, rules, false).run();
 }
 
@@ -97,7 +97,8 @@ class Round {
     this.#engine.run();
     const seconds = this.#done === this.routes.length ? this.#end : Infinity;
     if (this.keep) this.#lists.forEach((list) => list.push({ do: "vote" }));
-    return { seconds, mean: this.#sum / this.routes.length, spans: this.#spans, lists: this.#lists };
+    const late = (this.#sum / this.routes.length) ** (1 / 8);
+    return { seconds, late, spans: this.#spans, lists: this.#lists };
   }
 
   #work(route: Route, at: number): { worker: number; work: Work; seconds: number } {
@@ -171,7 +172,7 @@ class Round {
 
   #finish(microbatch: number): void {
     this.#done++;
-    this.#sum += this.#engine.now;
+    this.#sum += this.#engine.now ** 8;
     this.#end = Math.max(this.#end, this.#engine.now);
     const next = microbatch + (this.rules.wave ?? this.routes.length);
     if (next < this.routes.length) this.#arrive(next, 0);

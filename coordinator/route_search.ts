@@ -41,9 +41,9 @@ export function searchRoutes(start: readonly Route[], options: RouteSearch): Fou
       (sum, count, i) => sum + Math.abs(count - wanted[i]),
       0,
     );
-  // The last microbatch alone is a poor guide: most changes leave it as it is. So the others count a little, too.
-  const price = ({ seconds, mean }: { readonly seconds: number; readonly mean: number }) =>
-    seconds + 0.2 * mean;
+  // The last microbatch alone is a poor guide: most changes leave it as it is. So every late one counts.
+  const price = ({ seconds, late }: { readonly seconds: number; readonly late: number }) =>
+    0.3 * seconds + late;
   const first = routeTimes(workers, start, rules);
   let now: State = { routes: start, stages: options.stages }, cost = price(first);
   let best: FoundRoutes = { ...now, seconds: first.seconds };
