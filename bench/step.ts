@@ -1,263 +1,287 @@
 /**
  * How long one training step takes, of the model and batch of a PyTorch peer: forward, backward, norm, AdamW; where the
- * time goes, kernel by kernel; and the peer's own speed where Debian's torch is installed.
+ * time goes, kernel by kernel, beside the device's measured limits; and the peer's own speed where Debian's torch is installed.
  *
- * The peer is a script that prints "N tok/s": at VOLARY_TORCH_PEER, or ../shared/reference/torch_moe.py beside the project.
+ * `--check` compares with the figures in step_committed.json, `--commit` writes them.
  *
  * @module
  */
-import {
-  type Bindings,
-  type Device,
-  type Kernel,
-  type Params,
-  type Values,
-  type View,
-  webgpuDevice,
-  type Words,
-} from "../kernels/mod.ts";
-import { parseConfig } from "../model/config.ts";
+import { type TimedCall, type WebGpuDevice, webgpuDevice } from "../kernels/mod.ts";
 import { freshModel } from "../model/init.ts";
 import { LoadedModel } from "../model/local_model.ts";
-import { randomStream } from "../model/random.ts";
 import { countParameters } from "../model/tensors.ts";
+import { activationBytes } from "./activations.ts";
+import { type Limits, limits } from "./limits.ts";
+import type { BenchOptions } from "./main.ts";
+import { checkStep, type PrecisionFigures, type StepFigures } from "./step_check.ts";
+import { BATCH, batch, config, SEQUENCE, settings } from "./step_model.ts";
+import { torch } from "./torch.ts";
 
 /** One line for the list of benches. */
 export const title = "one training step of a 5 M parameter mixture of experts, against PyTorch";
 
-const BATCH = 8, SEQUENCE = 128;
-const WARM = 3, MEASURED = 12;
+const WARM = 3, TURNS = 3, STEPS_A_TURN = 4, TIMED_STEPS = 3;
 
-const config = parseConfig({
-  hidden_size: 128,
-  intermediate_size: 384,
-  num_hidden_layers: 4,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  head_dim: 32,
-  vocab_size: 512,
-  rms_norm_eps: 1e-6,
-  rope_theta: 1e4,
-  attention_bias: true,
-  tie_word_embeddings: false,
-  num_local_experts: 8,
-  num_experts_per_tok: 2,
-  router_aux_loss_coef: 0.01,
-  router_z_loss_coef: 0,
-});
+/** Share of the peer's tokens a second that a step must reach, by precision. */
+const LEAST = { f32: 0.2 } as const;
 
-const settings = {
-  learningRate: 3e-4,
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  clipNorm: 1,
-};
+type Precision = keyof typeof LEAST;
+const precisions = Object.keys(LEAST) as Precision[];
 
-/** Share of the peer's tokens a second that a step must reach. */
-const LEAST = 0.12;
+/** The figures that `--check` compares with. */
+const COMMITTED = new URL("step_committed.json", import.meta.url);
 
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
+/** A kernel's part of a step. */
+interface KernelShare {
+  readonly name: string;
+  readonly calls: number;
+  readonly ms: number;
+  readonly gflops: number;
+  readonly gigabytes: number;
+  /** The larger of its shares of the two limits, and which. */
+  readonly share: number;
+  readonly bound: "arithmetic" | "memory";
 }
 
-/** A device that waits for each kernel and adds up its time. */
-class TimedDevice implements Device {
-  readonly info;
-  readonly times = new Map<string, { calls: number; ms: number; flops: number }>();
-  measuring = false;
-  /** Milliseconds of a wait for nothing. */
-  overhead = 0;
-  readonly #device: Device;
-  readonly #word: View;
+interface PrecisionResult {
+  readonly precision: Precision;
+  readonly stepMs: number;
+  readonly tokensPerSecond: number;
+  /** Operations of all kernels of a step over its time, as a share of the measured limit. */
+  readonly shareOfArithmetic: number;
+  /** Cross-entropy of the first and of the last step. */
+  readonly loss: readonly [number, number];
+  readonly ratio: number | undefined;
+  readonly kernels: readonly KernelShare[];
+}
 
-  constructor(device: Device) {
-    this.#device = device;
-    this.info = device.info;
-    this.#word = device.allocate(1, "waited for");
-  }
+/** One model that steps, and what was seen of it. */
+class Runner {
+  readonly times: number[] = [];
+  readonly losses: number[] = [];
+  #step = 0;
 
-  /** Waiting means reading; reading costs, so that is measured first. */
-  async settle(): Promise<void> {
-    const waits: number[] = [];
-    for (let i = 0; i < 50; i++) waits.push(await timed(() => this.#device.read([this.#word])));
-    this.overhead = median(waits);
-  }
+  constructor(readonly precision: Precision, readonly model: LoadedModel) {}
 
-  run<B extends Bindings, P extends Params>(
-    kernel: Kernel<B, P>,
-    views: { readonly [Name in keyof B]: View },
-    values: Values<P>,
-  ): void {
-    this.#device.run(kernel, views, values);
-    if (!this.measuring) return;
-    // The fast road of `read` has waited for the device when it returns its promise.
+  async step(): Promise<void> {
+    const { sequences, labels } = batch(++this.#step);
     const start = performance.now();
-    void this.#device.read([this.#word]);
-    const ms = Math.max(0, performance.now() - start - this.overhead);
-    const known = this.times.get(kernel.name) ?? { calls: 0, ms: 0, flops: 0 };
-    const { flops } = kernel.cost(values);
-    this.times.set(kernel.name, { calls: known.calls + 1, ms: known.ms + ms, flops: known.flops + flops });
-  }
-
-  allocate(words: number, label: string): View {
-    return this.#device.allocate(words, label);
-  }
-  release(view: View): void {
-    this.#device.release(view);
-  }
-  write(view: View, data: Words): void {
-    this.#device.write(view, data);
-  }
-  clear(view: View): void {
-    this.#device.clear(view);
-  }
-  copy(from: View, to: View): void {
-    this.#device.copy(from, to);
-  }
-  read(views: readonly View[]): Promise<ArrayBuffer[]> {
-    return this.#device.read(views);
-  }
-  flush(): void {
-    this.#device.flush();
-  }
-  memory(): { readonly held: number; readonly used: number; readonly peak: number } {
-    return this.#device.memory();
-  }
-  close(): void {
-    this.#device.close();
+    const { ce } = await this.model.step(sequences, labels, { ...settings, step: this.#step });
+    // The next step would wait for this one's AdamW.
+    await this.model.device.read([]);
+    this.times.push(performance.now() - start);
+    this.losses.push(ce);
   }
 }
 
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-function median(values: number[]): number {
+function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
-function batch(step: number) {
-  const draw = randomStream(1, "step", step);
-  const tokens = Uint32Array.from(
-    { length: BATCH * (SEQUENCE + 1) },
-    () => draw.integer(config.vocabSize / 4),
-  );
-  const ids = new Uint32Array(BATCH * SEQUENCE), labels = new Uint32Array(BATCH * SEQUENCE);
-  for (let b = 0; b < BATCH; b++) {
-    const row = tokens.subarray(b * (SEQUENCE + 1), (b + 1) * (SEQUENCE + 1));
-    ids.set(row.subarray(0, SEQUENCE), b * SEQUENCE);
-    labels.set(row.subarray(1), b * SEQUENCE);
+/** Sums of a step's calls by kernel, the largest first. */
+function byKernel(calls: readonly TimedCall[], steps: number, limit: Limits): KernelShare[] {
+  const sums = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
+  for (const { kernel, values, milliseconds } of calls) {
+    const { flops, bytes } = kernel.cost(values);
+    const sum = sums.get(kernel.name) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
+    sums.set(kernel.name, {
+      calls: sum.calls + 1,
+      ms: sum.ms + milliseconds,
+      flops: sum.flops + flops,
+      bytes: sum.bytes + bytes,
+    });
   }
-  return { sequences: { ids, batch: BATCH, sequence: SEQUENCE }, labels };
+  return [...sums].map(([name, { calls, ms, flops, bytes }]) => {
+    const gflops = flops / ms / 1e6, gigabytes = bytes / ms / 1e6;
+    const arithmetic = gflops / limit.gflops, memory = gigabytes / limit.gigabytes;
+    return {
+      name,
+      calls: calls / steps,
+      ms: ms / steps,
+      gflops,
+      gigabytes,
+      share: Math.max(arithmetic, memory),
+      bound: arithmetic >= memory ? "arithmetic" as const : "memory" as const,
+    };
+  }).sort((a, b) => b.ms - a.ms);
 }
 
-/** The peer's tokens a second, or why there are none. */
-async function peer(): Promise<{ tokens: number } | { absent: string }> {
-  const script = Deno.env.get("VOLARY_TORCH_PEER") ??
-    new URL("../../shared/reference/torch_moe.py", import.meta.url).pathname;
-  try {
-    await Deno.stat(script);
-  } catch {
-    return { absent: `no script at ${script}` };
+/**
+ * The calls of some steps with their times: by the device's clock, or where it has none each call waited for, the wait for
+ * nothing taken off.
+ */
+async function timeCalls(device: WebGpuDevice, runner: Runner): Promise<TimedCall[]> {
+  const calls: TimedCall[] = [];
+  for (let i = 0; i < TIMED_STEPS; i++) {
+    const timed = await device.timed(() => runner.step());
+    if (timed === undefined) return await waitedCalls(device, runner);
+    calls.push(...timed);
   }
-  const env: Record<string, string> = { OMP_NUM_THREADS: "1" };
-  const command = new Deno.Command("/usr/bin/env", {
-    // These two halve Debian's OpenBLAS where they are set.
-    args: ["-u", "OPENBLAS_CORETYPE", "-u", "OPENBLAS_L2_SIZE", "/usr/bin/python3", script, "--steps", "7"],
-    env,
-  });
-  try {
-    const { success, stdout, stderr } = await command.output();
-    const text = new TextDecoder().decode(stdout);
-    const found = /(\d+) tok\/s/.exec(text);
-    if (success && found) return { tokens: Number(found[1]) };
-    return { absent: new TextDecoder().decode(stderr).trim().split("\n").at(-1) ?? "it printed no tok/s" };
-  } catch (error) {
-    return { absent: (error as Error).message };
-  }
+  return calls;
 }
 
-/** Measures and prints; with `json` one object on stdout. False where the peer is here and the step is too slow beside it. */
-export async function run({ json }: BenchOptions): Promise<boolean> {
+async function waitedCalls(device: WebGpuDevice, runner: Runner): Promise<TimedCall[]> {
+  const word = device.allocate(1, "waited for");
+  const waits: number[] = [];
+  for (let i = 0; i < 50; i++) {
+    const start = performance.now();
+    await device.read([word]);
+    waits.push(performance.now() - start);
+  }
+  const overhead = median(waits);
+  const calls: TimedCall[] = [];
+  const run = device.run;
+  device.run = (kernel, views, values) => {
+    run.call(device, kernel as never, views as never, values as never);
+    // The fast road of `read` has waited for the device when it returns its promise.
+    const start = performance.now();
+    void device.read([word]);
+    const milliseconds = Math.max(0, performance.now() - start - overhead);
+    calls.push({ kernel: kernel as never, values: { ...values }, milliseconds });
+  };
+  try {
+    for (let i = 0; i < TIMED_STEPS; i++) await runner.step();
+  } finally {
+    device.run = run;
+    device.release(word);
+  }
+  return calls;
+}
+
+/** Measures and prints; with `json` one object on stdout. False where a step is too slow beside its peer, or than it was. */
+export async function run({ json, args }: BenchOptions): Promise<boolean> {
   // Mesa's software adapter takes every core unless told otherwise; the peer has one thread as well.
   if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
-  const device = new TimedDevice(await webgpuDevice());
-  const model = await LoadedModel.load(device, freshModel(config, 1), { training: true });
-  const tokens = BATCH * SEQUENCE;
-  const passes: number[] = [], steps: number[] = [];
-  let first = 0, last = 0;
-  const peers: Awaited<ReturnType<typeof peer>>[] = [];
-  for (let i = 1; i <= WARM + MEASURED; i++) {
-    // The peer runs between our steps, so that whatever else the machine does hits both alike.
-    if (i > WARM && (i - WARM) % (MEASURED / 3) === 0) peers.push(await peer());
-    const { sequences, labels } = batch(i);
-    const ms = await timed(async () => {
-      const { ce } = await model.step(sequences, labels, { ...settings, step: i });
-      if (i === 1) first = ce;
-      last = ce;
-    });
-    if (i > WARM) steps.push(ms);
+  const device = await webgpuDevice({ timings: true });
+  const limit = await limits(device);
+  const runners: Runner[] = [];
+  for (const precision of precisions) {
+    const model = await LoadedModel.load(device, freshModel(config, 1), { training: true });
+    runners.push(new Runner(precision, model));
   }
-  for (let i = 1; i <= 3; i++) {
-    const { sequences, labels } = batch(i);
-    passes.push(await timed(() => model.loss(sequences, labels)));
+  for (const runner of runners) for (let i = 0; i < WARM; i++) await runner.step();
+  for (const { times } of runners) times.length = 0;
+  const peers: Awaited<ReturnType<typeof torch>>[] = [];
+  for (let turn = 0; turn < TURNS; turn++) {
+    // Everything takes turns, so that whatever else the machine does hits all alike.
+    for (const runner of runners) for (let i = 0; i < STEPS_A_TURN; i++) await runner.step();
+    peers.push(await torch());
   }
-  await device.settle();
-  device.measuring = true;
-  const { sequences, labels } = batch(1);
-  await model.step(sequences, labels, { ...settings, step: WARM + MEASURED + 1 });
-  device.measuring = false;
-  const step = median(steps);
   const rates = peers.flatMap((result) => "tokens" in result ? [result.tokens] : []);
-  const found = rates.length > 0 ? { tokens: median(rates) } : peers[0];
-  const kernels = [...device.times].map(([name, time]) => ({ name, ...time })).sort((a, b) => b.ms - a.ms);
+  const peerTokens = rates.length > 0 ? median(rates) : undefined;
+  const tokens = BATCH * SEQUENCE;
+  const results: PrecisionResult[] = [];
+  for (const runner of runners) {
+    const stepMs = median(runner.times), tokensPerSecond = tokens / stepMs * 1000;
+    const [first, last] = [runner.losses[0], runner.losses.at(-1)!];
+    const kernels = byKernel(await timeCalls(device, runner), TIMED_STEPS, limit);
+    const flops = kernels.reduce((sum, { gflops, ms }) => sum + gflops * ms * 1e6, 0);
+    results.push({
+      precision: runner.precision,
+      stepMs,
+      tokensPerSecond,
+      shareOfArithmetic: flops / stepMs / 1e6 / limit.gflops,
+      loss: [first, last],
+      ratio: peerTokens && tokensPerSecond / peerTokens,
+      kernels,
+    });
+    runner.model.release();
+  }
+  device.close();
+  const activations = await activationBytes([512, 1024, 2048]);
+  const absent = "absent" in peers[0] ? peers[0].absent : undefined;
   const result = {
     bench: "step",
     device: device.info.name,
+    cores: navigator.hardwareConcurrency,
     parameters: countParameters(config).total,
     batch: BATCH,
     sequence: SEQUENCE,
-    stepMs: step,
-    forwardMs: median(passes),
-    tokensPerSecond: tokens / step * 1000,
-    loss: [first, last],
-    kernels,
-    ...("tokens" in found
-      ? { peerTokensPerSecond: found.tokens, ratio: tokens / step * 1000 / found.tokens }
-      : { peerAbsent: found.absent, ratio: undefined }),
+    limit,
+    peerTokensPerSecond: peerTokens,
+    peerAbsent: peerTokens === undefined ? absent : undefined,
+    precisions: results,
+    activations,
   };
-  model.release();
-  device.close();
-  const enough = result.ratio === undefined || result.ratio >= LEAST;
-  if (json) {
-    console.log(JSON.stringify(result));
-    return enough;
+  if (json) console.log(JSON.stringify(result));
+  else console.log(describe(result).join("\n"));
+  let passed = results.every(({ ratio, precision }) => ratio === undefined || ratio >= LEAST[precision]);
+  if (args.includes("--check") || args.includes("--commit")) {
+    if (peerTokens === undefined) {
+      console.error(`Nothing to compare with: PyTorch is absent (${absent})`);
+      return false;
+    }
+    const figures = figuresOf(device.info.name, results, tokens / peerTokens * 1000);
+    if (args.includes("--commit")) {
+      await Deno.writeTextFile(COMMITTED, JSON.stringify(figures, undefined, 2) + "\n");
+    } else {
+      const check = checkStep(JSON.parse(await Deno.readTextFile(COMMITTED)), figures);
+      console.error(check.lines.join("\n"));
+      passed &&= check.passed;
+    }
   }
-  const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
+  return passed;
+}
+
+/** What is compared from run to run: times in steps of the peer. */
+function figuresOf(adapter: string, results: readonly PrecisionResult[], peerStepMs: number): StepFigures {
+  const entries = results.map(({ precision, ratio, kernels }): [string, PrecisionFigures] => [precision, {
+    ratio: round(ratio ?? 0),
+    kernels: Object.fromEntries(kernels.map(({ name, ms }) => [name, round(ms / peerStepMs)])),
+  }]);
+  return { peer: "PyTorch on one thread", adapter, precisions: Object.fromEntries(entries) };
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+interface Result {
+  readonly device: string;
+  readonly parameters: number;
+  readonly limit: Limits;
+  readonly peerTokensPerSecond: number | undefined;
+  readonly peerAbsent: string | undefined;
+  readonly precisions: readonly PrecisionResult[];
+  readonly activations: readonly { readonly sequence: number; readonly bytes: number }[];
+}
+
+function describe(result: Result): string[] {
+  const { limit, peerTokensPerSecond, peerAbsent } = result;
   const lines = [
-    `${result.device}; ${(result.parameters / 1e6).toFixed(2)} M parameters, batch ${BATCH} x ${SEQUENCE}`,
-    `step ${step.toFixed(1)} ms (forward alone ${result.forwardMs.toFixed(1)} ms), ` +
-    `${result.tokensPerSecond.toFixed(0)} tokens/s, loss ${first.toFixed(3)} -> ${last.toFixed(3)}`,
-    "tokens" in found
-      ? `PyTorch on one thread: ${found.tokens} tokens/s; ratio ${
-        result.ratio?.toFixed(3)
-      } (at least ${LEAST})`
-      : `PyTorch is absent (${found.absent})`,
-    "",
-    `${"kernel, each waited for".padEnd(28)}${"calls".padStart(6)}${"ms".padStart(9)}${
-      "share".padStart(8)
-    }  GFLOPS`,
-    ...kernels.map(({ name, calls, ms, flops }) =>
-      `${name.padEnd(28)}${String(calls).padStart(6)}${ms.toFixed(2).padStart(9)}` +
-      `${(100 * ms / total).toFixed(1).padStart(7)}%  ${(flops / ms / 1e6).toFixed(1)}`
-    ),
-    `${"sum".padEnd(34)}${total.toFixed(2).padStart(9)}`,
+    `${result.device}: ${limit.gflops.toFixed(1)} GFLOPS, ${limit.gigabytes.toFixed(1)} GB/s; ` +
+    `${(result.parameters / 1e6).toFixed(2)} M parameters, batch ${BATCH} x ${SEQUENCE}`,
+    peerTokensPerSecond === undefined
+      ? `PyTorch is absent (${peerAbsent})`
+      : `PyTorch on one thread: ${peerTokensPerSecond} tokens/s`,
   ];
-  console.log(lines.join("\n"));
-  return enough;
+  for (
+    const { precision, stepMs, tokensPerSecond, shareOfArithmetic, loss, ratio, kernels } of result.precisions
+  ) {
+    const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
+    lines.push(
+      "",
+      `${precision}: step ${stepMs.toFixed(1)} ms, ${tokensPerSecond.toFixed(0)} tokens/s` +
+        (ratio === undefined ? "" : `, ${ratio.toFixed(3)} of PyTorch (at least ${LEAST[precision]})`) +
+        `; ${(100 * shareOfArithmetic).toFixed(0)} % of the arithmetic limit; ` +
+        `loss ${loss[0].toFixed(3)} -> ${loss[1].toFixed(3)}`,
+      `${"kernel".padEnd(24)}${"calls".padStart(6)}${"ms".padStart(9)}${"share".padStart(8)}` +
+        `${"GFLOPS".padStart(9)}${"GB/s".padStart(8)}  of its limit`,
+      ...kernels.map(({ name, calls, ms, gflops, gigabytes, share, bound }) =>
+        `${name.padEnd(24)}${String(calls).padStart(6)}${ms.toFixed(2).padStart(9)}` +
+        `${(100 * ms / total).toFixed(1).padStart(7)}%${gflops.toFixed(1).padStart(9)}` +
+        `${gigabytes.toFixed(1).padStart(8)}  ${(100 * share).toFixed(0).padStart(3)} % ${bound}`
+      ),
+      `${"sum".padEnd(30)}${total.toFixed(2).padStart(9)}`,
+    );
+  }
+  const [shortest] = result.activations;
+  lines.push(
+    "",
+    "activation memory of one sequence: " +
+      result.activations.map(({ sequence, bytes }) =>
+        `${sequence} tokens ${(bytes / 2 ** 20).toFixed(1)} MiB (${(bytes / shortest.bytes).toFixed(2)} x)`
+      ).join(", "),
+  );
+  return lines;
 }
