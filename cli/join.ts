@@ -4,7 +4,7 @@
  * @module
  */
 import { duration, number, size } from "../coordinator/report.ts";
-import { joinMesh } from "../worker/deno.ts";
+import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
 import { Screen } from "./screen.ts";
@@ -29,19 +29,21 @@ way is saved first.
   --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow, needs nothing)
   --name NAME     unique in the mesh; default: this machine's name and four digits
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
+  --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
   --stay          wait for the coordinator and join again when it is gone
   --json          one JSON object a line on stdout for everything that happens`,
 
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["stay", "json"],
-      string: ["device", "name", "memory"],
+      string: ["device", "name", "memory", "transport"],
       positional: ["INVITE"],
     });
     const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();
     const options = {
       invite,
-      device: deviceOf(flags.text("device") ?? "auto"),
+      device: oneOf("device", DEVICES, flags.text("device") ?? "auto"),
+      transport: oneOf("transport", TRANSPORTS, flags.text("transport") ?? "werift"),
       name: flags.text("name"),
       memory: memoryOf(flags.text("memory")),
       onevent: reporter(screen, json),
@@ -80,10 +82,10 @@ way is saved first.
   },
 };
 
-function deviceOf(text: string): typeof DEVICES[number] {
-  const device = DEVICES.find((each) => each === text);
-  if (device === undefined) throw new UsageError(`--device takes ${DEVICES.join(", ")}, not "${text}".`);
-  return device;
+function oneOf<T extends string>(flag: string, choices: readonly T[], text: string): T {
+  const choice = choices.find((each) => each === text);
+  if (choice === undefined) throw new UsageError(`--${flag} takes ${choices.join(", ")}, not "${text}".`);
+  return choice;
 }
 
 /** "4GiB", "800 MiB", "2G" in bytes. */

@@ -9,7 +9,7 @@
  */
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
-import { PeerDescription, sessionDescription } from "./peer_description.ts";
+import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
 import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
 
 /** The part of the platform's data channel that is used. */
@@ -111,16 +111,7 @@ async function negotiate(
   signal: Signal,
   initiator: boolean,
 ): Promise<void> {
-  const remote = new Promise<PeerDescription>((resolve, reject) => {
-    signal.onbody = (body) => {
-      const parsed = PeerDescription.safeParse(body);
-      if (parsed.success && parsed.data.role === (initiator ? "answer" : "offer")) {
-        return resolve(parsed.data);
-      }
-      reject(new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"));
-    };
-  });
-  remote.catch(() => {}); // it is awaited below, perhaps after it failed
+  const remote = awaitDescription(signal, initiator ? "answer" : "offer");
   const setRemote = async () => {
     const peer = await remote;
     await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer, MAX_MESSAGE) });
@@ -130,7 +121,7 @@ async function negotiate(
     initiator ? await connection.createOffer() : await connection.createAnswer(),
   );
   await gathered(clock, connection);
-  signal.send(describe(connection.localDescription?.sdp ?? "", initiator ? "offer" : "answer"));
+  signal.send(readDescription(connection.localDescription?.sdp ?? "", initiator ? "offer" : "answer"));
   if (initiator) await setRemote();
 }
 
@@ -145,31 +136,6 @@ function gathered(clock: Clock, connection: PlatformConnection): Promise<void> {
       resolve();
     });
   });
-}
-
-/** The values of this end, read from the text that the browser wrote. */
-export function describe(sdp: string, role: PeerDescription["role"]): PeerDescription {
-  const line = (name: string) => sdp.match(new RegExp(`^a=${name}:(.*?)\\s*$`, "m"))?.[1];
-  const candidates = [...sdp.matchAll(/^a=candidate:\S+ 1 udp (\d+) (\S+) (\d+) typ (host|srflx|relay)/gmi)]
-    .map(([, priority, address, port, type]) => ({
-      priority: Number(priority),
-      address,
-      port: Number(port),
-      type: type.toLowerCase(),
-    }))
-    .filter(({ address }) => !address.endsWith(".local"))
-    .slice(0, limits.candidates);
-  const parsed = PeerDescription.safeParse({
-    role,
-    ufrag: line("ice-ufrag"),
-    pwd: line("ice-pwd"),
-    fingerprint: line("fingerprint")?.replace(/^sha-256 /i, "").toUpperCase(),
-    candidates,
-  });
-  if (!parsed.success) {
-    throw new LinkError("Cannot describe this end of a connection: the browser gave unusual values");
-  }
-  return parsed.data;
 }
 
 /** One data channel of the platform as a `Channel`. */

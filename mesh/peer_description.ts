@@ -5,7 +5,9 @@
  * @module
  */
 import { z } from "zod";
+import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
+import type { Signal } from "./runtime.ts";
 
 /** An address where a peer may be reached over UDP. Literals only: a name would make this machine look it up. */
 const Candidate = z.strictObject({
@@ -53,4 +55,42 @@ export function sessionDescription(peer: PeerDescription, maxMessage: number): s
     `a=max-message-size:${maxMessage}`,
   ];
   return lines.join("\r\n") + "\r\n";
+}
+
+/** The values of this end, read from the text that its own library wrote; host names among the addresses are left out. */
+export function readDescription(sdp: string, role: PeerDescription["role"]): PeerDescription {
+  const line = (name: string) => sdp.match(new RegExp(`^a=${name}:(.*?)\\s*$`, "m"))?.[1];
+  const candidates = [...sdp.matchAll(/^a=candidate:\S+ 1 udp (\d+) (\S+) (\d+) typ (host|srflx|relay)/gmi)]
+    .map(([, priority, address, port, type]) => ({
+      priority: Number(priority),
+      address,
+      port: Number(port),
+      type: type.toLowerCase(),
+    }))
+    .filter(({ address }) => !address.endsWith(".local"))
+    .slice(0, limits.candidates);
+  const parsed = PeerDescription.safeParse({
+    role,
+    ufrag: line("ice-ufrag"),
+    pwd: line("ice-pwd"),
+    fingerprint: line("fingerprint")?.replace(/^sha-256 /i, "").toUpperCase(),
+    candidates,
+  });
+  if (!parsed.success) {
+    throw new LinkError("Cannot describe this end of a connection: its WebRTC library gave unusual values");
+  }
+  return parsed.data;
+}
+
+/** The first description that comes over a signal; rejects for anything else than one of the role. */
+export function awaitDescription(signal: Signal, role: PeerDescription["role"]): Promise<PeerDescription> {
+  const promise = new Promise<PeerDescription>((resolve, reject) => {
+    signal.onbody = (body) => {
+      const parsed = PeerDescription.safeParse(body);
+      if (parsed.success && parsed.data.role === role) return resolve(parsed.data);
+      reject(new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"));
+    };
+  });
+  promise.catch(() => {}); // it is awaited later, perhaps after it failed
+  return promise;
 }

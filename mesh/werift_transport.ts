@@ -13,7 +13,7 @@ import type { Socket } from "node:dgram";
 import { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
-import { PeerDescription, sessionDescription } from "./peer_description.ts";
+import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
 import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
 import { WeriftChannel } from "./werift_channel.ts";
 
@@ -51,16 +51,7 @@ async function open(
   });
   gone.catch(() => {}); // the channel may also close later, when nobody waits here
   try {
-    const remote = new Promise<PeerDescription>((resolve, reject) => {
-      signal.onbody = (body) => {
-        const parsed = PeerDescription.safeParse(body);
-        if (parsed.success && parsed.data.role === (initiator ? "answer" : "offer")) resolve(parsed.data);
-        else {reject(
-            new LinkError("Cannot connect to the peer: it describes its end in a way that is not valid"),
-          );}
-      };
-    });
-    remote.catch(() => {}); // it is awaited below, perhaps after it failed
+    const remote = awaitDescription(signal, initiator ? "answer" : "offer");
     await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote)]);
     await Promise.race([gone, channel.opened]);
     return channel;

@@ -5,7 +5,8 @@
  */
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
-import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
+import { nativeTransport } from "../../mesh/native_transport.ts";
+import type { Channel, Clock, Signal, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 
@@ -22,7 +23,7 @@ export interface Pair {
 
 export interface TransportCase {
   readonly name: string;
-  /** Largest frame that its tests send. */
+  /** Largest frame that its tests send both ways at once; one of 64 MiB goes one way on each. */
   readonly largest: number;
   readonly small: number;
   pair(): Promise<Pair>;
@@ -59,10 +60,12 @@ export function signalPair(): [Signal, Signal] {
   return [a, b];
 }
 
+type Maker = (options: { clock: Clock; loopback: boolean }) => Transport;
+
 export const transports: readonly TransportCase[] = [
   {
     name: "memory",
-    largest: 64 << 20,
+    largest: 16 << 20,
     small: 10_000,
     async pair() {
       const clock = denoRuntime(), hub = new MemoryHub(clock), [sa, sb] = signalPair();
@@ -86,16 +89,23 @@ export const transports: readonly TransportCase[] = [
       return Promise.resolve({ a, b, clock, run: (promise) => clock.until(promise), sever: () => a.sever() });
     },
   },
-  {
-    name: "werift",
-    largest: 16 << 20,
+  overUdp("werift", weriftTransport, weriftTransport),
+  overUdp("native", nativeTransport, nativeTransport),
+  overUdp("werift to native", weriftTransport, nativeTransport),
+];
+
+/** Two ends in this process over the loopback interface. */
+function overUdp(name: string, ...kinds: [Maker, Maker]): TransportCase {
+  return {
+    name,
+    largest: 4 << 20,
     small: 10_000,
     async pair() {
       const clock = denoRuntime(),
-        transport = weriftTransport({ clock, loopback: true }),
-        [sa, sb] = signalPair();
-      const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
+        [sa, sb] = signalPair(),
+        ends = kinds.map((make) => make({ clock, loopback: true }));
+      const [a, b] = await Promise.all([ends[0].open(sa, true), ends[1].open(sb, false)]);
       return { a, b, clock, run: (promise) => promise, sever: () => a.close("killed") };
     },
-  },
-];
+  };
+}
