@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./attention/cost.ts";
+export * from "./bf16/cost.ts";
 export * from "./cross_entropy/cost.ts";
 export * from "./dispatch/cost.ts";
 export * from "./embedding/cost.ts";

@@ -41,8 +41,8 @@ export interface Variant<P extends Params> {
   readonly wgsl: string;
   /** How many workgroups a call takes. */
   readonly grid: (values: Values<P>) => Grid;
-  /** Element types that this variant wants instead of those in `bindings` (for instance vec4f for f32). */
-  readonly elements?: Readonly<Record<string, "f32" | "vec4f">>;
+  /** Element types that this variant wants instead of those in `bindings` (vec4f for f32, vec4u for u32). */
+  readonly elements?: Readonly<Record<string, "f32" | "vec4f" | "vec4u">>;
   /** Whether it can compute this call (for instance only widths that four divides). Absent: always. */
   readonly fits?: (values: Values<P>) => boolean;
 }

@@ -11,6 +11,7 @@ export * from "./dispatch/dispatch.ts";
 export * from "./optimizer/optimizer.ts";
 export * from "./router/router.ts";
 export * from "./attention/attention.ts";
+export * from "./bf16/bf16.ts";
 export * from "./cross_entropy/cross_entropy.ts";
 export * from "./embedding/embedding.ts";
 export * from "./rmsnorm/rmsnorm.ts";
