@@ -16,6 +16,7 @@ export * from "./cross_entropy/cross_entropy.ts";
 export * from "./embedding/embedding.ts";
 export * from "./rmsnorm/rmsnorm.ts";
 export * from "./rope/rope.ts";
+export * from "./swiglu/packed.ts";
 export * from "./swiglu/swiglu.ts";
 export * from "./vector/vector.ts";
 export { openDevice, type OpenOptions } from "./open.ts";

@@ -32,6 +32,11 @@ export function gatherRowsCost({ rows, width, chosen }: RowShape): { flops: numb
   return { flops: 0, bytes: 4 * rows * (width * (1 + chosen) + chosen) };
 }
 
+/** Cost of {@linkcode gatherRowsPacked}. */
+export function gatherRowsPackedCost({ rows, width, chosen }: RowShape): { flops: number; bytes: number } {
+  return { flops: 0, bytes: 4 * rows * (Math.ceil(width / 2) * (1 + chosen) + chosen) };
+}
+
 /** Cost of {@linkcode combine}. */
 export function combineCost({ rows, width, chosen }: RowShape): { flops: number; bytes: number } {
   return { flops: rows * width * (2 * chosen + 1), bytes: 4 * rows * (width * (2 + chosen) + 2 * chosen) };

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { packedWidth } from "../bf16/format.ts";
 import { FOURFOLD, SINGLE } from "../elements.ts";
 import { defineKernel, type Variant } from "../kernel.ts";
 import combineProgram from "./combine.wgsl" with { type: "text" };
@@ -18,6 +19,7 @@ import {
   dispatchCountCost,
   dispatchPlaceCost,
   gatherRowsCost,
+  gatherRowsPackedCost,
   sumRowsCost,
 } from "./cost.ts";
 import countProgram from "./dispatch_count.wgsl" with { type: "text" };
@@ -150,6 +152,44 @@ export const gatherRows = defineKernel({
     for (let r = 0; r < rows * chosen; r++) {
       const from = Math.floor(source[r] / chosen) * width;
       y.set(x.subarray(from, from + width), r * width);
+    }
+  },
+});
+
+/** The program of {@linkcode gatherRows} for rows of `span` u32 words an element. */
+function gatherWords(element: "u32" | "vec4u", span: 2 | 8): string {
+  return `alias Element = ${element};\nconst span = ${span}u;\n${gatherProgram}`;
+}
+
+/**
+ * {@linkcode gatherRows} of packed bf16 rows, `width` elements each: `x` u32 [T, ceil(D / 2)] -> `y` u32 [R, ceil(D / 2)].
+ */
+export const gatherRowsPacked = defineKernel({
+  name: "gatherRowsPacked",
+  bindings: { x: "u32 read", source: "u32 read", y: "u32 write" },
+  params: { rows: "u32", width: "u32", chosen: "u32" },
+  variants: [
+    {
+      name: "words",
+      wgsl: gatherWords("u32", 2),
+      grid: ({ rows, width, chosen }) => tiles(rows * chosen, packedWidth(width)),
+    },
+    {
+      name: "fours",
+      wgsl: gatherWords("vec4u", 8),
+      grid: ({ rows, width, chosen }) => tiles(rows * chosen, width / 8),
+      elements: { x: "vec4u", y: "vec4u" },
+      fits: ({ width }) => width % 8 === 0,
+    },
+  ],
+  cost: gatherRowsPackedCost,
+  reference({ x, source, y }, { rows, width, chosen }) {
+    const words = packedWidth(width);
+    checkLength("gatherRowsPacked", "source", source, rows * chosen);
+    checkLength("gatherRowsPacked", "y", y, rows * chosen * words);
+    for (let r = 0; r < rows * chosen; r++) {
+      const start = Math.floor(source[r] / chosen) * words;
+      y.set(x.subarray(start, start + words), r * words);
     }
   },
 });

@@ -7,7 +7,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let columns = params.width / span;
+  let columns = (params.width + span - 1u) / span;
   let blocks = (columns + 127u) / 128u;
   let tile = linear_workgroup(group, groups);
   let row = (tile / blocks) * 8u + lane / 8u;

@@ -19,3 +19,13 @@ export function swigluCost({ rows, width }: Rows): { flops: number; bytes: numbe
 export function swigluBackwardCost({ rows, width }: Rows): { flops: number; bytes: number } {
   return { flops: 11 * rows * width, bytes: 20 * rows * width };
 }
+
+/** y packed as bf16. */
+export function swigluPackedCost({ rows, width }: Rows): { flops: number; bytes: number } {
+  return { flops: 9 * rows * width, bytes: 10 * rows * width };
+}
+
+/** Both gradients packed as bf16. */
+export function swigluBackwardPackedCost({ rows, width }: Rows): { flops: number; bytes: number } {
+  return { flops: 19 * rows * width, bytes: 16 * rows * width };
+}

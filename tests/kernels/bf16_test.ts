@@ -1,7 +1,18 @@
 /** bf16: rounding, packed rows, and kernels that write them. */
 import { assert, assertEquals } from "@std/assert";
-import { packedWidth, packInto, packRows, roundToBf16, unpackRows } from "../../kernels/mod.ts";
-import { compareVariants, noise } from "./devices.ts";
+import {
+  gatherRowsPacked,
+  packedWidth,
+  packInto,
+  packRows,
+  roundToBf16,
+  swiglu,
+  swigluBackward,
+  swigluBackwardPacked,
+  swigluPacked,
+  unpackRows,
+} from "../../kernels/mod.ts";
+import { compareVariants, gpu, noise, reference, runKernel } from "./devices.ts";
 
 const exact = { absolute: 0, relative: 0 };
 
@@ -70,5 +81,54 @@ Deno.test("Every program packs the same bits as the reference", async () => {
     new Uint32Array(x.buffer).set(SPECIAL.subarray(0, Math.min(x.length, SPECIAL.length)));
     const arrays = { x, y: new Uint32Array(rows * packedWidth(width)) };
     await compareVariants(packRows, arrays, { rows, width }, exact);
+  }
+});
+
+Deno.test("swiglu written packed is what swiglu rounds to, on the rows of the given groups only", async () => {
+  const shapes: [rows: number, width: number, offsets: number[], first: number, groups: number][] = [
+    [1, 1, [0, 1], 0, 1],
+    [7, 5, [0, 7], 0, 1],
+    [9, 12, [0, 2, 2, 6, 9], 1, 2],
+    [6, 8, [3, 3, 3], 0, 2],
+    [129, 40, [0, 129], 0, 1],
+  ];
+  for (const [rows, width, offsets, first, groups] of shapes) {
+    const values = { rows, width, first, groups }, words = packedWidth(width);
+    const gu = noise(rows * 2 * width, 1).map((value, i) => i % (2 * width) < width ? 20 * value : value);
+    const dy = noise(rows * width, 3), spans = Uint32Array.from(offsets);
+    for (const device of [gpu, reference]) {
+      const plain = await runKernel(
+        device,
+        swiglu,
+        { gu, offsets: spans, y: new Float32Array(rows * width) },
+        values,
+      );
+      const old = new Float32Array(2 * rows * width);
+      const back = await runKernel(device, swigluBackward, { gu, dy, offsets: spans, dgu: old }, values);
+      for (const variant of device === gpu ? ["words", "eights"] : [undefined]) {
+        if (variant === "eights" && width % 8 !== 0) continue;
+        const what = `${variant} ${JSON.stringify(values)}`;
+        const forward = { gu, offsets: spans, y: new Uint32Array(rows * words) };
+        const { y } = await runKernel(device, swigluPacked, forward, values, variant);
+        const expected = new Uint32Array(rows * words);
+        packInto(expected, plain.y as Float32Array, rows, width);
+        assertEquals(y, expected, `swigluPacked ${what}`);
+        const backward = { gu, dy, offsets: spans, dgu: new Uint32Array(rows * width) };
+        const { dgu } = await runKernel(device, swigluBackwardPacked, backward, values, variant);
+        const gradients = new Uint32Array(rows * width);
+        packInto(gradients, back.dgu as Float32Array, rows, 2 * width);
+        assertEquals(dgu, gradients, `swigluBackwardPacked ${what}`);
+      }
+    }
+  }
+});
+
+Deno.test("Packed rows are gathered word for word", async () => {
+  for (const [tokens, width, chosen] of [[5, 7, 2], [9, 16, 3], [3, 1, 1], [20, 264, 2]]) {
+    const words = packedWidth(width), rows = tokens * chosen;
+    const x = new Uint32Array(noise(tokens * words, 5).buffer);
+    const source = Uint32Array.from({ length: rows }, (_, r) => (r * 7 + 3) % rows);
+    const arrays = { x, source, y: new Uint32Array(rows * words) };
+    await compareVariants(gatherRowsPacked, arrays, { rows: tokens, width, chosen }, exact);
   }
 });

@@ -1,0 +1,155 @@
+/**
+ * The gated activation and its gradient written as packed bf16 rows: they are factors of the next products and nothing else.
+ * Bindings and parameters as in swiglu.ts.
+ *
+ * @module
+ */
+import { PACK, packedWidth, packInto } from "../bf16/format.ts";
+import { defineKernel } from "../kernel.ts";
+import { swigluBackwardPackedCost, swigluPackedCost } from "./cost.ts";
+
+const params = { rows: "u32", width: "u32", first: "u32", groups: "u32" } as const;
+
+/** Lanes of a workgroup; each writes one word, or one vector of four. */
+const LANES = 64;
+
+/** A lane's row and its first word (or vector) there, of `width` in a row. */
+function opening(width: string): string {
+  return `@compute @workgroup_size(${LANES})
+fn main(
+  @builtin(workgroup_id) id: vec3u,
+  @builtin(num_workgroups) count: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let width = ${width};
+  let begin = offsets[params.first];
+  let rows = min(offsets[params.first + params.groups] - begin, params.rows);
+  let item = linear_workgroup(id, count) * ${LANES}u + lane;
+  if (item >= rows * width) {
+    return;
+  }
+  let row = begin + item / width;
+  let at = item % width;
+`;
+}
+
+const FORWARD = `fn gated(gate: vec4f, up: vec4f) -> vec4f {
+  return gate / (vec4f(1.0) + exp(-gate)) * up;
+}
+`;
+
+const FORWARD_WORDS = `fn element(row: u32, column: u32) -> f32 {
+  if (column >= params.width) { return 0.0; }
+  let start = row * 2u * params.width + column;
+  return gated(vec4f(gu[start]), vec4f(gu[start + params.width])).x;
+}
+${opening("(params.width + 1u) / 2u")}
+  y[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));
+}
+`;
+
+const FORWARD_EIGHTS = `${opening("params.width / 8u")}
+  let gate = row * 4u * width + 2u * at;
+  let up = gate + 2u * width;
+  y[row * width + at] = four_words(gated(gu[gate], gu[up]), gated(gu[gate + 1u], gu[up + 1u]));
+}
+`;
+
+/** y u32 [rows, ceil(width / 2)] = bf16 of silu(gate) * up. */
+export const swigluPacked = defineKernel({
+  name: "swigluPacked",
+  bindings: { gu: "f32 read", offsets: "u32 read", y: "u32 write" },
+  params,
+  variants: [
+    {
+      name: "words",
+      wgsl: PACK + FORWARD + FORWARD_WORDS,
+      grid: ({ rows, width }) => Math.ceil(rows * packedWidth(width) / LANES),
+    },
+    {
+      name: "eights",
+      wgsl: PACK + FORWARD + FORWARD_EIGHTS,
+      grid: ({ rows, width }) => Math.ceil(rows * width / (8 * LANES)),
+      elements: { gu: "vec4f", y: "vec4u" },
+      fits: ({ width }) => width % 8 === 0,
+    },
+  ],
+  cost: swigluPackedCost,
+  reference({ gu, offsets, y }, { width, first, groups }) {
+    const words = packedWidth(width), values = new Float32Array(width);
+    const end = offsets[first + groups];
+    for (let r = offsets[first]; r < end; r++) {
+      const start = r * 2 * width;
+      for (let c = 0; c < width; c++) {
+        const gate = gu[start + c];
+        values[c] = gate / (1 + Math.exp(-gate)) * gu[start + width + c];
+      }
+      packInto(y.subarray(r * words, (r + 1) * words), values, 1, width);
+    }
+  },
+});
+
+const BACKWARD = `struct Gradients { gate: vec4f, up: vec4f }
+fn gradients(gate: vec4f, up: vec4f, d: vec4f) -> Gradients {
+  let s = vec4f(1.0) / (vec4f(1.0) + exp(-gate));
+  return Gradients(d * up * s * (vec4f(1.0) + gate * (vec4f(1.0) - s)), d * gate * s);
+}
+`;
+
+const BACKWARD_WORDS = `fn element(row: u32, column: u32) -> f32 {
+  let c = column % params.width;
+  let start = row * 2u * params.width + c;
+  let both = gradients(vec4f(gu[start]), vec4f(gu[start + params.width]), vec4f(dy[row * params.width + c]));
+  return select(both.gate.x, both.up.x, column >= params.width);
+}
+${opening("params.width")}
+  dgu[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));
+}
+`;
+
+const BACKWARD_EIGHTS = `${opening("params.width / 8u")}
+  let gate = row * 4u * width + 2u * at;
+  let up = gate + 2u * width;
+  let d = row * 2u * width + 2u * at;
+  let low = gradients(gu[gate], gu[up], dy[d]);
+  let high = gradients(gu[gate + 1u], gu[up + 1u], dy[d + 1u]);
+  dgu[row * 2u * width + at] = four_words(low.gate, high.gate);
+  dgu[row * 2u * width + width + at] = four_words(low.up, high.up);
+}
+`;
+
+/** dgu u32 [rows, width] (rows of 2 width elements): bf16 of the gradient of gate and up, from gu and dy [rows, width]. */
+export const swigluBackwardPacked = defineKernel({
+  name: "swigluBackwardPacked",
+  bindings: { gu: "f32 read", dy: "f32 read", offsets: "u32 read", dgu: "u32 write" },
+  params,
+  variants: [
+    {
+      name: "words",
+      wgsl: PACK + BACKWARD + BACKWARD_WORDS,
+      grid: ({ rows, width }) => Math.ceil(rows * width / LANES),
+    },
+    {
+      name: "eights",
+      wgsl: PACK + BACKWARD + BACKWARD_EIGHTS,
+      grid: ({ rows, width }) => Math.ceil(rows * width / (8 * LANES)),
+      elements: { gu: "vec4f", dy: "vec4f", dgu: "vec4u" },
+      fits: ({ width }) => width % 8 === 0,
+    },
+  ],
+  cost: swigluBackwardPackedCost,
+  reference({ gu, dy, offsets, dgu }, { width, first, groups }) {
+    const values = new Float32Array(2 * width);
+    const end = offsets[first + groups];
+    for (let r = offsets[first]; r < end; r++) {
+      const wide = r * 2 * width, narrow = r * width;
+      for (let c = 0; c < width; c++) {
+        const gate = gu[wide + c], d = dy[narrow + c];
+        const s = 1 / (1 + Math.exp(-gate));
+        values[c] = d * gu[wide + width + c] * s * (1 + gate * (1 - s));
+        values[width + c] = d * gate * s;
+      }
+      packInto(dgu.subarray(r * width, (r + 1) * width), values, 1, 2 * width);
+    }
+  },
+});
