@@ -22,6 +22,8 @@ export interface Tokenizer {
   /** Begins and ends a text, where the tokenizer names them. */
   readonly bos?: number;
   readonly eos?: number;
+  /** Stands for characters that the vocabulary does not cover, where the tokenizer has such a token. */
+  readonly unknown?: number;
   /** What a prompt begins with: [bos], or nothing where the tokenizer adds none. */
   readonly prefix: readonly number[];
 }
@@ -142,6 +144,12 @@ function huggingFace(json: Record<string, unknown>, config: Record<string, unkno
     return typeof token === "string" ? inner.token_to_id(token) : undefined;
   };
   const bos = named("bos_token"), eos = named("eos_token");
+  const { unk_token: unkToken, unk_id: unkId } = (json.model ?? {}) as { unk_token?: unknown; unk_id?: unknown };
+  const unknown = typeof unkToken === "string"
+    ? inner.token_to_id(unkToken)
+    : typeof unkId === "number"
+    ? unkId
+    : undefined;
   return {
     vocabSize,
     encode: (text) => encode(text, false),
@@ -150,6 +158,7 @@ function huggingFace(json: Record<string, unknown>, config: Record<string, unkno
     prefix: prefixOf(encode("a", true), encode("a", false)),
     ...(bos === undefined ? {} : { bos }),
     ...(eos === undefined ? {} : { eos }),
+    ...(unknown === undefined ? {} : { unknown }),
   };
 }
 

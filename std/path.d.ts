@@ -8,3 +8,5 @@ export function normalize(path: string): string;
 export function isAbsolute(path: string): boolean;
 export function fromFileUrl(url: string | URL): string;
 export function toFileUrl(path: string): URL;
+export function isGlob(text: string): boolean;
+export function globToRegExp(glob: string, options?: { extended?: boolean; globstar?: boolean }): RegExp;

@@ -9,15 +9,16 @@ const reach: Record<string, readonly string[]> = {
   kernels: ["kernels"],
   mesh: ["mesh"],
   model: ["model", "kernels"],
+  data: ["data", "model"],
   worker: ["worker", "mesh", "model", "kernels"],
-  coordinator: ["coordinator", "mesh", "model"],
-  cli: ["cli", "coordinator", "worker", "mesh", "model", "kernels"],
-  demo: ["demo", "cli", "coordinator", "worker", "mesh", "model", "kernels"],
-  bench: ["bench", "demo", "cli", "coordinator", "worker", "mesh", "model", "kernels"],
+  coordinator: ["coordinator", "data", "mesh", "model"],
+  cli: ["cli", "coordinator", "data", "worker", "mesh", "model", "kernels"],
+  demo: ["demo", "cli", "coordinator", "data", "worker", "mesh", "model", "kernels"],
+  bench: ["bench", "demo", "cli", "coordinator", "data", "worker", "mesh", "model", "kernels"],
 };
 
 /** The files of kernels/ that the coordinator may reach: formulas without device or program. */
-const costs = /^kernels\/(costs|[a-z_]+\/cost)\.ts$/;
+const costs = /^kernels\/(costs|[a-z0-9_]+\/cost)\.ts$/;
 
 async function sources(folder: string): Promise<string[]> {
   const found: string[] = [];
@@ -65,7 +66,7 @@ async function graph(): Promise<Map<string, string[]>> {
         ...inside(d.type?.specifier),
       ]);
       // What one of these starts is a thread, which is an import too; demo, bench and tests start processes.
-      if (/^(kernels|mesh|model|worker|coordinator)\/.*\.ts$/.test(file)) {
+      if (/^(kernels|mesh|model|data|worker|coordinator)\/.*\.ts$/.test(file)) {
         const text = await Deno.readTextFile(join(root, file));
         for (const [, target] of text.matchAll(/new URL\(\s*"(\.[^"]+\.ts)",\s*import\.meta\.url/g)) {
           targets.push(relative(root, fromFileUrl(new URL(target, toFileUrl(join(root, file))))));

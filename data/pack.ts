@@ -1,0 +1,163 @@
+/**
+ * Documents to shards: each domain's sides, in an order drawn from the seed, as ids that run on from document to document
+ * and from shard to shard.
+ *
+ * @module
+ */
+import { permutation } from "../model/data_order.ts";
+import { TokenizerError } from "../model/errors.ts";
+import type { FileStore } from "../model/files.ts";
+import { joinPath } from "../model/files.ts";
+import { randomStream } from "../model/random.ts";
+import type { Tokenizer } from "../model/tokenizer.ts";
+import { type DocumentStore, fate } from "./document_store.ts";
+import { checksum } from "./hash.ts";
+import { excerpt } from "./report.ts";
+import type { Side, SideName } from "./shards.ts";
+
+/** How far packing is; all that is needed to go on. */
+export interface PackState {
+  /** Sides that are finished or under way: training and validation of each domain in turn. */
+  readonly sides: Side[];
+  /** The side under way. */
+  part: number;
+  /** Of it: documents in shards, and tokens of the next one that are in shards too. */
+  done: number;
+  skip: number;
+}
+
+/** What packing needs. */
+export interface PackOptions {
+  readonly files: FileStore;
+  /** Where shards go. */
+  readonly folder: string;
+  readonly store: DocumentStore;
+  readonly domains: readonly string[];
+  readonly tokenizer: Tokenizer;
+  readonly seed: number;
+  readonly shardTokens: number;
+  /** Called after each shard, when `state` says what was done. */
+  readonly checkpoint: () => Promise<void>;
+  readonly pause: (done: number, all: number) => Promise<void>;
+}
+
+/** Largest share of unknown tokens: more than stray characters means that the tokenizer is not made for the text. */
+const mostUnknown = 0.01;
+/** Tokens after which the share is looked at. */
+const fewestTokens = 4_096;
+
+/** Bytes of an id: two as long as every id fits. */
+export function widthOf(tokenizer: Tokenizer): 2 | 4 {
+  return tokenizer.vocabSize <= 1 << 16 ? 2 : 4;
+}
+
+/** Writes all shards from `state` on. @throws {TokenizerError} if the tokenizer does not cover the text. */
+export async function packAll(options: PackOptions, state: PackState): Promise<void> {
+  const sides: SideName[] = ["train", "validation"];
+  let before = 0;
+  for (const [d, domain] of options.domains.entries()) {
+    for (const [s, side] of sides.entries()) {
+      const part = 2 * d + s, documents = documentsOf(options.store, d, fate[side]);
+      if (part >= state.part) await packSide(options, state, part, `${side}-${domain}`, documents, before);
+      before += documents.length;
+    }
+  }
+}
+
+function documentsOf(store: DocumentStore, domain: number, wanted: number): Uint32Array {
+  let count = 0;
+  const is = (i: number) => store.domains[i] === domain && store.fates[i] === wanted;
+  for (let i = 0; i < store.count; i++) if (is(i)) count++;
+  const documents = new Uint32Array(count);
+  for (let i = 0, at = 0; i < store.count; i++) if (is(i)) documents[at++] = i;
+  return documents;
+}
+
+async function packSide(
+  options: PackOptions,
+  state: PackState,
+  part: number,
+  name: string,
+  documents: Uint32Array,
+  before: number,
+): Promise<void> {
+  const { files, folder, store, tokenizer, shardTokens } = options;
+  const side = state.sides[part] ??= { documents: 0, tokens: 0, bytes: 0, shards: [] };
+  const buffer = widthOf(tokenizer) === 2 ? new Uint16Array(shardTokens) : new Uint32Array(shardTokens);
+  let fill = 0;
+  const write = async () => {
+    const file = `${name}-${String(side.shards.length).padStart(5, "0")}.tokens`,
+      path = joinPath(folder, file);
+    const bytes = new Uint8Array(buffer.buffer, 0, fill * buffer.BYTES_PER_ELEMENT);
+    await files.write(path, 0, bytes);
+    await files.sync(path);
+    side.shards.push({ file, tokens: fill, checksum: checksum(bytes) });
+    side.tokens += fill;
+    fill = 0;
+  };
+  const order = documents.length === 0
+    ? () => 0
+    : permutation(documents.length, randomStream(options.seed, "documents", name).integer(2 ** 32), 0);
+  const encode = encoder(tokenizer);
+  for (let k = state.done; k < documents.length; k++) {
+    if (k % 64 === 0) await options.pause(before + k, store.count);
+    const document = documents[order(k)];
+    const ids = encode(await store.text(document));
+    for (let at = state.skip; at < ids.length;) {
+      const some = Math.min(ids.length - at, shardTokens - fill);
+      buffer.set(ids.subarray(at, at + some), fill);
+      fill += some;
+      at += some;
+      if (fill < shardTokens) continue;
+      await write();
+      [state.done, state.skip] = [k, at];
+      await options.checkpoint();
+    }
+    state.skip = 0;
+  }
+  if (fill > 0) await write();
+  side.documents = documents.length;
+  side.bytes = documents.reduce((sum, document) => sum + store.lengths[document], 0);
+  [state.part, state.done, state.skip] = [part + 1, 0, 0];
+  await options.checkpoint();
+}
+
+/** Ids of a document between the tokenizer's prefix and end; watches how many are unknown. */
+function encoder(tokenizer: Tokenizer): (text: string) => Uint32Array {
+  const { prefix, eos, unknown } = tokenizer;
+  let all = 0, strange = 0;
+  return (text) => {
+    let ids: Uint32Array;
+    try {
+      ids = tokenizer.encode(text);
+    } catch (error) {
+      if (!(error instanceof TokenizerError)) throw error;
+      throw new TokenizerError(
+        `The tokenizer does not cover the text: ${error.message} It begins: "${
+          excerpt(text)
+        }". Use a tokenizer that was made ` +
+          `for such text (volary data bpe makes one that covers every text).`,
+      );
+    }
+    if (unknown !== undefined) {
+      all += ids.length;
+      for (const id of ids) if (id === unknown) strange++;
+      if (all >= fewestTokens && strange > mostUnknown * all) {
+        throw new TokenizerError(
+          `The tokenizer does not cover the text: ${
+            (100 * strange / all).toFixed(1)
+          } % of the tokens are unknown to it, the ` +
+            `last in "${
+              excerpt(text)
+            }". Use a tokenizer that was made for such text (volary data bpe makes one that covers ` +
+            `every text).`,
+        );
+      }
+    }
+    const whole = new Uint32Array(prefix.length + ids.length + (eos === undefined ? 0 : 1));
+    whole.set(prefix);
+    whole.set(ids, prefix.length);
+    if (eos !== undefined) whole[whole.length - 1] = eos;
+    return whole;
+  };
+}
