@@ -11,11 +11,6 @@ import {
   attentionBackwardQ,
   attentionDelta,
   columnSum,
-  matmulNN,
-  matmulNT,
-  matmulNTAdd,
-  matmulNTBias,
-  matmulTN,
   part,
   rmsNorm,
   rmsNormBackward,
@@ -48,7 +43,7 @@ export function attentionBlock(parameters: Parameters, layer: number): Attention
 /** What the backward pass needs, in `scope`. */
 export interface AttentionKept {
   readonly scope: Scope;
-  /** [T, D] */
+  /** Operand [T, D]. */
   readonly normed: View;
   /** [T] */
   readonly inverse: View;
@@ -65,19 +60,15 @@ function sizes({ config, rows }: Pass) {
   return { T: rows, D, H, K, hd, W: (H + 2 * K) * hd, eps: config.rmsNormEps };
 }
 
-/** Projects x [T, D] (normed) to rotated queries, keys and values [T, W]; `start` is the position of the first row. */
+/** Projects x (normed, operand [T, D]) to rotated queries, keys and values [T, W]; `start` is the position of the first row. */
 export function projectQkv(pass: Pass, block: AttentionBlock, normed: View, qkv: View, start: number): void {
-  const { device } = pass;
+  const { device, products } = pass;
   const { T, D, H, K, hd, W } = sizes(pass);
-  const values = { m: T, n: W, k: D };
+  const values = { m: T, n: W, k: D }, b = block.qkv.operand;
   if (block.bias) {
-    device.run(
-      matmulNTBias,
-      { a: normed, b: block.qkv.weight, bias: block.bias.weight, c: qkv },
-      values,
-    );
+    device.run(products.matmulNTBias, { a: normed, b, bias: block.bias.weight, c: qkv }, values);
   } else {
-    device.run(matmulNT, { a: normed, b: block.qkv.weight, c: qkv }, { ...values, accumulate: 0 });
+    device.run(products.matmulNT, { a: normed, b, c: qkv }, { ...values, accumulate: 0 });
   }
   device.run(rope, { x: qkv, table: pass.table }, {
     rows: T,
@@ -96,12 +87,13 @@ export function attentionForward(
   block: AttentionBlock,
   x: View,
 ): { y: View; kept: AttentionKept } {
-  const { device } = pass;
+  const { device, products } = pass;
   const { T, D, H, K, hd, W, eps } = sizes(pass);
   const scope = new Scope(device);
-  const normed = scope.take(T * D, "normed input");
+  const plain = scope.take(T * D, "normed input");
   const inverse = scope.take(T, "inverse norms");
-  device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+  device.run(rmsNorm, { x, gain: block.norm.weight, y: plain, inverse }, { rows: T, width: D, eps });
+  const normed = products.turned(device, scope, plain, T, D);
   const qkv = scope.take(T * W, "queries, keys, values");
   projectQkv(pass, block, normed, qkv, 0);
   const mixed = scope.take(T * H * hd, "mixed values");
@@ -109,8 +101,18 @@ export function attentionForward(
   const { batch, sequence: seq } = pass;
   device.run(attention, { qkv, out: mixed, lse }, { batch, seq, heads: H, kvHeads: K, headDim: hd });
   const y = device.allocate(T * D, "attention output");
-  device.run(matmulNTAdd, { a: mixed, b: block.o.weight, residual: x, c: y }, { m: T, n: D, k: H * hd });
+  project(pass, block, mixed, x, y);
   return { y, kept: { scope, normed, inverse, qkv, mixed, lse } };
+}
+
+/** y [T, D] = residual + o(mixed) for mixed values [T, H hd]. */
+export function project(pass: Pass, { o }: AttentionBlock, mixed: View, residual: View, y: View): void {
+  const { device, products } = pass;
+  const { T, D, H, hd } = sizes(pass);
+  const scope = new Scope(device);
+  const a = products.operand(device, scope, mixed, T, H * hd);
+  device.run(products.matmulNTAdd, { a, b: o.operand, residual, c: y }, { m: T, n: D, k: H * hd });
+  scope.release();
 }
 
 /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
@@ -121,13 +123,25 @@ export function attentionBackward(
   kept: AttentionKept,
   dy: View,
 ): void {
-  const { device, batch, sequence: seq } = pass;
+  const { device, products, batch, sequence: seq } = pass;
   const { T, D, H, K, hd, W } = sizes(pass);
   const { norm, qkv: matrix, bias, o } = withGradients(block);
   const scope = new Scope(device);
   const dmixed = scope.take(T * H * hd, "gradient of mixed values");
-  device.run(matmulNN, { a: dy, b: o.weight, c: dmixed }, { m: T, n: H * hd, k: D, accumulate: 0 });
-  device.run(matmulTN, { a: dy, b: kept.mixed, c: o.gradient }, { m: D, n: H * hd, k: T, accumulate: 1 });
+  const dout = products.operand(device, scope, dy, T, D);
+  const mixed = products.operand(device, scope, kept.mixed, T, H * hd);
+  device.run(products.matmulNN, { a: dout, b: o.operand, c: dmixed }, {
+    m: T,
+    n: H * hd,
+    k: D,
+    accumulate: 0,
+  });
+  device.run(products.matmulTN, { a: dout, b: mixed, c: o.gradient }, {
+    m: D,
+    n: H * hd,
+    k: T,
+    accumulate: 1,
+  });
   const delta = scope.take(T * H, "row sums of attention's gradient");
   device.run(attentionDelta, { out: kept.mixed, dout: dmixed, delta }, { rows: T, heads: H, headDim: hd });
   const dqkv = scope.take(T * W, "gradient of queries, keys, values");
@@ -157,9 +171,15 @@ export function attentionBackward(
       start: 0,
     });
   }
-  device.run(matmulTN, { a: dqkv, b: kept.normed, c: matrix.gradient }, { m: W, n: D, k: T, accumulate: 1 });
+  const a = products.operand(device, scope, dqkv, T, W);
+  device.run(products.matmulTN, { a, b: kept.normed, c: matrix.gradient }, {
+    m: W,
+    n: D,
+    k: T,
+    accumulate: 1,
+  });
   const dnormed = scope.take(T * D, "gradient of normed input");
-  device.run(matmulNN, { a: dqkv, b: matrix.weight, c: dnormed }, { m: T, n: D, k: W, accumulate: 0 });
+  device.run(products.matmulNN, { a, b: matrix.operand, c: dnormed }, { m: T, n: D, k: W, accumulate: 0 });
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
   scope.release();
   kept.scope.release();

@@ -6,16 +6,8 @@
  *
  * @module
  */
-import {
-  attentionCached,
-  cacheAppend,
-  embedding,
-  matmulNTAdd,
-  part,
-  rmsNorm,
-  type View,
-} from "../kernels/mod.ts";
-import { type AttentionBlock, attentionBlock, projectQkv } from "./attention_block.ts";
+import { attentionCached, cacheAppend, embedding, part, rmsNorm, type View } from "../kernels/mod.ts";
+import { type AttentionBlock, attentionBlock, project, projectQkv } from "./attention_block.ts";
 import { ModelError } from "./errors.ts";
 import { slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headOf } from "./head.ts";
@@ -157,20 +149,21 @@ export class Decoder {
   async #layer(pass: Pass, layer: CachedLayer, x: View): Promise<View> {
     const { device, rows: n, config } = pass;
     const { hiddenSize: D, heads: H, kvHeads: K, headDim: hd, rmsNormEps: eps } = config;
-    const { attention: { norm, o }, keys, values } = layer;
+    const { attention: { norm }, keys, values } = layer;
     const scope = new Scope(device);
     try {
       const normed = scope.take(n * D, "normed input");
       const inverse = scope.take(n, "inverse norms");
       device.run(rmsNorm, { x, gain: norm.weight, y: normed, inverse }, { rows: n, width: D, eps });
       const qkv = scope.take(n * (H + 2 * K) * hd, "queries, keys, values");
-      projectQkv(pass, layer.attention, normed, qkv, this.#length);
+      const operand = pass.products.turned(device, scope, normed, n, D);
+      projectQkv(pass, layer.attention, operand, qkv, this.#length);
       const sizes = { rows: n, start: this.#length, heads: H, kvHeads: K, headDim: hd };
       device.run(cacheAppend, { qkv, keys, values }, sizes);
       const out = scope.take(n * H * hd, "mixed values");
       device.run(attentionCached, { qkv, keys, values, out }, sizes);
       const between = scope.take(n * D, "attention output");
-      device.run(matmulNTAdd, { a: out, b: o.weight, residual: x, c: between }, { m: n, n: D, k: H * hd });
+      project(pass, layer.attention, out, x, between);
       const { y, kept } = layer.mlp
         ? mlpForward(pass, layer.mlp, between)
         : await moeForward(pass, layer.moe!, between, this.#stats!);

@@ -5,19 +5,11 @@
  *
  * @module
  */
-import {
-  type Device,
-  groupedNN,
-  groupedNT,
-  groupedTN,
-  part,
-  swiglu,
-  swigluBackward,
-  type View,
-} from "../kernels/mod.ts";
+import { type Device, part, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
 import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
+import { type Products, productsOf } from "./products.ts";
 import { Scope } from "./scope.ts";
 
 /** The held experts of one layer, ids ascending. */
@@ -31,7 +23,7 @@ export interface HeldExperts {
 
 /** Rows in groups: expert g's are offsets[g]..offsets[g + 1]. */
 export interface GroupedRows {
-  /** [count, D] */
+  /** Operand [count, D]. */
   readonly rows: View;
   /** u32, at least G + 1 words. */
   readonly offsets: View;
@@ -43,13 +35,14 @@ export interface GroupedRows {
 export interface ExpertsKept {
   /** [R, 2F] */
   readonly gateUp: View;
-  /** [R, F] */
+  /** Operand [R, F]. */
   readonly inner: View;
 }
 
 /** Writes down(silu(gate(x)) * up(x)) for each row to `out` [R, D]; what is kept is taken from `scope`. */
 export function expertsForward(
   device: Device,
+  products: Products,
   config: ModelConfig,
   held: HeldExperts,
   { rows, offsets, count }: GroupedRows,
@@ -59,16 +52,16 @@ export function expertsForward(
   const { hiddenSize: D, intermediateSize: F } = config;
   const groups = held.experts.length;
   const gateUp = scope.take(count * 2 * F, "experts' gate and up");
-  device.run(groupedNT, { a: rows, b: held.gateUp.weight, offsets, c: gateUp }, {
+  device.run(products.groupedNT, { a: rows, b: held.gateUp.operand, offsets, c: gateUp }, {
     rows: count,
     n: 2 * F,
     k: D,
     first: 0,
     groups,
   });
-  const inner = scope.take(count * F, "experts' gated values");
-  device.run(swiglu, { gu: gateUp, offsets, y: inner }, { rows: count, width: F, first: 0, groups });
-  device.run(groupedNT, { a: inner, b: held.down.weight, offsets, c: out }, {
+  const inner = scope.take(count * products.words(F), "experts' gated values");
+  device.run(products.swiglu, { gu: gateUp, offsets, y: inner }, { rows: count, width: F, first: 0, groups });
+  device.run(products.groupedNT, { a: inner, b: held.down.operand, offsets, c: out }, {
     rows: count,
     n: D,
     k: F,
@@ -78,9 +71,12 @@ export function expertsForward(
   return { gateUp, inner };
 }
 
-/** Writes the gradient of the rows to `din` [R, D], given that of the outputs, and adds to the experts' gradients. */
+/**
+ * Writes the gradient of the rows to `din` [R, D], given that of the outputs (f32 [R, D]), and adds to the experts' gradients.
+ */
 export function expertsBackward(
   device: Device,
+  products: Products,
   config: ModelConfig,
   held: HeldExperts,
   { rows, offsets, count }: GroupedRows,
@@ -93,22 +89,30 @@ export function expertsBackward(
   const shared = { rows: count, first: 0, groups: held.experts.length };
   const scope = new Scope(device);
   const dinner = scope.take(count * F, "gradient of experts' gated values");
-  device.run(groupedNN, { a: dout, b: down.weight, offsets, c: dinner }, { ...shared, n: F, k: D });
-  device.run(groupedTN, { a: dout, b: kept.inner, offsets, c: down.gradient }, {
+  const a = products.operand(device, scope, dout, count, D);
+  device.run(products.groupedNN, { a, b: down.operand, offsets, c: dinner }, { ...shared, n: F, k: D });
+  device.run(products.groupedTN, { a, b: kept.inner, offsets, c: down.gradient }, {
     ...shared,
     m: D,
     n: F,
     accumulate: 1,
   });
-  const dgateUp = scope.take(count * 2 * F, "gradient of experts' gate and up");
-  device.run(swigluBackward, { gu: kept.gateUp, dy: dinner, offsets, dgu: dgateUp }, { ...shared, width: F });
-  device.run(groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
+  const dgateUp = scope.take(count * products.words(2 * F), "gradient of experts' gate and up");
+  device.run(products.swigluBackward, { gu: kept.gateUp, dy: dinner, offsets, dgu: dgateUp }, {
+    ...shared,
+    width: F,
+  });
+  device.run(products.groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
     ...shared,
     m: 2 * F,
     n: D,
     accumulate: 1,
   });
-  device.run(groupedNN, { a: dgateUp, b: gateUp.weight, offsets, c: din }, { ...shared, n: D, k: 2 * F });
+  device.run(products.groupedNN, { a: dgateUp, b: gateUp.operand, offsets, c: din }, {
+    ...shared,
+    n: D,
+    k: 2 * F,
+  });
   scope.release();
 }
 
@@ -145,6 +149,7 @@ interface Guest {
 export class ExpertBank {
   readonly #device: Device;
   readonly #config: ModelConfig;
+  readonly #products: Products;
   readonly #recompute: boolean;
   readonly #layers = new Map<number, HeldExperts>();
   readonly #guests = new Map<string, Guest>();
@@ -153,6 +158,7 @@ export class ExpertBank {
   constructor(device: Device, parameters: Parameters, options: { readonly recompute: boolean }) {
     this.#device = device;
     this.#config = parameters.config;
+    this.#products = productsOf(parameters.precision);
     this.#recompute = options.recompute;
     for (const [layer, experts] of parameters.holding.experts) {
       if (experts.length === 0) continue;
@@ -222,15 +228,25 @@ export class ExpertBank {
     const stay = new Scope(this.#device);
     const offsets = new Uint32Array(counts.length + 1);
     counts.forEach((rows, i) => offsets[i + 1] = offsets[i] + rows);
-    const rounded = roundedRows(count), words = rounded * this.#config.hiddenSize;
+    const { hiddenSize: D } = this.#config;
+    const rounded = roundedRows(count), words = rounded * D;
+    const received = this.#upload(new Float32Array(rows), stay.take(words, "guest rows"));
     const grouped: GroupedRows = {
-      rows: this.#upload(new Float32Array(rows), stay.take(words, "guest rows")),
+      rows: this.#products.turned(this.#device, stay, received, rounded, D),
       offsets: this.#upload(offsets, stay.take(offsets.length, "guest offsets")),
       count: rounded,
     };
     const out = scope.take(words, "guest outputs");
     const keep = mode === "train" && !this.#recompute;
-    const kept = expertsForward(this.#device, this.#config, held, grouped, out, keep ? stay : scope);
+    const kept = expertsForward(
+      this.#device,
+      this.#products,
+      this.#config,
+      held,
+      grouped,
+      out,
+      keep ? stay : scope,
+    );
     if (mode === "train") {
       this.#guests.set(key, { scope: stay, grouped, count, kept: keep ? kept : undefined });
     } else stay.release();
@@ -255,6 +271,7 @@ export class ExpertBank {
     const words = guest.grouped.count * this.#config.hiddenSize;
     const kept = guest.kept ?? expertsForward(
       this.#device,
+      this.#products,
       this.#config,
       held,
       guest.grouped,
@@ -263,7 +280,7 @@ export class ExpertBank {
     );
     const dout = this.#upload(new Float32Array(rows), scope.take(words, "guest output gradients"));
     const din = scope.take(words, "guest row gradients");
-    expertsBackward(this.#device, this.#config, held, guest.grouped, kept, dout, din);
+    expertsBackward(this.#device, this.#products, this.#config, held, guest.grouped, kept, dout, din);
     guest.scope.release();
     return din;
   }

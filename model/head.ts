@@ -8,17 +8,7 @@
  *
  * @module
  */
-import {
-  crossEntropy,
-  matmulNN,
-  matmulNT,
-  matmulTN,
-  part,
-  rmsNorm,
-  rmsNormBackward,
-  rmsNormGain,
-  type View,
-} from "../kernels/mod.ts";
+import { crossEntropy, part, rmsNorm, rmsNormBackward, rmsNormGain, type View } from "../kernels/mod.ts";
 import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
@@ -56,25 +46,27 @@ export function rowsPerChunk(vocabulary: number): number {
   return Math.max(ROWS_STEP, Math.floor(LOGIT_WORDS / vocabulary / ROWS_STEP) * ROWS_STEP);
 }
 
+/** The normed output as an operand, and the inverse norms. */
 function normed(pass: Pass, head: Head, x: View, scope: Scope): { y: View; inverse: View } {
-  const { device, rows: T, config } = pass;
-  const y = scope.take(T * config.hiddenSize, "normed output");
+  const { device, products, rows: T, config } = pass;
+  const plain = scope.take(T * config.hiddenSize, "normed output");
   const inverse = scope.take(T, "inverse norms");
-  device.run(rmsNorm, { x, gain: head.norm.weight, y, inverse }, {
+  device.run(rmsNorm, { x, gain: head.norm.weight, y: plain, inverse }, {
     rows: T,
     width: config.hiddenSize,
     eps: config.rmsNormEps,
   });
-  return { y, inverse };
+  return { y: products.turned(device, scope, plain, T, config.hiddenSize), inverse };
 }
 
 /** Logits [T, V] of all rows at once, for the caller to release. */
 export function headLogits(pass: Pass, head: Head, x: View): View {
-  const { device, rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
+  const { device, products, rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
   const scope = new Scope(device);
   const { y } = normed(pass, head, x, scope);
   const logits = device.allocate(T * V, "logits");
-  device.run(matmulNT, { a: y, b: head.matrix.weight, c: logits }, { m: T, n: V, k: D, accumulate: 0 });
+  const values = { m: T, n: V, k: D, accumulate: 0 };
+  device.run(products.matmulNT, { a: y, b: head.matrix.operand, c: logits }, values);
   scope.release();
   return logits;
 }
@@ -90,7 +82,7 @@ export function headLoss(
   views: LossViews,
   most: number = rowsPerChunk(pass.config.vocabSize),
 ): View | undefined {
-  const { device, rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
+  const { device, products, rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
   const training = pass.mode === "train";
   const scope = new Scope(device);
   const { y, inverse } = normed(pass, head, x, scope);
@@ -99,8 +91,9 @@ export function headLoss(
   const dy = training ? scope.take(T * D, "gradient of normed output") : undefined;
   for (let start = 0; start < T; start += chunk) {
     const m = Math.min(chunk, T - start);
-    const rows = part(y, start * D, m * D);
-    device.run(matmulNT, { a: rows, b: head.matrix.weight, c: logits }, { m, n: V, k: D, accumulate: 0 });
+    const rows = part(y, start * products.words(D), m * products.words(D));
+    const values = { m, n: V, k: D, accumulate: 0 };
+    device.run(products.matmulNT, { a: rows, b: head.matrix.operand, c: logits }, values);
     device.run(crossEntropy, {
       logits,
       labels: part(views.labels, start, m),
@@ -108,14 +101,16 @@ export function headLoss(
       loss: part(views.loss, start, m),
     }, { rows: m, vocab: V, gradient: training ? 1 : 0 });
     if (dy === undefined) continue;
-    const matrix = trained(head.matrix);
-    device.run(matmulTN, { a: logits, b: rows, c: matrix.gradient }, { m: V, n: D, k: m, accumulate: 1 });
-    device.run(matmulNN, { a: logits, b: matrix.weight, c: part(dy, start * D, m * D) }, {
+    const matrix = trained(head.matrix), turning = new Scope(device);
+    const a = products.operand(device, turning, logits, m, V);
+    device.run(products.matmulTN, { a, b: rows, c: matrix.gradient }, { m: V, n: D, k: m, accumulate: 1 });
+    device.run(products.matmulNN, { a, b: matrix.operand, c: part(dy, start * D, m * D) }, {
       m,
       n: D,
       k: V,
       accumulate: 0,
     });
+    turning.release();
   }
   let dx: View | undefined;
   if (dy !== undefined) {

@@ -12,6 +12,7 @@ import { clipFactor, type GradientSize, Optimizer } from "./optimizer.ts";
 import { Parameters } from "./parameters.ts";
 import { PassTables } from "./pass.ts";
 import { pieces, type TensorSource } from "./source.ts";
+import type { Precision } from "./products.ts";
 import { Stage } from "./stage.ts";
 
 /** Options of {@linkcode LoadedModel.load}. */
@@ -20,6 +21,8 @@ export interface LoadOptions {
   readonly training?: boolean;
   /** Keep only layer inputs between the two passes. Default false. */
   readonly recompute?: boolean;
+  /** What factors of matrix products are rounded to. Default "f32". */
+  readonly precision?: Precision;
 }
 
 /** Token ids or labels of equally long sequences, one after the other: u32 [batch, sequence]. */
@@ -75,12 +78,12 @@ export class LoadedModel {
   readonly #lease: Lease;
 
   private constructor(device: Device, config: ModelConfig, options: LoadOptions) {
-    const { training = false, recompute = false } = options;
+    const { training = false, recompute = false, precision = "f32" } = options;
     this.config = config;
     this.#lease = new Lease(device);
     this.device = this.#lease;
-    this.parameters = new Parameters(this.device, config, wholeModel(config), { training });
-    this.tables = new PassTables(this.device, config);
+    this.parameters = new Parameters(this.device, config, wholeModel(config), { training, precision });
+    this.tables = new PassTables(this.device, config, precision);
     this.#bank = new ExpertBank(this.device, this.parameters, { recompute });
     this.#stage = new Stage(this.device, this.parameters, this.#bank, this.tables, {
       from: 0,

@@ -7,16 +7,7 @@
  *
  * @module
  */
-import {
-  matmulNN,
-  matmulNT,
-  matmulNTAdd,
-  matmulTN,
-  rmsNorm,
-  swiglu,
-  swigluBackward,
-  type View,
-} from "../kernels/mod.ts";
+import { rmsNorm, type View } from "../kernels/mod.ts";
 import { normBackward } from "./attention_block.ts";
 import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
@@ -62,31 +53,31 @@ export function sharedExpert(parameters: Parameters, layer: number): GatedMlp | 
 export interface GatedKept {
   /** [T, 2F] */
   readonly gateUp: View;
-  /** [T, F] */
+  /** Operand [T, F]. */
   readonly inner: View;
 }
 
 /** What the backward pass needs, in `scope`. */
 export interface MlpKept extends GatedKept {
   readonly scope: Scope;
-  /** [T, D] */
+  /** Operand [T, D]. */
   readonly normed: View;
   /** [T] */
   readonly inverse: View;
 }
 
-/** silu(gate(normed)) * up(normed), all but the down projection, in `scope`. */
+/** silu(gate(normed)) * up(normed), all but the down projection, in `scope`; `normed` is an operand. */
 export function gatedForward(pass: Pass, mlp: GatedMlp, normed: View, scope: Scope): GatedKept {
-  const { device, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
+  const { device, products, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
   const gateUp = scope.take(T * 2 * F, "gate and up");
-  device.run(matmulNT, { a: normed, b: mlp.gateUp.weight, c: gateUp }, {
+  device.run(products.matmulNT, { a: normed, b: mlp.gateUp.operand, c: gateUp }, {
     m: T,
     n: 2 * F,
     k: D,
     accumulate: 0,
   });
-  const inner = scope.take(T * F, "gated values");
-  device.run(swiglu, { gu: gateUp, offsets: pass.span, y: inner }, {
+  const inner = scope.take(T * products.words(F), "gated values");
+  device.run(products.swiglu, { gu: gateUp, offsets: pass.span, y: inner }, {
     rows: T,
     width: F,
     first: 0,
@@ -95,15 +86,16 @@ export function gatedForward(pass: Pass, mlp: GatedMlp, normed: View, scope: Sco
   return { gateUp, inner };
 }
 
-/** Adds the down projection to y [T, D]. */
-export function addDown({ device, rows: T, config }: Pass, mlp: GatedMlp, inner: View, y: View): void {
+/** Adds the down projection of gated values (an operand) to y [T, D]. */
+export function addDown(pass: Pass, mlp: GatedMlp, inner: View, y: View): void {
+  const { device, products, rows: T, config } = pass;
   const sizes = { m: T, n: config.hiddenSize, k: mlp.width, accumulate: 1 };
-  device.run(matmulNT, { a: inner, b: mlp.down.weight, c: y }, sizes);
+  device.run(products.matmulNT, { a: inner, b: mlp.down.operand, c: y }, sizes);
 }
 
 /**
- * Adds to the gradients of a gated MLP whose output has the gradient dy [T, D]. Answers with the gradient of gate and up
- * [T, 2F], in `scope`, for {@linkcode inputGradient}.
+ * Adds to the gradients of a gated MLP whose output has the gradient dy (f32 [T, D]). `normed` is an operand. Answers with the
+ * gradient of gate and up (an operand [T, 2F]), in `scope`, for {@linkcode inputGradient}.
  */
 export function gatedBackward(
   pass: Pass,
@@ -113,19 +105,20 @@ export function gatedBackward(
   dy: View,
   scope: Scope,
 ): View {
-  const { device, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
+  const { device, products, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
   const gateUp = trained(mlp.gateUp), down = trained(mlp.down);
   const dinner = scope.take(T * F, "gradient of gated values");
-  device.run(matmulNN, { a: dy, b: down.weight, c: dinner }, { m: T, n: F, k: D, accumulate: 0 });
-  device.run(matmulTN, { a: dy, b: kept.inner, c: down.gradient }, { m: D, n: F, k: T, accumulate: 1 });
-  const dgateUp = scope.take(T * 2 * F, "gradient of gate and up");
-  device.run(swigluBackward, { gu: kept.gateUp, dy: dinner, offsets: pass.span, dgu: dgateUp }, {
+  const a = products.operand(device, scope, dy, T, D);
+  device.run(products.matmulNN, { a, b: down.operand, c: dinner }, { m: T, n: F, k: D, accumulate: 0 });
+  device.run(products.matmulTN, { a, b: kept.inner, c: down.gradient }, { m: D, n: F, k: T, accumulate: 1 });
+  const dgateUp = scope.take(T * products.words(2 * F), "gradient of gate and up");
+  device.run(products.swigluBackward, { gu: kept.gateUp, dy: dinner, offsets: pass.span, dgu: dgateUp }, {
     rows: T,
     width: F,
     first: 0,
     groups: 1,
   });
-  device.run(matmulTN, { a: dgateUp, b: normed, c: gateUp.gradient }, {
+  device.run(products.matmulTN, { a: dgateUp, b: normed, c: gateUp.gradient }, {
     m: 2 * F,
     n: D,
     k: T,
@@ -134,30 +127,31 @@ export function gatedBackward(
   return dgateUp;
 }
 
-/** Writes the gradient of a gated MLP's input to dnormed [T, D], or adds it there. */
+/** Writes the gradient of a gated MLP's input to dnormed [T, D], or adds it there; `dgateUp` is an operand. */
 export function inputGradient(
-  { device, rows: T, config }: Pass,
+  { device, products, rows: T, config }: Pass,
   mlp: GatedMlp,
   dgateUp: View,
   dnormed: View,
   accumulate: 0 | 1,
 ): void {
   const sizes = { m: T, n: config.hiddenSize, k: 2 * mlp.width, accumulate };
-  device.run(matmulNN, { a: dgateUp, b: mlp.gateUp.weight, c: dnormed }, sizes);
+  device.run(products.matmulNN, { a: dgateUp, b: mlp.gateUp.operand, c: dnormed }, sizes);
 }
 
 /** y [T, D] and what was kept; x stays the caller's. */
 export function mlpForward(pass: Pass, block: MlpBlock, x: View): { y: View; kept: MlpKept } {
-  const { device, rows: T, config } = pass;
+  const { device, products, rows: T, config } = pass;
   const { hiddenSize: D, rmsNormEps: eps } = config;
   const scope = new Scope(device);
-  const normed = scope.take(T * D, "normed input");
+  const plain = scope.take(T * D, "normed input");
   const inverse = scope.take(T, "inverse norms");
-  device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+  device.run(rmsNorm, { x, gain: block.norm.weight, y: plain, inverse }, { rows: T, width: D, eps });
+  const normed = products.turned(device, scope, plain, T, D);
   const { gateUp, inner } = gatedForward(pass, block, normed, scope);
   const y = device.allocate(T * D, "layer output");
   const sizes = { m: T, n: D, k: block.width };
-  device.run(matmulNTAdd, { a: inner, b: block.down.weight, residual: x, c: y }, sizes);
+  device.run(products.matmulNTAdd, { a: inner, b: block.down.operand, residual: x, c: y }, sizes);
   return { y, kept: { scope, normed, inverse, gateUp, inner } };
 }
 

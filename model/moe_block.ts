@@ -15,7 +15,6 @@ import {
   combineBackward,
   dispatchCount,
   dispatchPlace,
-  gatherRows,
   matmulNN,
   matmulNT,
   matmulTN,
@@ -75,8 +74,10 @@ export interface MoeReplay {
 /** What the backward pass needs, in `scope`. */
 export interface MoeKept {
   readonly scope: Scope;
-  /** [T, D] */
+  /** f32 [T, D]: what the router sees. */
   readonly normed: View;
+  /** The same as an operand: what the experts see. */
+  readonly operand: View;
   /** [T] */
   readonly inverse: View;
   /** [T, E] */
@@ -91,7 +92,7 @@ export interface MoeKept {
   readonly offsets: View;
   /** [2E + 1], not in `scope`. */
   readonly stats: View;
-  /** Rows that stayed here [at least count, D]; absent where there is none. */
+  /** Rows that stayed here (operand [at least count, D]); absent where there is none. */
   readonly own: { readonly rows: View; readonly count: number; readonly kept: ExpertsKept } | undefined;
   /** All rows' outputs [R, D]. */
   readonly out: View;
@@ -115,13 +116,14 @@ export async function moeForward(
   stats: View,
   replay?: MoeReplay,
 ): Promise<{ y: View; kept: MoeKept }> {
-  const { device, rows: T, config } = pass;
+  const { device, products, rows: T, config } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen, rmsNormEps: eps } = config;
   const R = T * chosen;
   const scope = new Scope(device);
   const normed = scope.take(T * D, "normed input");
   const inverse = scope.take(T, "inverse norms");
   device.run(rmsNorm, { x, gain: block.norm.weight, y: normed, inverse }, { rows: T, width: D, eps });
+  const operand = products.operand(device, scope, normed, T, D);
   const logits = scope.take(T * E, "router logits");
   device.run(matmulNT, { a: normed, b: block.router.weight, c: logits }, { m: T, n: E, k: D, accumulate: 0 });
   const weights = scope.take(R, "gate weights");
@@ -170,15 +172,15 @@ export async function moeForward(
     const count = Math.min(roundedRows(real), R);
     // The kernel counts in tokens, k rows each: some rows beyond `count` may come along.
     const tokens = Math.ceil(count / chosen);
-    const rows = scope.take(tokens * chosen * D, "own rows");
-    device.run(gatherRows, { x: normed, source, y: rows }, { rows: tokens, width: D, chosen });
+    const rows = scope.take(tokens * chosen * products.words(D), "own rows");
+    device.run(products.gatherRows, { x: operand, source, y: rows }, { rows: tokens, width: D, chosen });
     own = {
       rows,
       count,
-      kept: expertsForward(device, config, block.held, { rows, offsets, count }, out, scope),
+      kept: expertsForward(device, products, config, block.held, { rows, offsets, count }, out, scope),
     };
   }
-  const shared = block.shared && gatedForward(pass, block.shared, normed, scope);
+  const shared = block.shared && gatedForward(pass, block.shared, operand, scope);
   if (answered && (own || shared)) device.flush();
   await answered;
   scope.drop(counts);
@@ -187,7 +189,7 @@ export async function moeForward(
   device.run(combine, { residual: x, rows: out, weights, position, y }, { rows: T, width: D, chosen });
   if (block.shared && shared) addDown(pass, block.shared, shared.inner, y);
   const chosenRows = { weights, experts, position, offsets, stats };
-  return { y, kept: { scope, normed, inverse, logits, ...chosenRows, own, out, remote, shared } };
+  return { y, kept: { scope, normed, operand, inverse, logits, ...chosenRows, own, out, remote, shared } };
 }
 
 /** Sends each host its rows of normed [T, D] and writes what comes back behind the own rows of `out`. */
@@ -277,7 +279,7 @@ export async function moeBackward(
   kept: MoeKept,
   dy: View,
 ): Promise<void> {
-  const { device, rows: T, config, microbatches } = pass;
+  const { device, products, rows: T, config, microbatches } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen } = config;
   const R = T * chosen;
   const norm = trained(block.norm), router = trained(block.router);
@@ -310,7 +312,7 @@ export async function moeBackward(
   if (block.held !== undefined && kept.own) {
     const { rows, count } = kept.own;
     const grouped = { rows, offsets: kept.offsets, count };
-    expertsBackward(device, config, block.held, grouped, kept.own.kept, drows, din);
+    expertsBackward(device, products, config, block.held, grouped, kept.own.kept, drows, din);
   }
   const dlogits = scope.take(T * E, "gradient of router logits");
   const { logits, experts, stats } = kept;
@@ -328,7 +330,7 @@ export async function moeBackward(
     accumulate: 1,
   });
   const dshared = block.shared && kept.shared &&
-    gatedBackward(pass, block.shared, kept.normed, kept.shared, dy, scope);
+    gatedBackward(pass, block.shared, kept.operand, kept.shared, dy, scope);
   if (answered) device.flush();
   await answered;
   const dnormed = scope.take(T * D, "gradient of normed input");

@@ -117,6 +117,7 @@ export class Optimizer {
         decay: decay ? weightDecay : 0,
       });
     }
+    this.#parameters.changed();
     this.#parameters.clearGradients();
   }
 

@@ -3,9 +3,11 @@
  *
  * @module
  */
-import { ALIGNMENT, type Device, part as span, type View } from "../kernels/mod.ts";
+import { ALIGNMENT, type Device, packRows, part as span, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
+import { ModelError } from "./errors.ts";
 import { blockKey, type BlockKind, blocksOf, type Flat, flatsOf, type Holding } from "./layout.ts";
+import type { Precision } from "./products.ts";
 import type { TensorSpec } from "./tensors.ts";
 
 /** What is kept of a tensor. A gradient is that of the total loss, summed over the round's microbatches so far. */
@@ -14,6 +16,8 @@ export type TensorPart = "weight" | "gradient" | "m" | "v";
 /** A block as kernels bind it. */
 export interface BoundBlock {
   readonly weight: View;
+  /** A matrix as products take it (see products.ts): the weight itself, or its bf16 copy. */
+  readonly operand: View;
   /** Absent where the parameters are held for inference only. */
   readonly gradient?: View;
 }
@@ -21,6 +25,7 @@ export interface BoundBlock {
 /** A block with its gradient. */
 export interface TrainedBlock {
   readonly weight: View;
+  readonly operand: View;
   readonly gradient: View;
 }
 
@@ -29,7 +34,7 @@ export function trained(block: BoundBlock): TrainedBlock {
   if (block.gradient === undefined) {
     throw new Error("A backward pass needs parameters that were held for training");
   }
-  return { weight: block.weight, gradient: block.gradient };
+  return { weight: block.weight, operand: block.operand, gradient: block.gradient };
 }
 
 /** A tensor in a flat: where its words lie in each of the flat's allocations. */
@@ -48,9 +53,36 @@ export interface BoundFlat {
   readonly decay: boolean;
   readonly copy: boolean;
   readonly weight: View;
+  /** The weights as packed bf16, of matrices where products are computed with it. */
+  readonly packed?: View;
   readonly gradient?: View;
   readonly m?: View;
   readonly v?: View;
+}
+
+/** How parameters are held. */
+export interface ParameterOptions {
+  /** Adds gradients and moments. */
+  readonly training: boolean;
+  /** What factors of products are rounded to. Default "f32". */
+  readonly precision?: Precision;
+}
+
+/** Packed rows must begin at words whatever row of a matrix a block begins with. */
+function checkEvenWidths({ hiddenSize, intermediateSize, sharedExpert, heads, headDim }: ModelConfig): void {
+  const widths = {
+    hidden_size: hiddenSize,
+    intermediate_size: intermediateSize,
+    shared_expert_intermediate_size: sharedExpert,
+    "num_attention_heads * head_dim": heads * headDim,
+  };
+  for (const [name, width] of Object.entries(widths)) {
+    if (width % 2 === 0) continue;
+    throw new ModelError(
+      `Cannot compute in bf16 with ${name} = ${width}: two elements share a word, so widths must be even. ` +
+        `Use precision "f32".`,
+    );
+  }
 }
 
 /** The tensors that one device holds. */
@@ -63,6 +95,9 @@ export class Parameters {
   readonly #device: Device;
   readonly #blocks = new Map<string, BoundBlock>();
   readonly #byName: ReadonlyMap<string, TensorSpan>;
+  readonly precision: Precision;
+  /** Whether weights have changed since they were packed. */
+  #stale = true;
   /** The head's share of a tied embedding's gradient, apart from the embedding's own until {@linkcode addTied}. */
   readonly #tiedGradient: View | undefined;
 
@@ -70,19 +105,18 @@ export class Parameters {
    * Allocates everything, all zero. `training` adds gradients and moments.
    *
    * @throws {TensorTooLargeError} Where the device cannot bind a block.
+   * @throws {ModelError} For a width that the precision cannot have.
    */
-  constructor(
-    device: Device,
-    config: ModelConfig,
-    holding: Holding,
-    options: { readonly training: boolean },
-  ) {
+  constructor(device: Device, config: ModelConfig, holding: Holding, options: ParameterOptions) {
+    this.precision = options.precision ?? "f32";
+    if (this.precision === "bf16") checkEvenWidths(config);
     this.#device = device;
     this.config = config;
     this.holding = holding;
     const blocks = blocksOf(config, holding);
     const limit = Math.floor(Math.min(device.info.maxBinding, device.info.maxAllocation) / 4);
-    const flats = flatsOf(blocks, limit, ALIGNMENT);
+    // A packed copy of a block begins at half the word at which the block does.
+    const flats = flatsOf(blocks, limit, this.precision === "bf16" ? 2 * ALIGNMENT : ALIGNMENT);
     this.flats = flats.map((flat) => this.#bind(flat, options.training));
     this.tensors = flats.flatMap((flat, index) =>
       flat.blocks.flatMap(({ block, start }) =>
@@ -112,15 +146,40 @@ export class Parameters {
       wanted ? this.#zeros(flat.words, `${what} of ${kind}`) : undefined;
     const weight = this.#zeros(flat.words, `weights of ${kind}`);
     const gradient = make("gradients", training);
+    // Weight decay is for matrices, and so are products.
+    const packed = this.precision === "bf16" && flat.decay
+      ? this.#device.allocate(flat.words / 2, `bf16 weights of ${kind}`)
+      : undefined;
+    const fresh = (operand: View) => this.#fresh(operand);
     for (const { block, start } of flat.blocks) {
+      const own = span(weight, start, block.words);
+      const operand = packed && span(packed, start / 2, Math.ceil(block.words / 2));
       this.#blocks.set(blockKey(block.kind, block.layer), {
-        weight: span(weight, start, block.words),
+        weight: own,
+        get operand() {
+          return operand === undefined ? own : fresh(operand);
+        },
         gradient: gradient && span(gradient, start, block.words),
       });
     }
     const moments = training && !flat.copy;
     const { words, decay, copy } = flat;
-    return { words, decay, copy, weight, gradient, m: make("m", moments), v: make("v", moments) };
+    return { words, decay, copy, weight, packed, gradient, m: make("m", moments), v: make("v", moments) };
+  }
+
+  /** Says that weights have changed: packed copies are made again before they are next used. */
+  changed(): void {
+    this.#stale = true;
+  }
+
+  #fresh(operand: View): View {
+    if (this.#stale) {
+      this.#stale = false;
+      for (const { weight, packed, words } of this.flats) {
+        if (packed) this.#device.run(packRows, { x: weight, y: packed }, { rows: 1, width: words });
+      }
+    }
+    return operand;
   }
 
   /** A block of this holding; asking for one that is not held is our own mistake. */
@@ -138,9 +197,15 @@ export class Parameters {
   headBlock(): BoundBlock {
     if (!this.config.tiedEmbeddings) return this.block("head", this.config.layers);
     const embedding = this.block("embedding", -1);
-    return this.#tiedGradient === undefined
-      ? embedding
-      : { weight: embedding.weight, gradient: this.#tiedGradient };
+    const gradient = this.#tiedGradient;
+    if (gradient === undefined) return embedding;
+    return {
+      weight: embedding.weight,
+      get operand() {
+        return embedding.operand;
+      },
+      gradient,
+    };
   }
 
   /** The head's gradient of a tied embedding where this device holds both, for the optimizer to add. */
@@ -154,6 +219,7 @@ export class Parameters {
     if (tensor === undefined) throw new Error(`Tensor ${name} is not held by this device`);
     const whole = this.flats[tensor.flat][what];
     if (whole === undefined) throw new Error(`This device keeps no ${what} of tensor ${name}`);
+    if (what === "weight") this.changed(); // whoever asks may write
     return span(whole, tensor.start, tensor.length);
   }
 
@@ -177,8 +243,8 @@ export class Parameters {
 
   /** Gives all memory back. */
   release(): void {
-    for (const { weight, gradient, m, v } of this.flats) {
-      for (const view of [weight, gradient, m, v]) if (view) this.#device.release(view);
+    for (const { weight, packed, gradient, m, v } of this.flats) {
+      for (const view of [weight, packed, gradient, m, v]) if (view) this.#device.release(view);
     }
     if (this.#tiedGradient) this.#device.release(this.#tiedGradient);
   }

@@ -5,6 +5,7 @@
  */
 import { type Device, ropeTable, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
+import { type Precision, type Products, productsOf } from "./products.ts";
 
 /** Training keeps what the backward pass needs, evaluation nothing. */
 export type Mode = "train" | "evaluate";
@@ -13,6 +14,8 @@ export type Mode = "train" | "evaluate";
 export interface Pass {
   readonly device: Device;
   readonly config: ModelConfig;
+  /** The matrix products, in the precision of the parameters. */
+  readonly products: Products;
   readonly mode: Mode;
   readonly microbatch: number;
   /** Microbatches of the round, over which balancing and z-loss are averaged. */
@@ -36,13 +39,16 @@ export type PassSize = Pick<Pass, "mode" | "microbatch" | "microbatches" | "batc
 export class PassTables {
   readonly #device: Device;
   readonly #config: ModelConfig;
+  readonly #products: Products;
   #positions = 0;
   readonly #tables: View[] = [];
   readonly #spans = new Map<number, View>();
 
-  constructor(device: Device, config: ModelConfig) {
+  /** `precision` is that of the parameters. */
+  constructor(device: Device, config: ModelConfig, precision: Precision = "f32") {
     this.#device = device;
     this.#config = config;
+    this.#products = productsOf(precision);
   }
 
   /** A pass of these sizes. */
@@ -53,6 +59,7 @@ export class PassTables {
       rows,
       device: this.#device,
       config: this.#config,
+      products: this.#products,
       table: this.rotations(size.sequence),
       span: this.#span(rows),
     };
