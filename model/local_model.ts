@@ -12,7 +12,7 @@ import { clipFactor, type GradientSize, Optimizer } from "./optimizer.ts";
 import { Parameters } from "./parameters.ts";
 import { PassTables } from "./pass.ts";
 import { pieces, type TensorSource } from "./source.ts";
-import type { Precision } from "./products.ts";
+import type { Precision } from "./precision.ts";
 import { Stage } from "./stage.ts";
 
 /** Options of {@linkcode LoadedModel.load}. */

@@ -5,9 +5,8 @@
  */
 import { ALIGNMENT, type Device, packRows, part as span, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
-import { ModelError } from "./errors.ts";
 import { blockKey, type BlockKind, blocksOf, type Flat, flatsOf, type Holding } from "./layout.ts";
-import type { Precision } from "./products.ts";
+import { checkPrecision, type Precision } from "./precision.ts";
 import type { TensorSpec } from "./tensors.ts";
 
 /** What is kept of a tensor. A gradient is that of the total loss, summed over the round's microbatches so far. */
@@ -68,23 +67,6 @@ export interface ParameterOptions {
   readonly precision?: Precision;
 }
 
-/** Packed rows must begin at words whatever row of a matrix a block begins with. */
-function checkEvenWidths({ hiddenSize, intermediateSize, sharedExpert, heads, headDim }: ModelConfig): void {
-  const widths = {
-    hidden_size: hiddenSize,
-    intermediate_size: intermediateSize,
-    shared_expert_intermediate_size: sharedExpert,
-    "num_attention_heads * head_dim": heads * headDim,
-  };
-  for (const [name, width] of Object.entries(widths)) {
-    if (width % 2 === 0) continue;
-    throw new ModelError(
-      `Cannot compute in bf16 with ${name} = ${width}: two elements share a word, so widths must be even. ` +
-        `Use precision "f32".`,
-    );
-  }
-}
-
 /** The tensors that one device holds. */
 export class Parameters {
   readonly config: ModelConfig;
@@ -109,7 +91,7 @@ export class Parameters {
    */
   constructor(device: Device, config: ModelConfig, holding: Holding, options: ParameterOptions) {
     this.precision = options.precision ?? "f32";
-    if (this.precision === "bf16") checkEvenWidths(config);
+    checkPrecision(config, this.precision);
     this.#device = device;
     this.config = config;
     this.holding = holding;

@@ -5,7 +5,8 @@
  */
 import { type Device, ropeTable, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
-import { type Precision, type Products, productsOf } from "./products.ts";
+import type { Precision } from "./precision.ts";
+import { type Products, productsOf } from "./products.ts";
 
 /** Training keeps what the backward pass needs, evaluation nothing. */
 export type Mode = "train" | "evaluate";

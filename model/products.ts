@@ -36,10 +36,8 @@ import {
   swigluPacked,
   type View,
 } from "../kernels/mod.ts";
+import type { Precision } from "./precision.ts";
 import type { Scope } from "./scope.ts";
-
-/** What factors of matrix products are rounded to. */
-export type Precision = "f32" | "bf16";
 
 /** Kernels that read or write operands, named as those of f32, and how operands are made. */
 export interface Products {

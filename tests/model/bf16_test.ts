@@ -5,7 +5,7 @@ import { wholeModel } from "../../model/layout.ts";
 import { LoadedModel } from "../../model/local_model.ts";
 import { ModelError } from "../../model/errors.ts";
 import { Parameters } from "../../model/parameters.ts";
-import type { Precision } from "../../model/products.ts";
+import type { Precision } from "../../model/precision.ts";
 import { randomStream } from "../../model/random.ts";
 import { devices } from "./devices.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
