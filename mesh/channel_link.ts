@@ -1,19 +1,18 @@
 /**
- * `Link` over a `Channel`: hello, lanes with credit, signs of life, and a close that loses nothing.
+ * `Link` over a bundle of channels: lanes with credit, and a close that loses nothing.
  *
  * ```text
- * hello ->  <- hello      who are you (version, run, generation, id)
  * credit x3, ready ->     what you may send; the other end likewise: open
- * data ... <-> credit ... pieces and what was consumed, ping and pong between them
+ * data ... <-> credit ... pieces and what was consumed
  * bye -> <- bye-ack       the last frame of one direction; the other likewise
- * fin ->                  the smaller id knows that all is done; the other end then closes the channel
+ * fin ->                  the smaller id knows that all is done; the other end then closes the channels
  * ```
  *
  * @module
  */
+import type { Bundle } from "./bundle.ts";
 import { LinkError } from "./errors.ts";
 import type { FrameHeader } from "./frame.ts";
-import { greet } from "./greeting.ts";
 import { type Arrived, frameCost, LaneBounds, Receiver, Sender } from "./lanes.ts";
 import { limits } from "./limits.ts";
 import {
@@ -25,32 +24,12 @@ import {
   type LinkCounters,
   type LinkOptions,
 } from "./link.ts";
-import {
-  DATA_PREFIX,
-  decodeAbort,
-  decodeCredit,
-  decodeNumber,
-  encodeAbort,
-  encodeCredit,
-  encodeNumber,
-  KIND,
-} from "./link_wire.ts";
-import { Liveness } from "./liveness.ts";
-import type { Channel, Timer } from "./runtime.ts";
+import { DATA_PREFIX, decodeCredit, encodeCredit, KIND } from "./link_wire.ts";
+import { NUMBER_PREFIX } from "./path.ts";
+import type { Timer } from "./runtime.ts";
 
 export class ChannelLink implements Link {
   readonly peer: string;
-  readonly kind: string;
-  readonly counters: LinkCounters = {
-    framesSent: 0,
-    framesReceived: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-    dropped: 0,
-    creditWaits: 0,
-    mostHeld: 0,
-    roundTrip: NaN,
-  };
   onsuspected: ((suspected: boolean) => void) | undefined;
   readonly closed: Promise<LinkClosed>;
   /** Resolves with this link once both ends are ready. */
@@ -58,15 +37,21 @@ export class ChannelLink implements Link {
 
   private readonly senders: readonly Sender[];
   private readonly receivers: readonly Receiver[];
-  private readonly maxMessage: number;
-  private readonly liveness: Liveness;
-  private readonly connecting: Timer;
-  private linger: Timer | undefined;
+  private readonly count = {
+    framesSent: 0,
+    framesReceived: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+    dropped: 0,
+    creditWaits: 0,
+    mostHeld: 0,
+  };
+  private connecting: Timer | undefined;
   private handler: FrameHandler | undefined;
   /** Frames that came before there was a handler. */
   private early: (() => void)[] = [];
 
-  private state: "hello" | "ready" | "open" | "over" = "hello";
+  private state: "new" | "ready" | "open" | "over" = "new";
   /** Why the link is over, once it is. */
   private reason = "";
   private closing = false;
@@ -80,16 +65,11 @@ export class ChannelLink implements Link {
   private scheduled = false;
   /** The lane whose turn is next. */
   private turn = 0;
-  private pingId = 0;
-  private pingAt = 0;
   private resolveOpened!: (link: Link) => void;
   private rejectOpened!: (error: Error) => void;
 
-  constructor(private readonly channel: Channel, private readonly options: LinkOptions) {
-    const { clock } = options;
+  constructor(private readonly bundle: Bundle, private readonly options: LinkOptions) {
     this.peer = options.peer;
-    this.kind = channel.kind;
-    this.maxMessage = Math.min(channel.maxMessage, limits.pieceBytes);
     const bounds = LANES.map((lane) => new LaneBounds(options.lanes[lane]));
     this.senders = bounds.map((bound, lane) => new Sender(lane, bound));
     this.receivers = bounds.map((bound) => new Receiver(bound, options.generation));
@@ -98,24 +78,29 @@ export class ChannelLink implements Link {
       this.rejectOpened = reject;
     });
     this.opened.catch(() => {}); // whoever opened the link has the promise too
-    this.connecting = clock.timer(limits.connectMs, () => {
-      this.end(`${this.peer} did not answer on the new link within ${limits.connectMs / 1_000} s`, false);
+    this.closed = bundle.closed.then(() => ({ orderly: this.complete, reason: this.reason }));
+    bundle.listen({
+      opened: () => this.ready(),
+      message: (message) => this.receive(message),
+      suspected: (suspected) => {
+        // All is done here and the other end was told so: it has closed, or is gone, which makes no difference.
+        if (suspected && this.finSent && this.complete) return this.end("closed", false);
+        this.onsuspected?.(suspected);
+      },
+      alone: (reason, final) => {
+        if (this.complete) this.end("closed", false);
+        else if (final) this.end(`the connection is gone: ${reason}`, false);
+      },
+      failed: (reason, tell) => this.end(reason, tell),
     });
-    this.liveness = new Liveness(clock, {
-      ping: () => this.ping(),
-      suspected: (suspected) => this.onsuspected?.(suspected),
-      dead: (ms) => this.end(`${this.peer} has been silent for ${(ms / 1_000).toFixed(1)} s`, false),
-    });
-    this.closed = channel.closed.then((reason) => {
-      const orderly = this.complete;
-      if (this.state !== "over") this.end(orderly ? "closed" : `the connection is gone: ${reason}`, false);
-      this.linger?.cancel();
-      return { orderly, reason: this.reason };
-    });
-    greet(channel, options).then(() => this.greeted(), (error) => {
-      // The greeting has told the peer, and closes the channel.
-      this.over(error instanceof Error ? error.message : String(error));
-    });
+  }
+
+  get kind(): string {
+    return this.bundle.kind;
+  }
+
+  get counters(): LinkCounters {
+    return { ...this.count, ...this.bundle.counters };
   }
 
   get onframe(): FrameHandler | undefined {
@@ -164,51 +149,30 @@ export class ChannelLink implements Link {
     return new LinkError(`The link to ${this.peer} is over: ${this.reason}`);
   }
 
-  /** Nothing can be sent or received any more. */
-  private over(reason: string): void {
+  /** Ends the link at once. With `tell`, the peer hears why, if it takes it within a moment. */
+  private end(reason: string, tell: boolean, cause?: Error): void {
     if (this.state === "over") return;
     this.reason = reason;
     const wasOpen = this.state === "open";
     this.state = "over";
-    this.connecting.cancel();
-    this.liveness.stop();
-    const error = wasOpen ? this.gone() : new LinkError(`Cannot open a link to ${this.peer}: ${reason}`);
+    this.connecting?.cancel();
+    const error = cause ??
+      (wasOpen ? this.gone() : new LinkError(`Cannot open a link to ${this.peer}: ${reason}`));
     for (const sender of this.senders) sender.fail(error);
     if (!wasOpen) this.rejectOpened(error);
+    if (tell) this.bundle.abort(reason);
+    else this.bundle.close(reason);
   }
 
-  /** Ends the link at once. With `tell`, the peer hears why, if it takes it within a moment. */
-  private end(reason: string, tell: boolean): void {
-    if (this.state === "over") return;
-    this.over(reason);
-    if (!tell) return this.channel.close(reason);
-    try {
-      this.channel.send(encodeAbort(reason));
-    } catch {
-      return this.channel.close(reason); // closed already
-    }
-    // The peer closes the channel when it has read the reason; closing here could overtake it.
-    this.linger = this.options.clock.timer(limits.suspectedMs, () => this.channel.close(reason));
+  /** Gives up, with this error, unless the link is open (or was). */
+  giveUp(error: Error): void {
+    if (this.state === "new" || this.state === "ready") this.end(error.message, true, error);
   }
 
-  private transmit(message: Uint8Array<ArrayBuffer>): void {
-    if (this.state === "over") return;
-    try {
-      this.channel.send(message);
-    } catch (error) {
-      this.end(`the connection is gone: ${error instanceof Error ? error.message : error}`, false);
-    }
-  }
-
-  private ping(): void {
-    if (this.state !== "open") return;
-    this.pingId = (this.pingId + 1) >>> 0;
-    this.pingAt = this.options.clock.now();
-    this.transmit(encodeNumber(KIND.ping, this.pingId));
-    // The other end should have closed by now; all is done here.
-    if (this.finSent && this.complete && !this.liveness.heardWithin(limits.suspectedMs)) {
-      this.end("closed", false);
-    }
+  private transmit(message: Uint8Array): void {
+    const numbered = new Uint8Array(NUMBER_PREFIX + message.length);
+    numbered.set(message, NUMBER_PREFIX);
+    this.bundle.send(numbered);
   }
 
   /** Pumps when this turn is over, so that small frames of one turn can share a message. */
@@ -224,9 +188,9 @@ export class ChannelLink implements Link {
   /** Hands pieces to the channel, lane by lane in turn, until it is full or nothing can go. */
   private pump(): void {
     while (!this.draining && this.state === "open") {
-      if (this.channel.buffered() >= limits.highWaterBytes) {
+      if (this.bundle.buffered() >= limits.highWaterBytes) {
         this.draining = true;
-        this.channel.drained(limits.lowWaterBytes).then(() => {
+        this.bundle.drained(limits.lowWaterBytes).then(() => {
           this.draining = false;
           this.pump();
         });
@@ -235,17 +199,17 @@ export class ChannelLink implements Link {
       let sender: Sender | undefined;
       for (let i = 0; i < LANES.length && sender === undefined; i++) {
         const next = this.senders[(this.turn + i) % LANES.length];
-        if (next.ready(() => this.counters.creditWaits++)) sender = next;
+        if (next.ready(() => this.count.creditWaits++)) sender = next;
       }
       if (sender === undefined) break;
       this.turn = (sender.number + 1) % LANES.length;
-      const { message, ended } = sender.piece(DATA_PREFIX, this.maxMessage);
-      message[0] = KIND.data;
-      message[1] = sender.number;
-      this.transmit(message);
+      const { message, ended } = sender.piece(NUMBER_PREFIX + DATA_PREFIX, limits.pieceBytes);
+      message[NUMBER_PREFIX] = KIND.data;
+      message[NUMBER_PREFIX + 1] = sender.number;
+      this.bundle.send(message);
       for (const frame of ended) {
-        this.counters.framesSent++;
-        this.counters.bytesSent += frame.payloadBytes;
+        this.count.framesSent++;
+        this.count.bytesSent += frame.payloadBytes;
         frame.handedOver();
       }
     }
@@ -257,34 +221,24 @@ export class ChannelLink implements Link {
     }
   }
 
-  private receive(message: Uint8Array<ArrayBuffer>): void {
-    if (this.state === "over") {
-      // A peer that gives up as well, or has read why we do, need not be waited for.
-      if (message[0] === KIND.abort || message[0] === KIND.fin) this.channel.close(this.reason);
-      return;
-    }
-    this.liveness.heard();
-    try {
-      if (message[0] === KIND.abort) {
-        const when = this.state === "open" ? "gave up" : "refuses";
-        this.end(`the peer ${when}: ${decodeAbort(message)}`, false);
-      } else if (this.state === "ready") this.prepare(message);
-      else this.handle(message);
-    } catch (error) {
-      // Whatever it was, the peer's bytes brought it about: this link cannot go on, the program can.
-      this.end(error instanceof Error ? error.message : String(error), true);
-    }
+  private receive(message: Uint8Array): void {
+    if (this.state === "over") return;
+    if (this.state === "ready") this.prepare(message);
+    else this.handle(message);
   }
 
-  private greeted(): void {
-    if (this.state === "over") return;
+  /** The first channel is there: says what may be sent here. */
+  private ready(): void {
+    if (this.state !== "new") return;
     this.state = "ready";
+    this.connecting = this.options.clock.timer(limits.connectMs, () => {
+      this.end(`${this.peer} was not ready within ${limits.connectMs / 1_000} s`, true);
+    });
     this.receivers.forEach((receiver, lane) => this.transmit(encodeCredit(lane, receiver.bounds.window)));
     this.transmit(Uint8Array.of(KIND.ready));
-    this.channel.onmessage = (message) => this.receive(message);
   }
 
-  private prepare(message: Uint8Array<ArrayBuffer>): void {
+  private prepare(message: Uint8Array): void {
     if (message[0] === KIND.credit) return this.credit(message);
     if (message[0] !== KIND.ready) throw new LinkError("The peer sends before it is ready");
     for (const sender of this.senders) {
@@ -298,25 +252,17 @@ export class ChannelLink implements Link {
       }
     }
     this.state = "open";
-    this.connecting.cancel();
-    this.liveness.start();
+    this.connecting?.cancel();
     this.resolveOpened(this);
   }
 
-  private handle(message: Uint8Array<ArrayBuffer>): void {
+  private handle(message: Uint8Array): void {
     switch (message[0]) {
       case KIND.data:
         return this.data(message);
       case KIND.credit:
         this.credit(message);
         return this.schedule();
-      case KIND.ping:
-        return this.transmit(encodeNumber(KIND.pong, decodeNumber(message)));
-      case KIND.pong:
-        if (decodeNumber(message) === this.pingId) {
-          this.counters.roundTrip = this.options.clock.now() - this.pingAt;
-        }
-        return;
       case KIND.bye:
         if (this.byeReceived || this.receivers.some((receiver) => receiver.busy)) {
           throw new LinkError("The peer says bye in the middle of a frame or twice");
@@ -354,20 +300,20 @@ export class ChannelLink implements Link {
     this.senders[lane].credit += bytes;
   }
 
-  private data(message: Uint8Array<ArrayBuffer>): void {
+  private data(message: Uint8Array): void {
     const receiver = this.receivers[message[1]];
     if (receiver === undefined) throw new LinkError("The peer sends on an unknown lane");
     if (this.byeReceived) throw new LinkError("The peer sends behind its bye");
     receiver.piece(message.subarray(DATA_PREFIX), (arrived) => {
-      this.count();
+      this.measure();
       this.arrive(message[1], arrived);
     });
-    this.count();
+    this.measure();
   }
 
-  private count(): void {
+  private measure(): void {
     const held = this.receivers.reduce((sum, each) => sum + each.held, 0);
-    if (held > this.counters.mostHeld) this.counters.mostHeld = held;
+    if (held > this.count.mostHeld) this.count.mostHeld = held;
   }
 
   private arrive(lane: number, { header, payload, cost }: Arrived): void {
@@ -379,11 +325,11 @@ export class ChannelLink implements Link {
       if (grant > 0 && this.state === "open" && !this.byeReceived) this.transmit(encodeCredit(lane, grant));
     };
     if (payload === undefined) {
-      this.counters.dropped++;
+      this.count.dropped++;
       return consumed();
     }
-    this.counters.framesReceived++;
-    this.counters.bytesReceived += payload.length;
+    this.count.framesReceived++;
+    this.count.bytesReceived += payload.length;
     const deliver = () => this.handler!(LANES[lane], header, payload, consumed);
     if (this.handler !== undefined && this.early.length === 0) deliver();
     else this.early.push(deliver);

@@ -3,6 +3,9 @@
  *
  * @module
  */
+/** The one setting of all waiting for a peer: silence after which it is dead, in ms. */
+const deadMs = 5_000;
+
 export const limits = {
   /** Names of workers, runs and tensors: the longest tensor name of a known model has 60 characters. */
   nameLength: 128,
@@ -20,6 +23,8 @@ export const limits = {
   sequence: 131_072,
   /** Microbatches in a round. */
   microbatches: 1_024,
+  /** Pipelines of a plan: all hold the whole model, and each of them has links to all others. */
+  replicas: 64,
   /** Operations of one worker in a round: 5 for each microbatch and stage, 1,024 microbatches, some stages. */
   operations: 65_536,
   /** Bytes of one piece of a tensor on the control connection: large enough to fill it, small enough to interleave. */
@@ -37,14 +42,18 @@ export const limits = {
   /** Bytes of one WebSocket message: servers refuse large ones, and progress shows only between them. */
   webSocketBytes: 1 << 20,
 
-  /** Opening a connection or a link, in ms: handshakes that need longer are stuck, a new connection is quicker. */
-  connectMs: 5_000,
-  /** Between two signs of life on an idle connection, in ms. */
-  heartbeatMs: 250,
+  /** Silence after which a peer is dead, in ms. */
+  deadMs,
   /** Silence after which a peer gets no new work, in ms. */
-  suspectedMs: 1_000,
-  /** Silence after which a peer is dead, in ms. All other waiting for a peer derives from it. */
-  deadMs: 5_000,
+  suspectedMs: deadMs / 5,
+  /** Between two signs of life on a connection, in ms: four before a peer is suspected. */
+  heartbeatMs: deadMs / 20,
+  /** Opening a connection or a link, in ms: handshakes that need longer are stuck, a new connection is quicker. */
+  connectMs: deadMs,
+  /** A channel of a link over which nothing arrives any more is replaced, in ms: before the peer counts as dead. */
+  stalledMs: deadMs * 2 / 5,
+  /** Until the other end hears how much has arrived, in ms; sooner where it is much. */
+  arrivedMs: deadMs / 100,
   /** Pulls of tensor pieces that one end keeps in flight. */
   pulls: 16,
   /** Without any piece of a tensor while pulls wait, in ms: a disk that starts up, a device that is busy. */
@@ -68,6 +77,10 @@ export const limits = {
    * traffic count too, but in the time of a heartbeat they come to less.
    */
   undeliveredBytes: 768 << 10,
+  /** Channels of one link at a time: werift gains nothing from more at any round trip. */
+  paths: 8,
+  /** Bytes that a link keeps until they have arrived, to send them again: half a second of a fast path. */
+  unarrivedBytes: 8 << 20,
   /** Messages that a channel keeps before its owner listens: a hello and what follows within one turn. */
   earlyMessages: 256,
 } as const;

@@ -5,9 +5,12 @@
  *
  * @module
  */
+import { Bundle, type BundleCounters } from "./bundle.ts";
 import { ChannelLink } from "./channel_link.ts";
+import { LinkError } from "./errors.ts";
 import type { FrameHeader } from "./frame.ts";
-import type { Channel, Clock } from "./runtime.ts";
+import { greet, type Greeting } from "./greeting.ts";
+import type { Channel } from "./runtime.ts";
 
 /** Traffic classes with credits of their own; the place in the list is the number on the wire. */
 export const LANES = ["pipeline", "request", "reply"] as const;
@@ -17,13 +20,7 @@ export type Lane = typeof LANES[number];
 /** The largest payload of a lane's frames in bytes, alone or with the number of such frames that are granted ahead. */
 export type LaneSize = number | { readonly frameBytes: number; readonly frames: number };
 
-export interface LinkOptions {
-  readonly clock: Clock;
-  /** This worker's id and the id that the other end must give. */
-  readonly self: string;
-  readonly peer: string;
-  readonly run: string;
-  readonly generation: number;
+export interface LinkOptions extends Greeting {
   /** From the plan, so the same at both ends. */
   readonly lanes: Readonly<Record<Lane, LaneSize>>;
 }
@@ -36,7 +33,7 @@ export interface LinkClosed {
 }
 
 /** What a link counted so far. */
-export interface LinkCounters {
+export interface LinkCounters extends BundleCounters {
   framesSent: number;
   framesReceived: number;
   /** Payload bytes. */
@@ -48,8 +45,6 @@ export interface LinkCounters {
   creditWaits: number;
   /** The most bytes held at once, over all lanes, that arrived (or had begun to) and were not yet consumed. */
   mostHeld: number;
-  /** Of the last ping, ms; NaN before the first. */
-  roundTrip: number;
 }
 
 /**
@@ -88,9 +83,15 @@ export interface Link {
 }
 
 /**
- * Opens a link over a channel: both ends say hello, check each other's and are ready. Rejects with `LinkError` when the
- * peer speaks another version, belongs to another run or generation, is someone else, or does not answer in time.
+ * Opens a link over one channel: both ends greet, check each other and are ready. Rejects with `LinkError` when the peer
+ * speaks another version, belongs to another run or generation, is someone else, or does not answer in time. The link
+ * ends with the channel; one that outlives its channels is a matter of worker/linking.ts.
  */
 export function openLink(channel: Channel, options: LinkOptions): Promise<Link> {
-  return new ChannelLink(channel, options).opened;
+  const bundle = new Bundle(options), link = new ChannelLink(bundle, options);
+  greet(channel, options).then(
+    () => bundle.add(channel),
+    (error) => link.giveUp(new LinkError(`Cannot open a link to ${options.peer}: ${error.message}`)),
+  );
+  return link.opened;
 }

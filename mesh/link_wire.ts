@@ -1,5 +1,6 @@
 /**
- * The messages of a link: one byte that says what it is, then its body.
+ * The messages of a link: one byte that says what it is, then its body. Hello, abort, ping, pong and arrived belong to a
+ * channel; the others to the link, and travel numbered.
  *
  * @module
  */
@@ -26,6 +27,10 @@ export const KIND = {
   fin: 8,
   /** Gives up; UTF-8 text why. */
   abort: 9,
+  /** u32 number, then one of the messages above: its place in the order of the link, whichever channel it takes. */
+  numbered: 20,
+  /** u32: so many numbered messages have arrived over this channel. */
+  arrived: 21,
 } as const;
 
 /** Bytes before a piece's own in a data message. */
@@ -78,7 +83,7 @@ export function decodeCredit(message: Uint8Array): { lane: number; bytes: number
   return { lane: message[1], bytes };
 }
 
-/** `kind` with a number: ping and pong. */
+/** `kind` with a number: ping, pong and arrived. */
 export function encodeNumber(kind: number, id: number): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(5);
   message[0] = kind;
@@ -87,7 +92,7 @@ export function encodeNumber(kind: number, id: number): Uint8Array<ArrayBuffer> 
 }
 
 export function decodeNumber(message: Uint8Array): number {
-  if (message.length !== 5) throw new LinkError("A ping or pong of the peer has the wrong size");
+  if (message.length !== 5) throw new LinkError("A ping, pong or count of the peer has the wrong size");
   return view(message).getUint32(1, true);
 }
 

@@ -8,7 +8,8 @@ import type { Clock, Timer } from "./runtime.ts";
 
 /** What happens at the times that matter. */
 export interface LivenessEvents {
-  ping(): void;
+  /** Time for a ping; `lag` is how late it is because this program could not run, ms. */
+  ping(lag: number): void;
   suspected(suspected: boolean): void;
   dead(silentMs: number): void;
 }
@@ -55,7 +56,8 @@ export class Liveness {
     const now = this.clock.now();
     // Time in which this program itself could not run (busy, stopped, asleep) says nothing about the peer: what the
     // peer sent meanwhile has yet to be read.
-    this.last = Math.min(now, this.last + Math.max(0, now - this.due));
+    const lag = Math.max(0, now - this.due);
+    this.last = Math.min(now, this.last + lag);
     this.schedule();
     const silent = now - this.last;
     if (silent >= limits.deadMs) return this.events.dead(silent);
@@ -63,6 +65,6 @@ export class Liveness {
       this.suspected = true;
       this.events.suspected(true);
     }
-    this.events.ping();
+    this.events.ping(lag);
   }
 }

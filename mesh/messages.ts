@@ -8,7 +8,7 @@ import { limits } from "./limits.ts";
 import { Slice } from "./plan.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 const id = z.int().min(0).max(0xffff_ffff);
 const name = z.string().min(1).max(limits.nameLength);

@@ -27,14 +27,18 @@ export interface NativeOptions {
 /** Largest message: as over the other transports. */
 const MAX_MESSAGE = 65_536;
 
+/** Bytes that one connection keeps under way (the library's buffers), and that a link should carry in a millisecond. */
+const CONNECTION_BYTES = 1 << 20, WANTED_BYTES = 25_000;
+
 /** The library, once it is loaded. */
 let library: Promise<typeof import("node-datachannel")> | undefined;
 
-/** Loads the library. Not a literal: programs that never ask for it shall not fetch it. */
 async function load(): Promise<typeof import("node-datachannel")> {
-  const name = "node-datachannel";
   try {
-    return await import(name);
+    const loaded = await import("node-datachannel");
+    // Its threads must have ended when the process does, or they bring it down.
+    globalThis.addEventListener("unload", () => loaded.cleanup());
+    return loaded;
   } catch (error) {
     throw new LinkError(
       `Cannot load the native transport (${
@@ -48,7 +52,11 @@ async function load(): Promise<typeof import("node-datachannel")> {
 
 /** A transport over node-datachannel. */
 export function nativeTransport(options: NativeOptions): Transport {
-  return { kind: "webrtc (native)", open: (signal, initiator) => open(options, signal, initiator) };
+  return {
+    kind: "webrtc (native)",
+    open: (signal, initiator) => open(options, signal, initiator),
+    paths: (roundTrip) => roundTrip * WANTED_BYTES / CONNECTION_BYTES,
+  };
 }
 
 async function open(

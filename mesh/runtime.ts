@@ -76,6 +76,8 @@ export interface Transport {
    * Rejects with a `LinkError` after `limits.connectMs`.
    */
   open(signal: Signal, initiator: boolean): Promise<Channel>;
+  /** Channels side by side that fill a road of this round trip (ms), where one does not. Absent: one is enough. */
+  readonly paths?: (roundTrip: number) => number;
 }
 
 /** The road on which two ends agree on a connection before they have one. */

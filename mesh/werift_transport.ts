@@ -26,8 +26,15 @@ export interface WeriftOptions {
 /** Largest message: werift's own default, and four pieces of a link. */
 const MAX_MESSAGE = 65_536;
 
+/** Bytes that one connection carries in a round trip, measured, and that a process can handle in a millisecond. */
+const CONNECTION_BYTES = 64 << 10, PROCESS_BYTES = 16_000;
+
 export function weriftTransport(options: WeriftOptions): Transport {
-  return { kind: "webrtc (werift)", open: (signal, initiator) => open(options, signal, initiator) };
+  return {
+    kind: "webrtc (werift)",
+    open: (signal, initiator) => open(options, signal, initiator),
+    paths: (roundTrip) => roundTrip * PROCESS_BYTES / CONNECTION_BYTES,
+  };
 }
 
 async function open(

@@ -1,23 +1,31 @@
 /**
- * Opening the links of a generation. What two ends tell each other first goes over the coordinator, wrapped with the
- * number of the attempt, so that a connection that gets stuck can be given up for a new one without confusion.
+ * Opening the links of a generation, and keeping them: more connections where one carries too little over a long road,
+ * new ones for those that die or stand still. What two ends tell each other first goes over the coordinator, wrapped
+ * with the number of the attempt, so that a connection that gets stuck can be given up for a new one without confusion.
  *
  * @module
  */
 import { z } from "zod";
+import { Bundle } from "../mesh/bundle.ts";
+import { ChannelLink } from "../mesh/channel_link.ts";
 import { LinkError } from "../mesh/errors.ts";
+import { greet } from "../mesh/greeting.ts";
 import { limits } from "../mesh/limits.ts";
-import { type Lane, type Link, openLink } from "../mesh/link.ts";
-import type { Clock, Signal, Transport } from "../mesh/runtime.ts";
+import type { Link, LinkOptions } from "../mesh/link.ts";
+import type { Signal, Timer, Transport } from "../mesh/runtime.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 
 /** Connections tried before a peer counts as unreachable: at 3 % loss nine of ten handshakes pass the second time. */
 const ATTEMPTS = 4;
 /** Bodies of one attempt kept until the transport listens: candidates, a description, and some to spare. */
 const KEPT_BODIES = 4 * limits.candidates;
+/** Connections of one generation between two workers: one lost every second for twelve days. */
+const MOST_ATTEMPTS = 1 << 20;
+/** Attempts under way at one end: those of the other end may seem to last a little longer here. */
+const AT_ONCE = 2 * limits.paths;
 
 const Envelope = z.strictObject({
-  attempt: z.int().min(1).max(ATTEMPTS),
+  attempt: z.int().min(1).max(MOST_ATTEMPTS),
   /** Absent in the note with which the initiator begins an attempt. */
   body: z.optional(z.json()),
 });
@@ -45,14 +53,8 @@ class AttemptSignal implements Signal {
 }
 
 /** What linking needs of its generation. */
-export interface LinkingOptions {
+export interface LinkingOptions extends LinkOptions {
   readonly transport: Transport;
-  readonly clock: Clock;
-  readonly self: string;
-  readonly peer: string;
-  readonly run: string;
-  readonly generation: number;
-  readonly lanes: Readonly<Record<Lane, number>>;
   /** Sends a body to the peer over the coordinator. */
   readonly signal: (body: unknown) => void;
 }
@@ -61,16 +63,29 @@ export interface LinkingOptions {
 export class Linking {
   /** Resolves with the open link; rejects with `LinkError` once the peer counts as unreachable. */
   readonly link: Promise<Link>;
-  #attempt = 0;
-  #signal: AttemptSignal | undefined;
+  readonly #bundle: Bundle;
+  readonly #link: ChannelLink;
+  readonly #initiator: boolean;
+  /** Attempts under way, by number. */
+  readonly #opening = new Map<number, AttemptSignal>();
+  #attempts = 0;
+  /** Attempts that failed since one succeeded. */
+  #failures = 0;
+  #pause: Timer | undefined;
+  #waiting: Timer | undefined;
   #over: Error | undefined;
-  #next: { promise: Promise<number>; resolve(attempt: number): void; reject(error: Error): void };
 
   constructor(private readonly options: LinkingOptions) {
-    this.#next = Promise.withResolvers();
-    this.#next.promise.catch(() => {});
-    this.link = options.self < options.peer ? this.#initiate() : this.#follow();
+    const { clock, peer, transport } = options;
+    this.#initiator = options.self < options.peer;
+    this.#bundle = new Bundle({ clock, peer, short: () => this.#more(), paths: transport.paths });
+    this.#link = new ChannelLink(this.#bundle, options);
+    this.link = this.#link.opened.catch((error) => {
+      throw this.#over ?? error;
+    });
     this.link.catch(() => {}); // also where nobody waits yet
+    this.#link.closed.then(() => this.#stop());
+    this.#more();
   }
 
   /** Takes in a body from the peer. Throws {@linkcode PlanViolationError} for one without an attempt's number. */
@@ -80,68 +95,88 @@ export class Linking {
       throw new PlanViolationError(`${this.options.peer} sent a signal that cannot be read`);
     }
     const { attempt, body } = parsed.data;
-    if (attempt > this.#attempt && this.options.self > this.options.peer) {
-      this.#begin(attempt);
-      this.#next.resolve(attempt);
+    if (!this.#initiator && attempt > this.#attempts && !this.#done) {
+      if (this.#opening.size >= AT_ONCE) {
+        throw new PlanViolationError(`${this.options.peer} opens more connections than a link may have`);
+      }
+      this.#attempts = attempt;
+      this.#attempt(attempt);
     }
-    if (attempt === this.#attempt && body !== undefined) this.#signal?.receive(body);
+    if (body !== undefined) this.#opening.get(attempt)?.receive(body);
   }
 
   /** Gives up. */
   close(over: GenerationOverError): void {
     this.#over = over;
-    this.#next.reject(over);
-    // A link that opens after all has nobody to serve.
+    // A link that is open has others who close it; one that opens after all has nobody to serve.
+    this.#link.giveUp(over);
     this.link.then((link) => link.abort(over.message), () => {});
+    this.#stop();
   }
 
-  #begin(attempt: number): void {
-    this.#attempt = attempt;
-    this.#signal = new AttemptSignal((body) => this.options.signal({ attempt, body }));
+  get #done(): boolean {
+    return this.#over !== undefined || this.#bundle.ended;
   }
 
-  async #initiate(): Promise<Link> {
-    let last: unknown;
-    for (let attempt = 1; attempt <= ATTEMPTS && this.#over === undefined; attempt++) {
-      this.#begin(attempt);
+  /** Timers end; attempts under way find that nobody wants them. */
+  #stop(): void {
+    this.#pause?.cancel();
+    this.#waiting?.cancel();
+  }
+
+  /** Begins as many attempts as the bundle lacks channels. */
+  #more(): void {
+    if (!this.#initiator || this.#pause !== undefined) return;
+    while (!this.#done && this.#opening.size < this.#bundle.missing && this.#attempts < MOST_ATTEMPTS) {
+      const attempt = ++this.#attempts;
       this.options.signal({ attempt });
-      try {
-        return await this.#open(true);
-      } catch (error) {
-        last = error;
-      }
-    }
-    throw this.#over ?? this.#unreachable(last);
-  }
-
-  async #follow(): Promise<Link> {
-    // The first attempt may take its time (the peer gets its part of the plan a little later); the others follow soon.
-    for (let attempt = await this.#next.promise;;) {
-      try {
-        this.#next = Promise.withResolvers();
-        this.#next.promise.catch(() => {});
-        return await this.#open(false);
-      } catch (error) {
-        if (this.#over !== undefined) throw this.#over;
-        if (attempt === ATTEMPTS) throw this.#unreachable(error);
-        const { reject, promise } = this.#next;
-        const timer = this.options.clock.timer(3 * limits.connectMs, () => reject(this.#unreachable(error)));
-        attempt = await promise.finally(() => timer.cancel());
-      }
+      this.#attempt(attempt);
     }
   }
 
-  async #open(initiator: boolean): Promise<Link> {
-    const { transport, clock, self, peer, run, generation, lanes } = this.options;
-    const channel = await transport.open(this.#signal!, initiator);
-    return await openLink(channel, { clock, self, peer, run, generation, lanes });
+  async #attempt(attempt: number): Promise<void> {
+    const { transport, signal, clock } = this.options;
+    const road = new AttemptSignal((body) => signal({ attempt, body }));
+    this.#opening.set(attempt, road);
+    this.#waiting?.cancel();
+    try {
+      const channel = await transport.open(road, this.#initiator);
+      if (this.#done) return channel.close("nobody waits for it any more");
+      await greet(channel, this.options);
+      this.#failures = 0;
+      this.#opening.delete(attempt);
+      this.#bundle.add(channel);
+    } catch (error) {
+      this.#opening.delete(attempt);
+      if (this.#done) return;
+      this.#failures++;
+      if (this.#failures >= ATTEMPTS) this.#link.giveUp(this.#unreachable(error));
+      if (!this.#initiator) {
+        // The others follow soon, or never.
+        if (this.#bundle.counters.paths === 0) {
+          this.#waiting = clock.timer(
+            3 * limits.connectMs,
+            () => this.#link.giveUp(this.#unreachable(error)),
+          );
+        }
+        return;
+      }
+      this.#pause?.cancel();
+      this.#pause = clock.timer(
+        Math.min(limits.connectMs, limits.heartbeatMs * 2 ** (this.#failures - 1)),
+        () => {
+          this.#pause = undefined;
+          this.#more();
+        },
+      );
+    }
   }
 
   #unreachable(error: unknown): LinkError {
     const reason = error instanceof Error ? error.message : String(error);
     return new LinkError(
       `Cannot connect to worker ${this.options.peer} over ${this.options.transport.kind} ` +
-        `(tried ${this.#attempt} times): ${reason}`,
+        `(tried ${this.#attempts} times): ${reason}`,
     );
   }
 }

@@ -36,15 +36,28 @@ async function byHand(): Promise<{ clock: VirtualClock; link: Link; peer: Channe
   };
   const opening = openLink(mine, options(clock));
   peer.send(encodeHello(PROTOCOL_VERSION, hello));
-  for (let lane = 0; lane < 3; lane++) peer.send(encodeCredit(lane, 1 << 20));
-  peer.send(Uint8Array.of(KIND.ready));
+  for (let lane = 0; lane < 3; lane++) peer.send(numbered(lane, encodeCredit(lane, 1 << 20)));
+  peer.send(numbered(3, Uint8Array.of(KIND.ready)));
   return { clock, link: await clock.until(opening), peer, heard };
+}
+
+/** The number of the first message that a test sends. */
+const FIRST = 4;
+
+/** A message of the link as it travels over a channel. */
+function numbered(number: number, message: Uint8Array): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(5 + message.length);
+  bytes[0] = KIND.numbered;
+  new DataView(bytes.buffer).setUint32(1, number, true);
+  bytes.set(message, 5);
+  return bytes;
 }
 
 function data(lane: number, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array([KIND.data, lane, ...parts.flatMap((part) => [...part])]);
 }
 
+/** What a peer says in the link's own messages. */
 const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
   ["larger than the plan's frames", "plan's largest", [data(0, encodeFrame(header, 300_001))]],
   ["without credit", "without credit", [
@@ -56,18 +69,37 @@ const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
   ["bytes behind a frame that are no frame", "VLRF", [data(0, encodeFrame(header, 40), new Uint8Array(80))]],
   ["an unknown lane", "unknown lane", [data(3, encodeFrame(header, 0))]],
   ["an unknown kind", "unknown kind", [Uint8Array.of(99)]],
-  ["an empty message", "unknown kind", [new Uint8Array(0)]],
+
   ["credit that is no number", "credit", [encodeCredit(0, NaN)]],
   ["negative credit", "credit", [encodeCredit(0, -5)]],
   ["credit on an unknown lane", "unknown lane", [encodeCredit(9, 5)]],
-  ["a ping cut short", "wrong size", [encodeNumber(KIND.ping, 1).slice(0, 3)]],
+  ["a ping as one", "unknown kind", [encodeNumber(KIND.ping, 1)]],
   ["a second hello", "unknown kind", [encodeHello(PROTOCOL_VERSION, hello)]],
   ["bye in the middle of a frame", "middle", [data(0, encodeFrame(header, 10)), Uint8Array.of(KIND.bye)]],
   ["frames behind its bye", "behind", [Uint8Array.of(KIND.bye), data(0, encodeFrame(header, 0))]],
   ["an answer to no bye", "not said", [Uint8Array.of(KIND.byeAck)]],
 ];
 
-for (const [name, reason, messages] of lies) {
+/** What it says on the channel itself. */
+const rawLies: typeof lies = [
+  ["a message without a number", "unknown kind", [data(0, encodeFrame(header, 0))]],
+  ["an empty message", "unknown kind", [new Uint8Array(0)]],
+  ["a number without a message", "without content", [numbered(FIRST, new Uint8Array(0))]],
+  ["a ping cut short", "wrong size", [encodeNumber(KIND.ping, 1).slice(0, 3)]],
+  ["that more has arrived than was sent", "than was sent", [encodeNumber(KIND.arrived, 99)]],
+  ["far ahead of a message that is missing", "too far ahead", [
+    ...Array.from({ length: 600 }, (_, i) => numbered(FIRST + 1 + i, new Uint8Array(30_000))),
+  ]],
+];
+for (const lie of lies) {
+  rawLies.push([
+    lie[0],
+    lie[1],
+    lie[2].map((message, i) => numbered(FIRST + i, message)),
+  ]);
+}
+
+for (const [name, reason, messages] of rawLies) {
   Deno.test(`a peer that sends ${name} loses its link, and hears why`, clean, async () => {
     const { clock, link, peer, heard } = await byHand();
     link.onframe = () => {};
@@ -95,7 +127,7 @@ Deno.test(
         const message = data(0, encodeFrame(header, 100), new Uint8Array(100));
         message[Math.floor(chance.uniform() * 36)] = Math.floor(chance.uniform() * 256);
         try {
-          peer.send(message);
+          peer.send(numbered(FIRST + n, message));
         } catch {
           break; // the link has closed
         }

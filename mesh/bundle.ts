@@ -1,0 +1,373 @@
+/**
+ * Several channels between two workers as one road: messages leave over whichever has room, arrive in the order in which
+ * they were sent and exactly once, also when a channel dies or stands still and another takes its place. Each message
+ * has a number and is kept until it has arrived; what was under way over a lost channel is sent again.
+ *
+ * @module
+ */
+import { LinkError } from "./errors.ts";
+import { limits } from "./limits.ts";
+import { encodeAbort, KIND } from "./link_wire.ts";
+import { Liveness } from "./liveness.ts";
+import { NUMBER_PREFIX, type Numbered, Path } from "./path.ts";
+import type { Channel, Clock } from "./runtime.ts";
+
+/** What keeping a message costs beside its bytes: the objects around it. */
+const MESSAGE_COST = 256;
+
+/** Round trips measured before their shortest says how many channels to have. */
+const MEASUREMENTS = 4;
+
+/** What a bundle tells its link. */
+export interface BundleEvents {
+  /** The first channel is there. */
+  opened(): void;
+  /** The next message. Its memory may be used again afterwards. */
+  message(message: Uint8Array<ArrayBuffer>): void;
+  suspected(suspected: boolean): void;
+  /** No channel is left; `final`: and none will follow. */
+  alone(reason: string, final: boolean): void;
+  /** The link cannot go on: the peer gives up, does what it must not, or has been silent for too long. */
+  failed(reason: string, tell: boolean): void;
+}
+
+/** How a bundle gets its channels. */
+export interface BundleOptions {
+  readonly clock: Clock;
+  /** For errors. */
+  readonly peer: string;
+  /**
+   * Called when the bundle should have more channels than it has, and again when it still should; whoever is called
+   * adds them. Absent: there is one channel, and the bundle ends with it.
+   */
+  readonly short?: () => void;
+  /** Channels to have at a time, given the shortest round trip in ms, once that is known. Default: one. */
+  readonly paths?: (roundTrip: number) => number;
+}
+
+/** What a bundle counted. */
+export interface BundleCounters {
+  /** Of the last ping, ms; NaN before the first. */
+  roundTrip: number;
+  /** Channels that are open. */
+  paths: number;
+  /** Channels that died or stood still. */
+  lost: number;
+  /** Messages sent again because their channel died or stood still. */
+  resent: number;
+  /** Messages that came twice. */
+  duplicates: number;
+  /** Bytes known to have arrived, and the time in which there were any under way, ms: goodput is one by the other. */
+  arrivedBytes: number;
+  sendingMs: number;
+}
+
+export class Bundle {
+  readonly closed: Promise<string>;
+  readonly counters: BundleCounters = {
+    roundTrip: NaN,
+    paths: 0,
+    lost: 0,
+    resent: 0,
+    duplicates: 0,
+    arrivedBytes: 0,
+    sendingMs: 0,
+  };
+  /** "webrtc (werift)" and the like, of the first channel. */
+  kind = "none";
+
+  private events!: BundleEvents;
+  private readonly paths: Path[] = [];
+  private readonly liveness: Liveness;
+  /** Channels to have. */
+  private target = 1;
+  private measurements = 0;
+  private started = false;
+  private over = false;
+  private ending: string | undefined;
+  private resolveClosed!: (reason: string) => void;
+
+  private nextNumber = 0;
+  /** From the oldest message that has not arrived to the newest. */
+  private kept: Numbered[] = [];
+  private head = 0;
+  private keptCost = 0;
+  /** Messages for which there was no channel, or whose channel was lost, by number. */
+  private again: Numbered[] = [];
+  private sendingSince = 0;
+
+  private expected = 0;
+  /** Messages ahead of the expected one, by number. */
+  private readonly ahead = new Map<number, Uint8Array<ArrayBuffer>>();
+  private aheadCost = 0;
+  private delivering = false;
+  /** Resolves when room may have come. */
+  private changed = Promise.withResolvers<void>();
+
+  constructor(private readonly options: BundleOptions) {
+    this.closed = new Promise((resolve) => this.resolveClosed = resolve);
+    this.liveness = new Liveness(options.clock, {
+      ping: (lag) => this.tick(lag),
+      suspected: (suspected) => this.events.suspected(suspected),
+      dead: (ms) => {
+        this.events.failed(`${options.peer} has been silent for ${(ms / 1_000).toFixed(1)} s`, false);
+      },
+    });
+  }
+
+  /** Whom to tell; once, before the first channel. */
+  listen(events: BundleEvents): void {
+    this.events = events;
+  }
+
+  /** True when it takes no channels any more. */
+  get ended(): boolean {
+    return this.over || this.ending !== undefined;
+  }
+
+  /** How many channels it lacks. */
+  get missing(): number {
+    if (this.ended) return 0;
+    return Math.max(0, this.target - this.paths.filter((path) => !path.stalled).length);
+  }
+
+  /** Takes a channel that has been greeted. */
+  add(channel: Channel): void {
+    if (this.ended) return channel.close("the link is over");
+    if (channel.maxMessage < limits.pieceBytes) {
+      return channel.close(
+        `takes messages of ${channel.maxMessage} bytes, a link needs ${limits.pieceBytes}`,
+      );
+    }
+    if (this.paths.length >= 2 * limits.paths) {
+      return channel.close("there are more channels than any link needs");
+    }
+    if (this.paths.length === 0) this.kind = channel.kind;
+    const path: Path = new Path(channel, this.options.clock, {
+      heard: () => this.liveness.heard(),
+      numbered: (number, message) => this.receive(number, message),
+      arrived: (messages) => this.arrived(messages),
+      measured: (path) => this.measured(path),
+      aborted: (reason) => {
+        if (this.ending !== undefined) return this.close(this.ending);
+        this.events.failed(`the peer ${this.started ? "gave up" : "refuses"}: ${reason}`, false);
+      },
+      violated: (error) => this.events.failed(error.message, true),
+      closed: (path, reason) => this.lost(path, reason),
+    });
+    // One that stands still has been replaced by this one; what it holds is sent again.
+    for (const old of this.paths.filter((each) => each.stalled)) this.drop(old, "stood still");
+    this.paths.push(path);
+    this.counters.paths = this.paths.length;
+    path.start();
+    if (!this.started) {
+      this.started = true;
+      this.liveness.start();
+      this.events.opened();
+    }
+    this.resend();
+  }
+
+  /** Queues a message, whose first {@linkcode NUMBER_PREFIX} bytes are free for its number. */
+  send(message: Uint8Array<ArrayBuffer>): void {
+    if (this.ended) return;
+    const numbered = { number: this.nextNumber, message, arrived: false };
+    this.nextNumber = this.nextNumber + 1 >>> 0;
+    message[0] = KIND.numbered;
+    new DataView(message.buffer, message.byteOffset + 1, 4).setUint32(0, numbered.number, true);
+    if (this.keptCost === 0) this.sendingSince = this.options.clock.now();
+    this.kept.push(numbered);
+    this.keptCost += message.length + MESSAGE_COST;
+    if (this.again.length > 0 || !this.hand(numbered)) this.again.push(numbered);
+  }
+
+  /** Bytes that wait in the channel with the most room; without end while the window is full. */
+  buffered(): number {
+    if (this.over) return 0;
+    if (this.keptCost >= limits.unarrivedBytes || this.again.length > 0) return Infinity;
+    let least = Infinity;
+    for (const path of this.paths) least = Math.min(least, path.channel.buffered());
+    return least;
+  }
+
+  /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
+  async drained(bytes: number): Promise<void> {
+    while (!this.over && this.buffered() > bytes) {
+      const full = this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
+      await Promise.race([
+        this.changed.promise,
+        ...full ? [] : this.paths.map((path) => path.drained(bytes)),
+      ]);
+    }
+  }
+
+  /** Tells the other end why it is over, waits a moment for it to close, and closes. */
+  abort(reason: string): void {
+    if (this.ended) return;
+    this.ending = reason;
+    this.liveness.stop();
+    let told = false;
+    for (const { channel } of this.paths) {
+      try {
+        channel.send(encodeAbort(reason));
+        told = true;
+      } catch {
+        // Closed already; there may be another.
+      }
+    }
+    if (!told) return this.close(reason);
+    // The peer closes when it has read the reason; closing here could overtake it.
+    const linger = this.options.clock.timer(limits.suspectedMs, () => this.close(reason));
+    this.closed.then(() => linger.cancel());
+  }
+
+  close(reason: string): void {
+    if (this.over) return;
+    this.over = true;
+    this.liveness.stop();
+    this.kept.length =
+      this.again.length =
+      this.head =
+      this.keptCost =
+        0;
+    this.ahead.clear();
+    this.change();
+    const paths = [...this.paths];
+    for (const { channel } of paths) channel.close(reason);
+    Promise.all(paths.map(({ channel }) => channel.closed)).then(() => this.resolveClosed(reason));
+  }
+
+  /** True when the other end was heard within the last `ms`. */
+  heardWithin(ms: number): boolean {
+    return this.liveness.heardWithin(ms);
+  }
+
+  private change(): void {
+    this.changed.resolve();
+    this.changed = Promise.withResolvers();
+  }
+
+  private tick(lag: number): void {
+    for (const path of [...this.paths]) {
+      path.tick(lag);
+      // Where others go on, there is no reason to wait for it.
+      if (path.stalled && this.paths.some((other) => !other.stalled)) this.drop(path, "stood still");
+    }
+    if (this.missing > 0) this.options.short?.();
+  }
+
+  private measured({ roundTrip }: Path): void {
+    this.counters.roundTrip = roundTrip;
+    const { paths } = this.options;
+    // A first round trip may show how busy this program is, rather than how long the road.
+    if (paths === undefined || ++this.measurements < MEASUREMENTS) return;
+    const shortest = Math.min(...this.paths.map((path) => path.shortest).filter(Number.isFinite));
+    this.target = Math.max(1, Math.min(limits.paths, Math.ceil(paths(shortest))));
+    if (this.missing > 0) this.options.short?.();
+  }
+
+  /** Gives a message to the channel with the most room; false where there is none. */
+  private hand(message: Numbered): boolean {
+    let best: Path | undefined, least = Infinity;
+    for (const path of this.paths) {
+      const buffered = this.paths.length === 1 ? 0 : path.channel.buffered() + (path.stalled ? 1e12 : 0);
+      if (buffered < least) [best, least] = [path, buffered];
+    }
+    if (best === undefined) return false;
+    try {
+      best.send(message);
+      return true;
+    } catch {
+      return false; // its channel has just closed, which `lost` will hear of
+    }
+  }
+
+  private resend(): void {
+    let sent = 0;
+    for (const message of this.again) {
+      if (!this.hand(message)) break;
+      sent++;
+    }
+    if (sent === 0) return this.change();
+    this.again.splice(0, sent);
+    this.change();
+  }
+
+  private drop(path: Path, reason: string): void {
+    this.lost(path, reason);
+    path.channel.close(reason);
+  }
+
+  /** A channel is gone: what was under way over it goes over the others. */
+  private lost(path: Path, reason: string): void {
+    const at = this.paths.indexOf(path);
+    if (at < 0) return;
+    if (this.over) return;
+    this.paths.splice(at, 1);
+    this.counters.paths = this.paths.length;
+    if (this.ending !== undefined) {
+      if (this.paths.length === 0) this.close(this.ending);
+      return;
+    }
+    this.counters.lost++;
+    this.counters.resent += path.outstanding.length;
+    this.again = [...path.outstanding, ...this.again].sort((a, b) => a.number - b.number | 0);
+    path.outstanding = [];
+    this.resend();
+    if (this.paths.length === 0) this.events.alone(reason, this.options.short === undefined);
+    if (this.missing > 0) this.options.short?.();
+  }
+
+  private arrived(messages: readonly Numbered[]): void {
+    const now = this.options.clock.now();
+    this.counters.sendingMs += now - this.sendingSince;
+    this.sendingSince = now;
+    for (const message of messages) {
+      message.arrived = true;
+      this.counters.arrivedBytes += message.message.length;
+    }
+    while (this.head < this.kept.length && this.kept[this.head].arrived) {
+      this.keptCost -= this.kept[this.head++].message.length + MESSAGE_COST;
+    }
+    if (this.head > 1_024 || this.head === this.kept.length) {
+      this.kept.splice(0, this.head);
+      this.head = 0;
+    }
+    this.change();
+  }
+
+  private receive(number: number, message: Uint8Array<ArrayBuffer>): void {
+    if (this.ended) return;
+    const distance = number - this.expected | 0;
+    if (distance < 0 || this.ahead.has(number)) {
+      this.counters.duplicates++;
+      return;
+    }
+    if (distance > 0 || this.delivering) {
+      this.aheadCost += message.length + NUMBER_PREFIX + MESSAGE_COST;
+      // The other end keeps what it sends, from the oldest that has not arrived on, within that bound but for small
+      // messages that must not wait.
+      if (this.aheadCost > 2 * limits.unarrivedBytes) {
+        throw new LinkError("The peer sends too far ahead of a message that it holds back");
+      }
+      this.ahead.set(number, message.slice());
+      return;
+    }
+    this.deliver(message);
+    for (let next = this.ahead.get(this.expected); next !== undefined; next = this.ahead.get(this.expected)) {
+      this.ahead.delete(this.expected);
+      this.aheadCost -= next.length + NUMBER_PREFIX + MESSAGE_COST;
+      this.deliver(next);
+    }
+  }
+
+  private deliver(message: Uint8Array<ArrayBuffer>): void {
+    this.expected = this.expected + 1 >>> 0;
+    this.delivering = true;
+    try {
+      this.events.message(message);
+    } finally {
+      this.delivering = false;
+    }
+  }
+}
