@@ -8,7 +8,10 @@ import { type Cluster, parseCluster } from "../coordinator/cluster.ts";
 import type { FindRequest } from "../coordinator/find_plan.ts";
 import { openModel } from "../coordinator/model_source.ts";
 import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
+import { isCompute } from "../coordinator/recipe_phases.ts";
+import { meshOf } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
+import { modelsOf } from "../coordinator/switches.ts";
 import { type Codec, codecs } from "../coordinator/traffic.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { files } from "./model_folder.ts";
@@ -35,25 +38,31 @@ export async function readModel(path: string): Promise<{ recipe: Recipe; config:
   return { recipe, config };
 }
 
-/** One request for each phase of the recipe, changed as the flags say. */
+/** One request for each phase of the recipe in which workers compute, changed as the flags say. */
 export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, flags: Flags): FindRequest[] {
   const codec = flags.text("codec") ?? "f32";
   if (!codecs.includes(codec as Codec)) {
     throw new UsageError(`--codec takes ${codecs.join(", ")}, not "${codec}".`);
   }
-  const stages = flags.number("stages", { min: 1, max: 1_024, integer: true }) ?? recipe.mesh.stages;
+  const stages = flags.number("stages", { min: 1, max: 1_024, integer: true });
   const given = flags.number("microbatches", { min: 1, max: 1_024, integer: true });
-  return recipe.phases.map(({ batch, sequence, microbatches, recompute }) => ({
-    run: recipe.name,
-    generation: 1,
-    config,
-    cluster,
-    shape: cutBatch(batch, sequence, given ?? microbatches),
-    recompute: recompute || flags.has("recompute"),
-    codec: codec as Codec,
-    ...(stages === undefined ? {} : { stages }),
-    ...(recipe.mesh.expert_hosts === 0 ? { hosts: false } : {}),
-  }));
+  const models = modelsOf(recipe.phases, config);
+  return recipe.phases.flatMap((phase, p) => {
+    if (!isCompute(phase)) return [];
+    const { batch, sequence, microbatches } = phase, mesh = meshOf(recipe, phase, models[p]);
+    const wanted = stages ?? mesh.stages;
+    return [{
+      run: recipe.name,
+      generation: 1,
+      config: models[p],
+      cluster,
+      shape: cutBatch(batch, sequence, given ?? microbatches),
+      recompute: (phase.kind === "train" && phase.recompute) || flags.has("recompute"),
+      codec: codec as Codec,
+      ...(wanted === undefined ? {} : { stages: wanted }),
+      ...(mesh.expertHosts === 0 ? { hosts: false } : {}),
+    }];
+  });
 }
 
 /** A step's batch in microbatches. */

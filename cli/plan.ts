@@ -5,11 +5,13 @@
  */
 import { dirname, isAbsolute, join, resolve } from "@std/path";
 import { openModel } from "../coordinator/model_source.ts";
-import { type Candidate, makePlan } from "../coordinator/planner.ts";
+import type { Candidate } from "../coordinator/planner.ts";
 import { parseRecipe } from "../coordinator/recipe.ts";
+import { isCompute } from "../coordinator/recipe_phases.ts";
 import { planText } from "../coordinator/report.ts";
-import { describe } from "../coordinator/run.ts";
+import { describe, planPhase } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
+import { modelsOf } from "../coordinator/switches.ts";
 import { runTrial, summary } from "../coordinator/trial.ts";
 import { improvements, reasons, trialText } from "../coordinator/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
@@ -49,19 +51,11 @@ and what would make it faster.
     const workers = count === undefined
       ? await joined(flags.text("state") ?? DEFAULT_STATE)
       : Array.from({ length: count }, (_, i) => equal(i));
-    for (const phase of recipe.phases) {
-      const { batch, sequence, microbatches, recompute } = phase;
-      const planned = makePlan({
-        run: recipe.name,
-        generation: 1,
-        config,
-        workers,
-        shape: { batch: batch / microbatches, sequence, microbatches },
-        recompute,
-        stages: recipe.mesh.stages,
-        expertHosts: recipe.mesh.expert_hosts,
-      });
-      const event = describe(planned, workers, config, "", recipe.name);
+    const models = modelsOf(recipe.phases, config);
+    for (const [p, phase] of recipe.phases.entries()) {
+      if (!isCompute(phase)) continue;
+      const planned = planPhase(recipe, phase, models[p], workers, 1);
+      const event = describe(planned, workers, models[p], "", recipe.name);
       if (flags.has("json")) printJson({ ...event, plan: planned.plan });
       else say(planText(event));
     }

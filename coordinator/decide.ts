@@ -91,6 +91,8 @@ export interface RoundLoss {
   readonly labels: number;
   /** Share of the assignments that the busiest and the idlest expert of any layer got, times the experts: 1 is balanced. */
   readonly load?: { readonly most: number; readonly least: number };
+  /** By layer of the model: each expert's share of the assignments, times the experts. */
+  readonly loads?: readonly (readonly number[])[];
 }
 
 /**
@@ -105,8 +107,7 @@ export function addLosses(
 ): RoundLoss {
   const parts = Array.from({ length: microbatches }, () => ({ ce: 0, balance: 0, z: 0 }));
   let most = -Infinity, least = Infinity;
-  const layers = new Map<string, number[]>();
-  let worker = 0;
+  const layers = new Map<number, number[]>();
   for (const report of reports) {
     for (const losses of report) {
       const part = parts[losses.microbatch];
@@ -116,18 +117,17 @@ export function addLosses(
       part.ce += losses.ce;
       part.balance += losses.balance;
       part.z += losses.z;
-      losses.load.forEach((counts, layer) => {
-        const key = `${worker} ${layer}`, sum = layers.get(key);
-        layers.set(key, sum ? sum.map((n, e) => n + (counts[e] ?? 0)) : [...counts]);
+      losses.load.forEach((counts, i) => {
+        const layer = losses.layer + i, sum = layers.get(layer);
+        layers.set(layer, sum ? sum.map((n, e) => n + (counts[e] ?? 0)) : [...counts]);
       });
     }
-    worker++;
   }
-  for (const counts of layers.values()) {
-    const all = counts.reduce((a, b) => a + b, 0);
-    if (all === 0) continue;
-    most = Math.max(most, Math.max(...counts) * counts.length / all);
-    least = Math.min(least, Math.min(...counts) * counts.length / all);
+  const loads = [...layers].sort(([a], [b]) => a - b).map(([, counts]) => evenness(counts));
+  for (const load of loads) {
+    if (load.every((value) => value === 0)) continue;
+    most = Math.max(most, ...load);
+    least = Math.min(least, ...load);
   }
   const total = { ce: 0, balance: 0, z: 0 };
   for (const part of parts) {
@@ -143,6 +143,12 @@ export function addLosses(
     total: ce + config.balanceCoefficient * balance + config.zCoefficient * z,
     sum: total.ce,
     labels,
-    ...(most > -Infinity ? { load: { most, least } } : {}),
+    ...(most > -Infinity ? { load: { most, least }, loads } : {}),
   };
+}
+
+/** Each expert's share of a layer's assignments, times the experts: all 1 when balanced; all 0 without any. */
+function evenness(counts: readonly number[]): number[] {
+  const all = counts.reduce((a, b) => a + b, 0);
+  return counts.map((count) => all === 0 ? 0 : count * counts.length / all);
 }

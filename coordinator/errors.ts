@@ -14,6 +14,11 @@ export class RecipeError extends CoordinatorError {
   override readonly name = "RecipeError";
 }
 
+/** A switch between phases that did not do what it must. */
+export class SwitchError extends CoordinatorError {
+  override readonly name = "SwitchError";
+}
+
 /** No division of the model over the workers exists; the message says what is short, where, and what would fit. */
 export class PlanInfeasible extends CoordinatorError {
   override readonly name = "PlanInfeasible";

@@ -13,6 +13,37 @@ export interface Position {
   readonly step: number;
   /** Steps that changed the weights, over all phases. */
   readonly committed: number;
+  /** Steps that changed the weights since the optimizer's moments began: a switch begins them anew. */
+  readonly moments: number;
+}
+
+/** The loss on the validation text. */
+export interface Validation {
+  /** Mean negative log-likelihood per token, nats. */
+  readonly nll: number | null;
+  readonly bitsPerByte: number | null;
+  /** Tokens that were predicted. */
+  readonly tokens: number;
+}
+
+/** What a phase is expected to take, before anything begins. */
+export interface PhaseEstimate {
+  /** From 0. */
+  readonly phase: number;
+  readonly kind: "train" | "grow" | "upcycle" | "evaluate";
+  /** Of the model in (or behind) this phase: all parameters, and those that a token visits. */
+  readonly parameters: number;
+  readonly active: number;
+  readonly steps: number;
+  readonly tokens: number;
+  /** Floating-point operations of all workers together. */
+  readonly flops: number;
+  /** Predicted from the workers' profiles; loading and validation are not in it. */
+  readonly seconds: number;
+  /** Bytes on the worker that holds most; 0 where nobody computes. */
+  readonly memory: number;
+  /** Bytes of its checkpoints. */
+  readonly disk: number;
 }
 
 /** A worker's part in a plan. */
@@ -31,6 +62,8 @@ export interface HeldBy {
   readonly experts: readonly { readonly layer: number; readonly experts: readonly number[] }[];
   readonly parameters: number;
   readonly bytes: number;
+  /** Measured operations a second of its matrix products. */
+  readonly flops: number;
 }
 
 /** What one worker did in a step: shares of the step's time, bytes over its links. */
@@ -63,6 +96,40 @@ export type RunEvent =
   }
   | { readonly event: "resumed"; readonly from: string; readonly position: Position }
   | {
+    readonly event: "estimate";
+    readonly phases: readonly PhaseEstimate[];
+    /** Tokens of all training, and how often that reads the text. */
+    readonly tokens: number;
+    readonly epochs: number;
+    readonly seconds: number;
+    readonly disk: number;
+    /** Bytes that are free where the run's folder lies; null where nobody knows. */
+    readonly free: number | null;
+  }
+  /** Text that is prepared, in words for people. */
+  | { readonly event: "prepare"; readonly text: string }
+  | {
+    readonly event: "switch";
+    /** The phase that switched, from 0. */
+    readonly phase: number;
+    readonly kind: "grow" | "upcycle";
+    /** What was done, for people. */
+    readonly lines: readonly string[];
+    /** The function stays, up to rounding. */
+    readonly exact: boolean;
+    readonly parameters: { readonly before: number; readonly after: number; readonly active: number };
+    /** The loss on the same validation text; null where the recipe asks for no validation. */
+    readonly before: Validation | null;
+    readonly after: Validation | null;
+  }
+  /** Shares of each layer's assignments that its experts got in a step, times the experts: 1 is balanced. */
+  | {
+    readonly event: "experts";
+    readonly phase: number;
+    readonly step: number;
+    readonly load: readonly (readonly number[])[];
+  }
+  | {
     readonly event: "step";
     readonly phase: number;
     /** From 1. */
@@ -79,6 +146,8 @@ export type RunEvent =
     readonly clip: number;
     readonly learningRate: number;
     readonly tokens: number;
+    /** Floating-point operations of the step, over all workers. */
+    readonly flops: number;
     readonly seconds: number;
     readonly tokensPerSecond: number;
     readonly secondsLeft: number;
@@ -88,16 +157,12 @@ export type RunEvent =
     /** Tensors whose gradient was not finite (the first few), where the step was skipped. */
     readonly broken?: readonly string[];
   }
-  | {
+  | (Validation & {
     readonly event: "evaluation";
     readonly phase: number;
     /** After this many steps. */
     readonly step: number;
-    /** Mean negative log-likelihood per token, nats. */
-    readonly nll: number | null;
-    readonly bitsPerByte: number | null;
-    readonly tokens: number;
-  }
+  })
   | {
     readonly event: "checkpoint";
     readonly position: Position;

@@ -27,8 +27,9 @@ export interface Resumable {
 export interface CheckpointInfo {
   readonly config: ModelConfig;
   readonly position: Position;
-  /** Steps done over all phases: the checkpoint's name. */
+  /** Steps done over all phases: the checkpoint's name, with the number of a switch that no step follows. */
   readonly steps: number;
+  readonly switched?: number;
   /** Samples of the phase's text that were drawn, and the seed of their order. */
   readonly samples: number;
   readonly seed: number;
@@ -125,14 +126,15 @@ export class Journal {
 
   /** Writes a checkpoint that `fill` puts the tensors into; it becomes the newest once it is whole and on the disk. */
   async checkpoint(info: CheckpointInfo, fill: (writer: SnapshotWriter) => Promise<void>): Promise<string> {
-    const name = `checkpoints/step-${String(info.steps).padStart(6, "0")}`;
+    const name = `checkpoints/step-${String(info.steps).padStart(6, "0")}` +
+      (info.switched === undefined ? "" : `-phase-${info.switched}`);
     const path = joinPath(this.folder, name);
     const writer = await CheckpointWriter.create(this.storage, path, {
       config: info.config,
       extras: info.extras,
       replace: true,
       state: {
-        step: info.position.committed,
+        step: info.position.moments,
         position: info.samples,
         seed: info.seed,
         recipe: { text: this.recipe, position: { ...info.position } },
@@ -154,12 +156,14 @@ export class Journal {
 /** Reads back what `checkpoint` put beside the recipe. */
 function place(recipe: unknown, path: string): Position {
   const { position } = (recipe ?? {}) as { position?: Partial<Position> };
-  const numbers = [position?.phase, position?.step, position?.committed];
+  // Before there were switches, the moments began with the run.
+  const moments = position?.moments ?? position?.committed;
+  const numbers = [position?.phase, position?.step, position?.committed, moments];
   if (!numbers.every((n) => Number.isSafeInteger(n) && (n as number) >= 0)) {
     throw new JournalError(
       `${path}.state/state.json does not say where the run stood; use an earlier checkpoint.`,
     );
   }
   const { phase, step, committed } = position as Position;
-  return { phase, step, committed };
+  return { phase, step, committed, moments: moments! };
 }

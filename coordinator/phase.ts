@@ -9,19 +9,17 @@ import type { Clock } from "../mesh/runtime.ts";
 import type { RoundReport } from "../mesh/messages.ts";
 import { addLosses, decide, VoteError } from "./decide.ts";
 import { NotFinite, WorkerFailed } from "./errors.ts";
-import { finiteOrNull, type Position, type RunEvent, type WorkerStep } from "./events.ts";
+import { finiteOrNull, type Position, type RunEvent, type Validation, type WorkerStep } from "./events.ts";
 import type { Batch, Evaluated, Generation, Vote } from "./generation.ts";
 import type { Owned } from "./holdings.ts";
-import { learningRate, type TrainPhase } from "./recipe.ts";
+import { learningRate, type TrainPhase } from "./recipe_phases.ts";
+import { Tally, type ValidationData } from "./validation.ts";
+import { stepFlops } from "./work.ts";
 
 /** The text of a phase, as rounds. */
-export interface PhaseData {
+export interface PhaseData extends ValidationData {
   /** The batch of a step, from 1: a pure function of the phase's seed and the step. */
   train(step: number): Batch;
-  /** The batches of a validation, the same each time. */
-  readonly validation: readonly Batch[];
-  /** Bytes of text for one validation token, to tell bits per byte. */
-  readonly bytesPerToken: number;
 }
 
 export interface PhaseOptions {
@@ -32,6 +30,8 @@ export interface PhaseOptions {
   readonly generation: Generation;
   readonly data: PhaseData;
   readonly from: Position;
+  /** Hears of a validation before the first step: what a switch made of the model. It may throw to end the phase. */
+  readonly before?: (validation: Validation) => void;
   /** Pulls everything from the workers and stores it; weights do not change meanwhile. */
   readonly checkpoint: (position: Position) => Promise<void>;
   readonly tell: (event: RunEvent) => void;
@@ -52,8 +52,19 @@ interface Round {
   readonly last: boolean;
 }
 
+/** Where a phase ended. */
+export interface PhaseResult {
+  readonly position: Position;
+  readonly finished: boolean;
+  /** The validation behind its last step, if there was one. */
+  readonly validation?: Validation;
+}
+
+/** Layers' loads that are told of a phase: enough for a curve. */
+const LOADS = 100;
+
 /** Runs a phase from `from` to its end, or to the step after which it was asked to stop. Answers with where it stands. */
-export async function runPhase(options: PhaseOptions): Promise<{ position: Position; finished: boolean }> {
+export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
   const { clock, phase, generation, signal } = options;
   const rounds = upcoming(options);
   const open: Round[] = [];
@@ -66,7 +77,9 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
   };
   let position = options.from, skipped = 0, saved = -1;
   let saving: Promise<void> = Promise.resolve();
-  let nats = 0, tokens = 0;
+  const tally = new Tally(), flops = stepFlops(options.config, generation.plan.shape);
+  const loadsEvery = Math.max(1, Math.floor(phase.steps / LOADS));
+  let validation: Validation | undefined;
   let began = clock.now(), pace = 0, timed = 0;
   try {
     ahead();
@@ -74,20 +87,11 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
     for (let round = open.shift(); round !== undefined; round = open.shift()) {
       const answers = await generation.collect(round.round);
       if (round.mode === "evaluate") {
-        const loss = count(options, answers, round.labels);
-        [nats, tokens] = [nats + loss.sum, tokens + loss.labels];
+        tally.add(count(options, answers, round.labels));
         if (round.last) {
-          const nll = nats / tokens;
-          const bitsPerByte = nll / Math.LN2 / options.data.bytesPerToken;
-          options.tell({
-            event: "evaluation",
-            phase: position.phase,
-            step: round.step,
-            nll: finiteOrNull(nll),
-            bitsPerByte: finiteOrNull(bitsPerByte),
-            tokens,
-          });
-          [nats, tokens] = [0, 0];
+          validation = tally.take(options.data.bytesPerToken);
+          options.tell({ event: "evaluation", phase: position.phase, step: round.step, ...validation });
+          if (round.step === 0) options.before?.(validation);
         }
       } else {
         const verdict = judge(options, answers as Map<string, Vote>);
@@ -102,13 +106,14 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
           commit: verdict.commit,
           clip: verdict.clip,
           learningRate: rate,
-          step: committed,
+          step: position.moments + (verdict.commit ? 1 : 0),
           beta1: phase.beta1,
           beta2: phase.beta2,
           epsilon: phase.epsilon,
           weightDecay: phase.weight_decay,
         });
-        position = { ...position, step: round.step, committed };
+        const moments = position.moments + (verdict.commit ? 1 : 0);
+        position = { ...position, step: round.step, committed, moments };
         skipped = verdict.commit ? 0 : skipped + 1;
         const seconds = (clock.now() - began) / 1000;
         // The first step compiles; the mean of the next ten, then the recent ones, tell how long the rest will take.
@@ -128,6 +133,7 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
           clip: verdict.clip,
           learningRate: rate,
           tokens: loss.labels,
+          flops,
           seconds,
           tokensPerSecond: seconds > 0 ? loss.labels / seconds : 0,
           secondsLeft: pace * (phase.steps - round.step),
@@ -135,6 +141,9 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
           workers: [...answers].map(([worker, { report }]) => workerStep(worker, report)),
           ...(verdict.commit ? {} : { broken: verdict.broken.slice(0, 5) }),
         });
+        if (loss.loads && (round.step % loadsEvery === 0 || round.step === phase.steps)) {
+          options.tell({ event: "experts", phase: position.phase, step: round.step, load: loss.loads });
+        }
         if (skipped >= MOST_SKIPPED) throw notFinite(round.step, verdict.broken);
         const due = phase.checkpoint_every > 0 && round.step % phase.checkpoint_every === 0;
         const stop = signal.aborted && round.step < phase.steps;
@@ -153,7 +162,7 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
     }
     await saving;
     if (saved !== position.step) await options.checkpoint(position);
-    return { position, finished: true };
+    return { position, finished: true, ...(validation ? { validation } : {}) };
   } finally {
     await saving.catch(() => {}); // nobody writes into the run's folder once this returned
   }
@@ -163,15 +172,18 @@ export async function runPhase(options: PhaseOptions): Promise<{ position: Posit
 function* upcoming(options: PhaseOptions): Generator<Round & { data: Batch }> {
   const { phase, data, from } = options;
   let round = 0;
-  for (let step = from.step + 1; step <= phase.steps; step++) {
-    const batch = data.train(step);
-    yield { round: round++, mode: "train", step, labels: batch.validLabels, last: false, data: batch };
-    const due = step === phase.steps || (phase.evaluate_every > 0 && step % phase.evaluate_every === 0);
-    if (!due) continue;
+  function* validate(step: number): Generator<Round & { data: Batch }> {
     for (const [i, batch] of data.validation.entries()) {
       const last = i === data.validation.length - 1;
       yield { round: round++, mode: "evaluate", step, labels: batch.validLabels, last, data: batch };
     }
+  }
+  if (options.before !== undefined && from.step === 0) yield* validate(0);
+  for (let step = from.step + 1; step <= phase.steps; step++) {
+    const batch = data.train(step);
+    yield { round: round++, mode: "train", step, labels: batch.validLabels, last: false, data: batch };
+    const due = step === phase.steps || (phase.evaluate_every > 0 && step % phase.evaluate_every === 0);
+    if (due) yield* validate(step);
   }
 }
 

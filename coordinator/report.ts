@@ -35,6 +35,14 @@ export class Report {
         return { text: planText(event) };
       case "barrier":
         return event.stage === "ready" ? {} : { live: `${event.stage} ...` };
+      case "estimate":
+        return { text: estimateText(event) };
+      case "prepare":
+        return { text: event.text };
+      case "switch":
+        return { text: switchText(event) };
+      case "experts":
+        return {};
       case "resumed":
         return { text: `Going on from ${event.from} (step ${event.position.step}).` };
       case "step":
@@ -83,11 +91,45 @@ function stepText(event: Extract<RunEvent, { event: "step" }>): string {
   ].join("  ");
 }
 
+function estimateText(
+  { phases, tokens, epochs, seconds, disk, free }: Extract<RunEvent, { event: "estimate" }>,
+): string {
+  const computing = phases.filter(({ steps }) => steps > 0);
+  if (computing.length === 0) return "";
+  const rows = computing.map((phase) => [
+    `phase ${phase.phase + 1}`,
+    `${number(phase.parameters)} parameters`,
+    `${number(phase.tokens)} tokens`,
+    `${number(phase.flops)}FLOP`,
+    `about ${duration(phase.seconds)}`,
+    `${size(phase.memory)} on the fullest worker`,
+    `${size(phase.disk)} of disk`,
+  ]);
+  const room = free === null ? "" : ` of ${size(free)} that are free`;
+  return [
+    `About ${duration(seconds)} of steps and ${size(disk)} of disk${room}; ${
+      number(tokens)
+    } tokens of training read the text ` +
+    `${number(epochs)} times.`,
+    ...(computing.length > 1 ? table(rows).map((line) => `  ${line}`) : []),
+  ].join("\n");
+}
+
+function switchText(event: Extract<RunEvent, { event: "switch" }>): string {
+  const { kind, lines, parameters, before, after, exact } = event;
+  const loss = before?.nll == null || after?.nll == null
+    ? "its loss was not measured"
+    : `validation nll ${before.nll.toFixed(4)} -> ${after.nll.toFixed(4)}`;
+  return `${kind}  ${lines.join("; ")}\n  ${number(parameters.before)} -> ${
+    number(parameters.after)
+  } parameters ` +
+    `(${number(parameters.active)} active), ${loss}${exact ? " (the function stays)" : ""}`;
+}
+
 function evaluationText(event: Extract<RunEvent, { event: "evaluation" }>): string {
   const nll = (event.nll ?? NaN).toFixed(4), bits = (event.bitsPerByte ?? NaN).toFixed(3);
-  return `validation after step ${event.step}  nll ${nll}  ${bits} bits per byte  (${
-    number(event.tokens)
-  } tokens)`;
+  const when = event.step === 0 ? "" : ` after step ${event.step}`;
+  return `validation${when}  nll ${nll}  ${bits} bits per byte  (${number(event.tokens)} tokens)`;
 }
 
 function stoppedText(event: Extract<RunEvent, { event: "stopped" }>): string {

@@ -1,27 +1,36 @@
 /**
- * A run from its recipe to its last checkpoint: opens text, model and folder, plans each phase over the workers that are
- * there, and tells what happens. Everything outside is handed in, so that a whole mesh runs in one process.
+ * A run from its recipe to its last checkpoint: opens text, model and folder, goes through the phases, and tells what
+ * happens. A switch (grow, upcycle) is nothing but a model that is read through another, so a run that was killed goes on
+ * from the checkpoint before it. Everything outside is handed in, so that a whole mesh runs in one process.
  *
  * @module
  */
-import type { ModelConfig } from "../model/config.ts";
 import { ModelError } from "../model/errors.ts";
-import type { TensorSource } from "../model/source.ts";
 import { historyFiles } from "../model/provenance.ts";
-import type { SavedState } from "../model/training_state.ts";
-import type { Runtime } from "../mesh/runtime.ts";
-import { CoordinatorError, RecipeError, type WorkerFailed } from "./errors.ts";
-import type { HeldBy, Position, RunEvent } from "./events.ts";
-import { Generation } from "./generation.ts";
-import { owners } from "./holdings.ts";
+import { pieces } from "../model/source.ts";
+import { elements, parameterTable } from "../model/tensors.ts";
+import { CoordinatorError, RecipeError, SwitchError } from "./errors.ts";
+import { estimate, windowsOf } from "./estimate.ts";
+import type { RunEvent, Validation } from "./events.ts";
 import { Journal, type Resumable } from "./journal.ts";
-import type { Member } from "./member.ts";
 import { openModel } from "./model_source.ts";
-import { parameterSource, snapshot } from "./parameters.ts";
-import { runPhase } from "./phase.ts";
-import { makePlan, type Planned } from "./planner.ts";
-import { checkResume, parseRecipe, type Recipe, type TrainPhase } from "./recipe.ts";
-import { openText, type RunText } from "./run_text.ts";
+import { parseRecipe, type Recipe } from "./recipe.ts";
+import { type ComputePhase, isCompute, isSwitch, type SwitchPhase } from "./recipe_phases.ts";
+import { checkResume } from "./recipe_resume.ts";
+import { RunRecord } from "./run_record.ts";
+import {
+  Interrupted,
+  measurePhase,
+  type Run,
+  type RunContext,
+  type Start,
+  stepsBefore,
+  trainPhase,
+} from "./run_phase.ts";
+import { openText } from "./run_text.ts";
+import { applySwitch, modelsOf, sizesOf } from "./switches.ts";
+
+export type { RunContext } from "./run_phase.ts";
 
 /** What to run. */
 export interface RunRequest {
@@ -36,43 +45,11 @@ export interface RunRequest {
   readonly resumeCommand: string;
 }
 
-/** In what it runs. */
-export interface RunContext {
-  readonly runtime: Runtime;
-  /** The workers that are there now. */
-  readonly members: () => readonly Member[];
-  readonly tell: (event: RunEvent) => void;
-  /** Asks for a checkpoint and an orderly end. */
-  readonly signal: AbortSignal;
-  /** A generation's number above `above` that this coordinator never used: workers tell runs apart by it. */
-  readonly nextGeneration: (above: number) => number;
-}
-
 /** How a run ended: with its last event, which was told as well. */
 export type Outcome = Extract<RunEvent, { event: "done" | "stopped" }>;
 
-/** A phase's place to begin: weights, and moments where training has begun. */
-interface Start {
-  readonly tensors: TensorSource;
-  readonly saved: SavedState | undefined;
-  readonly position: Position;
-}
-
-/** Everything that the phases of one run share. */
-interface Run {
-  readonly context: RunContext;
-  readonly recipe: Recipe;
-  readonly journal: Journal;
-  readonly text: RunText;
-  /** Files that go into every checkpoint: the tokenizer's, and what the first model's folder tells of its history. */
-  readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
-  readonly tell: (event: RunEvent) => void;
-}
-
-/** Asked to stop before there was anything to save. */
-class Interrupted extends CoordinatorError {
-  override readonly name = "Interrupted";
-}
+/** Loss that an exact switch may gain or lose by rounding, relative to the loss (or to 1 nat, if that is more). */
+const roundingOfLoss = 1e-4;
 
 /**
  * Runs a recipe. What its user can put right before anything is trained is thrown (RecipeError, PlanInfeasible,
@@ -80,36 +57,44 @@ class Interrupted extends CoordinatorError {
  * and the command that resumes it.
  */
 export async function run(request: RunRequest, context: RunContext): Promise<Outcome> {
-  const { runtime } = context;
+  const { runtime } = context, { storage } = runtime;
   const recipe = parseRecipe(request.recipe, request.resolve);
   const folder = `${request.runs}/${recipe.name}`;
+  let journal = request.resume ? await Journal.open(storage, folder) : undefined;
+  const begun = journal && parseRecipe(journal.recipe, request.resolve);
+  if (begun) checkResume(begun, recipe);
+  await prepare(recipe, context);
   const text = await openText(runtime, recipe);
-  const fresh = await openModel(runtime.storage, recipe, text.tokenizer);
+  const fresh = await openModel(storage, recipe, text.tokenizer);
   text.check(fresh.config);
-  for (const phase of recipe.phases) text.phase(phase); // a text too short for a phase is told now
-  let resumable: Resumable | undefined;
-  let journal: Journal | undefined;
-  if (request.resume) {
-    journal = await Journal.open(runtime.storage, folder);
-    checkResume(parseRecipe(journal.recipe, request.resolve), recipe);
-    resumable = await journal.resumable();
-  }
+  const models = modelsOf(recipe.phases, fresh.config);
+  const epochs = text.epochs(recipe);
+  recipe.phases.forEach((phase, p) => {
+    if (isCompute(phase)) text.phase(recipe.phases, p); // a text too short for a phase is told now
+  });
+  const resumable: Resumable | undefined = await journal?.resumable();
+  if (begun && resumable) checkResume(begun, recipe, resumable.position.phase);
   const start: Start = resumable
     ? { ...resumable, tensors: resumable.checkpoint }
-    : { tensors: fresh, saved: undefined, position: { phase: 0, step: 0, committed: 0 } };
-  // A plan that cannot be is told before a folder is made for the run.
-  const first = recipe.phases[Math.min(start.position.phase, recipe.phases.length - 1)];
-  plan(recipe, first, fresh.config, context.members(), 0);
-  journal ??= await Journal.begin(runtime.storage, folder, request.recipe);
-  const events = journal;
+    : { tensors: fresh, saved: undefined, position: { phase: 0, step: 0, committed: 0, moments: 0 } };
+  // A plan that cannot be, or a disk that is too small, is told before a folder is made for the run.
+  const estimated = estimate({
+    recipe,
+    models,
+    members: context.members(),
+    from: start.position,
+    text: epochs,
+    free: await storage.free?.(request.runs),
+  });
+  journal ??= await Journal.begin(storage, folder, request.recipe);
+  const record = new RunRecord(runtime, journal, recipe);
   const tell = (event: RunEvent) => {
-    events.append(event);
+    record.add(event);
     context.tell(event);
   };
+  tell(estimated);
   if (resumable) tell({ event: "resumed", from: resumable.path, position: resumable.position });
-  const history = recipe.model.kind === "folder"
-    ? await historyFiles(runtime.storage, recipe.model.folder)
-    : [];
+  const history = recipe.model.kind === "folder" ? await historyFiles(storage, recipe.model.folder) : [];
   const extras = new Map([...text.files, ...history]);
   const outcome = await phases(
     { context, recipe, journal, text, extras, tell },
@@ -117,41 +102,108 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
     request.resumeCommand,
   );
   tell(outcome);
-  await journal.settled();
+  await record.end();
   return outcome;
+}
+
+/** Makes the text of a recipe that begins with raw files. */
+async function prepare({ phases: [first] }: Recipe, { prepare, tell, signal }: RunContext): Promise<void> {
+  if (first.kind !== "prepare") return;
+  if (prepare === undefined) {
+    throw new RecipeError(
+      "[[phase]] 1 (prepare): this program has no way to prepare text; run `volary data prepare` before, and leave the " +
+        "phase out.",
+    );
+  }
+  await prepare(first.config, (text) => tell({ event: "prepare", text }), signal);
+}
+
+/** A switch whose loss behind it is not known yet. */
+interface Pending {
+  readonly phase: number;
+  readonly kind: SwitchPhase["kind"];
+  readonly exact: boolean;
+  readonly lines: readonly string[];
+  readonly parameters: { readonly before: number; readonly after: number; readonly active: number };
+  readonly before: Validation | undefined;
 }
 
 async function phases(run: Run, start: Start, resumeCommand: string): Promise<Outcome> {
   const { context, recipe, journal, tell } = run;
   const began = context.runtime.now();
-  let { position } = start, from = start;
-  try {
-    for (let p = position.phase; p < recipe.phases.length; p++) {
-      const phase = recipe.phases[p];
-      if (position.step >= phase.steps) {
-        position = { ...position, phase: p + 1, step: 0 };
-        continue;
-      }
-      const { position: reached, finished } = await onePhase(run, phase, from);
-      position = reached;
-      if (!finished) {
-        return stopped(
-          "asked",
-          "Stopped",
-          `Stopped as asked after step ${position.step}.`,
-          journal,
-          resumeCommand,
-        );
-      }
-      const next = await journal.resumable();
-      position = { ...position, phase: p + 1, step: 0 };
-      from = { tensors: next!.checkpoint, saved: next!.saved, position };
+  let from = start;
+  let pending: Pending | undefined;
+  /** What the weights as they are now were last seen to lose, and on which windows. */
+  let known: { readonly windows: string; readonly loss: Validation } | undefined;
+  /** Weights that are in no checkpoint: a switch was the last that happened. */
+  let unsaved = false;
+  /** Measures the weights on the windows of a phase, unless it is known already. */
+  const measured = async (index: number) => {
+    const phase = recipe.phases[index] as ComputePhase, windows = windowsOf(phase);
+    if (known?.windows !== windows) {
+      const loss = await measurePhase(run, phase, index, from);
+      known = loss && { windows, loss };
     }
+    return known?.loss;
+  };
+  const settle = (after: Validation | null) => {
+    if (pending === undefined) return;
+    const { before = null, ...told } = pending;
+    pending = undefined;
+    tell({ event: "switch", ...told, before, after });
+    if (told.exact) refuseChangedLoss(told.kind, before, after);
+  };
+  try {
+    for (let p = from.position.phase; p < recipe.phases.length; p++) {
+      const phase = recipe.phases[p];
+      if (from.position.phase !== p) from = { ...from, position: { ...from.position, phase: p, step: 0 } };
+      const { position } = from;
+      if (phase.kind === "train") {
+        if (position.step >= phase.steps) continue;
+        const result = await trainPhase(run, phase, from, pending && settle);
+        settle(null); // no validation was asked for
+        if (!result.finished) {
+          const reason = `Stopped as asked after step ${result.position.step}.`;
+          return stopped("asked", "Stopped", reason, journal, resumeCommand);
+        }
+        known = result.validation && { windows: windowsOf(phase), loss: result.validation };
+        unsaved = false;
+        const next = await journal.resumable();
+        from = { tensors: next!.checkpoint, saved: next!.saved, position: result.position };
+      } else if (phase.kind === "evaluate") {
+        const loss = await measured(p);
+        settle(loss ?? null);
+        if (loss) tell({ event: "evaluation", phase: p, step: 0, ...loss });
+      } else if (isSwitch(phase)) {
+        const next = recipe.phases.findIndex((each, q) => q > p && isCompute(each));
+        // A switch right behind another is measured by itself, on what will be measured next.
+        const before = next < 0 ? known?.loss : await measured(next);
+        settle(before ?? null);
+        const switched = applySwitch(phase, from.tensors);
+        pending = {
+          phase: p,
+          kind: phase.kind,
+          exact: switched.exact,
+          lines: switched.lines,
+          parameters: {
+            before: sizesOf(from.tensors.config).parameters,
+            after: sizesOf(switched.model.config).parameters,
+            active: sizesOf(switched.model.config).active,
+          },
+          before,
+        };
+        from = { tensors: switched.model, saved: undefined, position: { ...position, moments: 0 } };
+        known = undefined;
+        unsaved = true;
+      }
+    }
+    settle(null);
+    if (unsaved) await saveSwitched(run, from);
     if (journal.latest === undefined) {
-      throw new RecipeError("There is nothing to do: every phase has its steps.");
+      throw new RecipeError("There is nothing to keep: no phase trains or changes the model.");
     }
     const seconds = (context.runtime.now() - began) / 1000;
-    return { event: "done", position, path: journal.latest, seconds };
+    return { event: "done", position: from.position, path: journal.latest, seconds };
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     if (error instanceof Interrupted) {
@@ -162,104 +214,44 @@ async function phases(run: Run, start: Start, resumeCommand: string): Promise<Ou
   }
 }
 
-/** Plans, hands out, trains and ends one generation. */
-async function onePhase(run: Run, phase: TrainPhase, start: Start) {
-  const { context, recipe, journal, text, tell } = run;
-  const { runtime, signal } = context;
-  const members = context.members();
-  const { config } = start.tensors;
-  const number = context.nextGeneration(await journal.generation());
-  const planned = plan(recipe, phase, config, members, number);
-  await journal.setGeneration(number);
-  tell(describe(planned, members, config, journal.folder, recipe.name));
-  const generation = new Generation(
-    planned.plan,
-    members,
-    parameterSource(start.tensors, start.saved),
-    runtime,
+/** Throws a {@linkcode SwitchError} where a switch that keeps the function did not keep the loss. */
+function refuseChangedLoss(kind: string, before: Validation | null, after: Validation | null): void {
+  if (before?.nll == null || after?.nll == null) return;
+  if (Math.abs(after.nll - before.nll) <= roundingOfLoss * Math.max(1, before.nll)) return;
+  throw new SwitchError(
+    `This ${kind} keeps the function, yet the validation loss went from ${before.nll.toFixed(6)} to ` +
+      `${
+        after.nll.toFixed(6)
+      }. Either a device computes wrongly (volary doctor on each worker) or this is a fault of ` +
+      `the program; please report it.`,
   );
-  const table = owners(config, planned.plan.stages);
-  let reason = "the run was stopped";
-  // A worker that says goodbye is asked for what it holds before it goes.
-  const parting = new AbortController();
-  let parted: WorkerFailed | undefined;
-  generation.leaving.then((error) => {
-    parted = error;
-    parting.abort();
-  });
-  const end = AbortSignal.any([signal, parting.signal]);
-  try {
-    const begun = generation.begin(
-      start.saved !== undefined,
-      (stage) => tell({ event: "barrier", stage, generation: number }),
-    );
-    await Promise.race([begun, aborted(end)]);
-    const result = await runPhase({
-      clock: runtime,
-      config,
-      phase,
-      table,
-      generation,
-      data: text.phase(phase),
-      from: start.position,
-      signal: end,
-      tell,
-      checkpoint: async (position) => {
-        const began = runtime.now();
-        const before = recipe.phases.slice(0, position.phase).reduce((sum, p) => sum + p.steps, 0);
-        const path = await journal.checkpoint({
-          config,
-          position,
-          steps: before + position.step,
-          samples: position.step * phase.batch,
-          seed: phase.seed,
-          extras: run.extras,
-        }, (writer) => snapshot(generation, table, writer));
-        tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
-      },
-    });
-    reason = result.finished ? "the phase is finished" : reason;
-    if (!result.finished && parted) throw parted;
-    return result;
-  } catch (error) {
-    const shown = error instanceof Interrupted && parted ? parted : error;
-    reason = shown instanceof Error ? shown.message : String(shown);
-    throw shown;
-  } finally {
-    generation.end(reason);
-  }
 }
 
-function plan(
-  recipe: Recipe,
-  phase: TrainPhase,
-  config: ModelConfig,
-  members: readonly Member[],
-  generation: number,
-): Planned {
-  return makePlan({
-    run: recipe.name,
-    generation,
+/** Writes the model behind a switch that no training followed. */
+async function saveSwitched(run: Run, { tensors, position }: Start): Promise<void> {
+  const { journal, recipe, extras, tell, context: { runtime, signal } } = run, { config } = tensors;
+  const began = runtime.now(), end = { ...position, phase: recipe.phases.length, step: 0 };
+  const info = {
     config,
-    workers: members,
-    shape: {
-      batch: phase.batch / phase.microbatches,
-      sequence: phase.sequence,
-      microbatches: phase.microbatches,
-    },
-    recompute: phase.recompute,
-    stages: recipe.mesh.stages,
-    expertHosts: recipe.mesh.expert_hosts,
+    position: end,
+    steps: stepsBefore(recipe, recipe.phases.length),
+    switched: recipe.phases.length,
+    samples: 0,
+    seed: 0,
+    extras,
+  };
+  const path = await journal.checkpoint(info, async (writer) => {
+    for (const { name, shape } of parameterTable(config)) {
+      for (const [start, length] of pieces(elements(shape))) {
+        if (signal.aborted) throw new Interrupted("Stopped as asked while the last model was written.");
+        await writer.write("weight", name, start, await tensors.read(name, start, length));
+        for (const moment of ["m", "v"] as const) {
+          await writer.write(moment, name, start, new Float32Array(length));
+        }
+      }
+    }
   });
-}
-
-/** Rejects once the signal asks for an end. */
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const stop = () => reject(new Interrupted("Stopped as asked before the first step."));
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
+  tell({ event: "checkpoint", position: end, path, seconds: (runtime.now() - began) / 1000 });
 }
 
 function stopped(
@@ -271,45 +263,6 @@ function stopped(
 ): Outcome {
   const path = journal.latest ?? null;
   return { event: "stopped", why, name, reason, path, resume: path === null ? null : resumeCommand };
-}
-
-/** A plan as the event that tells of it. */
-export function describe(
-  planned: Planned,
-  members: readonly { readonly id: string; readonly profile: { readonly deviceName: string } }[],
-  config: ModelConfig,
-  folder: string,
-  run: string,
-): Extract<RunEvent, { event: "plan" }> {
-  const workers = planned.holdings.map((holding): HeldBy => ({
-    worker: holding.worker,
-    device: members.find((member) => member.id === holding.worker)!.profile.deviceName,
-    ...(holding.stage
-      ? {
-        layers: {
-          from: holding.stage.from,
-          to: holding.stage.to,
-          embedding: holding.stage.embedding,
-          head: holding.stage.head,
-        },
-      }
-      : {}),
-    experts: [...holding.experts].map(([layer, experts]) => ({ layer, experts })),
-    parameters: holding.parameters,
-    bytes: holding.bytes,
-  }));
-  return {
-    event: "plan",
-    run,
-    folder,
-    generation: planned.plan.generation,
-    parameters: owners(config, planned.plan.stages)
-      .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
-    workers,
-    idle: planned.idle,
-    shape: planned.plan.shape,
-    recompute: planned.plan.recompute,
-  };
 }
 
 /** Errors with a stable name that their user can act on; anything else is a bug of this program. */

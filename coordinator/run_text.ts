@@ -19,7 +19,10 @@ import type { Clock, Runtime, Storage } from "../mesh/runtime.ts";
 import type { Batch } from "./generation.ts";
 import { pause } from "./pause.ts";
 import type { PhaseData } from "./phase.ts";
-import type { Recipe, TrainPhase } from "./recipe.ts";
+import { RecipeError } from "./errors.ts";
+import type { Recipe } from "./recipe.ts";
+import type { ComputePhase, Phase } from "./recipe_phases.ts";
+import { number } from "./report.ts";
 
 /** A label that does not count. */
 const IGNORED = 0xffff_ffff;
@@ -33,8 +36,15 @@ export interface RunText {
   readonly files: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   /** Throws a TokenizerError where the model lacks ids of the tokenizer. */
   check(config: ModelConfig): void;
-  /** The rounds of a phase. Throws a TextError where the text is shorter than one sequence. */
-  phase(phase: TrainPhase): PhaseData;
+  /**
+   * How often training reads the text. Throws a {@linkcode RecipeError} where that is more often than the recipe allows.
+   */
+  epochs(recipe: Recipe): { readonly tokens: number; readonly epochs: number };
+  /**
+   * The rounds of a phase, from 0, of a recipe: it goes on reading where the phases before it ended. Throws a TextError
+   * where the text is shorter than one sequence.
+   */
+  phase(phases: readonly Phase[], index: number): PhaseData;
 }
 
 /** Reads the recipe's files. Throws TextError and TokenizerError. */
@@ -45,7 +55,9 @@ export async function openText(runtime: Runtime, recipe: Recipe): Promise<RunTex
     tokenizer,
     files,
     check: (config) => checkVocabulary(tokenizer, config),
-    phase: (phase) => phaseData(phase, train, validation),
+    epochs: ({ phases, data }) => countEpochs(phases, data.epochs, train.tokens.length),
+    phase: (phases, index) =>
+      phaseData(phases[index] as ComputePhase, train, validation, tokensBefore(phases, index)),
   };
 }
 
@@ -105,22 +117,55 @@ async function tokenizeInParts(
   return { tokens, bytes };
 }
 
-/** The rounds of one phase over tokenized text. */
-export function phaseData(phase: TrainPhase, train: TokenizedText, validation: TokenizedText): PhaseData {
-  const { sequence, batch, seed } = phase;
-  const order = { seed, windows: windowCount(train.tokens.length, sequence), perStep: batch };
+/** Tokens that the phases before one read. */
+export function tokensBefore(phases: readonly Phase[], index: number): number {
+  return phases.slice(0, index).reduce(
+    (sum, phase) => sum + (phase.kind === "train" ? phase.steps * phase.batch * phase.sequence : 0),
+    0,
+  );
+}
+
+function countEpochs(phases: readonly Phase[], allowed: number, text: number) {
+  const tokens = tokensBefore(phases, phases.length), epochs = tokens / text;
+  if (epochs <= allowed) return { tokens, epochs };
+  throw new RecipeError(
+    `The recipe asks for ${number(tokens)} tokens of training, but the text has ${number(text)}: that is ` +
+      `${
+        number(epochs)
+      } epochs, and [data] epochs allows ${allowed}. Give more text, train on fewer tokens, or set ` +
+      `epochs = ${Math.ceil(epochs)} to read the text so often.`,
+  );
+}
+
+/** The rounds of one phase over tokenized text, of which `before` tokens were read in earlier phases. */
+export function phaseData(
+  phase: ComputePhase,
+  train: TokenizedText,
+  validation: TokenizedText,
+  before = 0,
+): PhaseData {
+  const { sequence, batch } = phase, seed = phase.kind === "train" ? phase.seed : 0;
+  // Samples are counted one by one, so that a phase may begin in the middle of another's step.
+  const order = { seed, windows: windowCount(train.tokens.length, sequence), perStep: 1 };
+  const first = Math.ceil(before / sequence);
   return {
-    train: (step) => toBatch(phase, train.tokens, (sample) => sampleWindow(order, step - 1, sample).window),
+    train: (step) =>
+      toBatch(
+        phase,
+        train.tokens,
+        (sample) => sampleWindow(order, first + (step - 1) * batch + sample, 0).window,
+      ),
     validation: validationBatches(phase, validation.tokens),
     bytesPerToken: validation.bytes / validation.tokens.length,
   };
 }
 
 /** Windows spread evenly over the whole validation text, the same each time; the last batch may be part empty. */
-function validationBatches(phase: TrainPhase, tokens: Uint32Array): Batch[] {
-  if (phase.evaluate_batches === 0) return [];
+function validationBatches(phase: ComputePhase, tokens: Uint32Array): Batch[] {
+  if (phase.kind === "train" && phase.evaluate_batches === 0) return [];
   const windows = windowCount(tokens.length, phase.sequence);
-  const count = Math.min(windows, phase.evaluate_batches * phase.batch);
+  const wanted = phase.kind === "train" ? phase.evaluate_batches : phase.batches || Infinity;
+  const count = Math.min(windows, wanted * phase.batch);
   return Array.from({ length: Math.ceil(count / phase.batch) }, (_, b) =>
     toBatch(phase, tokens, (sample) => {
       const i = b * phase.batch + sample;
@@ -130,7 +175,7 @@ function validationBatches(phase: TrainPhase, tokens: Uint32Array): Batch[] {
 
 /** Sample 0, 1, ... fill microbatch after microbatch; a sample without a window counts nothing. */
 function toBatch(
-  { batch, sequence }: TrainPhase,
+  { batch, sequence }: ComputePhase,
   tokens: Uint32Array,
   window: (sample: number) => number | undefined,
 ): Batch {

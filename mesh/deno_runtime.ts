@@ -4,6 +4,7 @@
  * @module
  */
 import { dirname } from "@std/path";
+import { statfs } from "node:fs/promises";
 import type { Runtime, Storage } from "./runtime.ts";
 
 /** The `Runtime` of this process. */
@@ -64,7 +65,21 @@ const denoStorage: Storage = {
   async remove(path) {
     await Deno.remove(path, { recursive: true });
   },
+  free,
 };
+
+/** As the file system tells; undefined without the permission to ask (--allow-sys=statfs) or where it has no answer. */
+async function free(path: string): Promise<number | undefined> {
+  const may = await Deno.permissions.query({ name: "sys", kind: "statfs" });
+  if (may.state !== "granted") return undefined;
+  try {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ENOENT" || dirname(path) === path) return undefined;
+    return await free(dirname(path));
+  }
+}
 
 async function sync(path: string): Promise<void> {
   // Windows opens no folders, and keeps their entries in order without being asked.

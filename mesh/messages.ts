@@ -68,6 +68,8 @@ export type RoundReport = z.infer<typeof RoundReport>;
 /** Loss sums of one microbatch, from the stages that know them (absent terms are zero). */
 export const Losses = z.strictObject({
   microbatch: id,
+  /** The stage's first layer. */
+  layer: id,
   /** Sum over valid labels of the cross-entropy, nats. */
   ce: measured,
   /** Sum over this stage's MoE layers of the balancing loss and of the z-loss. */

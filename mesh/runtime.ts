@@ -66,6 +66,8 @@ export interface Storage {
   makeFolder(path: string): Promise<void>;
   list(path: string): Promise<string[]>;
   remove(path: string): Promise<void>;
+  /** Bytes that are free for files in a folder (or where it would be made); undefined where nobody knows. */
+  free?(path: string): Promise<number | undefined>;
 }
 
 /** Makes the data channels between two workers. The two ends call it with the same `link` and opposite `initiator`. */

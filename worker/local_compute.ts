@@ -228,7 +228,7 @@ export class LocalCompute implements Compute {
   /** One entry of losses for each pass of an own stage, by microbatch, then stage. */
   finish(): Promise<{ losses: Losses[]; tensors: GradientSize[] }> {
     return this.#busy.during(async () => {
-      const { device, optimizer, notes } = this.#now;
+      const { device, slice, optimizer, notes } = this.#now;
       const left = notes.splice(0).sort((a, b) =>
         a.notes.microbatch - b.notes.microbatch || a.stage - b.stage
       );
@@ -241,7 +241,7 @@ export class LocalCompute implements Compute {
       const buffers = await device.read([...left.map(({ notes }) => notes.view), ...measured]);
       const losses = left.map(({ stage, notes }, i) => {
         device.release(notes.view);
-        return this.#stageAt(stage).losses(notes, buffers[i]);
+        return { layer: slice.stages[stage].from, ...this.#stageAt(stage).losses(notes, buffers[i]) };
       });
       return { losses, tensors: measured.length > 0 ? optimizer.sizes(buffers.slice(left.length)) : [] };
     });

@@ -71,16 +71,18 @@ Deno.test("losses do not depend on how the layers are spread", () => {
   };
   const f = Math.fround;
   const layers = [f(1.1), f(1.7), f(0.3)], ce = f(33.7);
-  const report = (ce: number, balances: number[]) => [{
+  const report = (ce: number, balances: number[], layer = 0) => [{
     microbatch: 0,
+    layer,
     ce,
     balance: balances.reduce((a, b) => a + b, 0),
     z: 0,
     load: balances.map(() => [3, 1]),
   }];
   const together = addLosses(config, [report(ce, layers)], 1, 8);
-  const apart = addLosses(config, [report(0, layers.slice(0, 1)), report(ce, layers.slice(1))], 1, 8);
+  const apart = addLosses(config, [report(0, layers.slice(0, 1)), report(ce, layers.slice(1), 1)], 1, 8);
   assertEquals(together, apart);
   assertEquals(together.ce, ce / 8);
   assertEquals(together.load, { most: 1.5, least: 0.5 });
+  assertEquals(together.loads, [[1.5, 0.5], [1.5, 0.5], [1.5, 0.5]]);
 });

@@ -1,6 +1,8 @@
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RecipeError } from "../../coordinator/errors.ts";
-import { checkResume, learningRate, parseRecipe } from "../../coordinator/recipe.ts";
+import { parseRecipe } from "../../coordinator/recipe.ts";
+import { learningRate, type TrainPhase } from "../../coordinator/recipe_phases.ts";
+import { checkResume } from "../../coordinator/recipe_resume.ts";
 
 const good = `
 name = "tiny"
@@ -24,9 +26,10 @@ const read = (text: string) => parseRecipe(text, (path) => `/texts/${path}`);
 Deno.test("a recipe is read with its defaults and its paths made absolute", () => {
   const recipe = read(good);
   assertEquals(recipe.model, { kind: "fresh", seed: 3, config: { hidden_size: 16, num_hidden_layers: 2 } });
-  assertEquals(recipe.data, { train: ["/texts/a.txt"], validation: 0.02 });
-  assertEquals(recipe.phases[0].schedule, "cosine");
-  assertEquals(recipe.phases[0].beta2, 0.95);
+  assertEquals(recipe.data, { train: ["/texts/a.txt"], validation: 0.02, epochs: 4 });
+  const phase = recipe.phases[0] as TrainPhase;
+  assertEquals(phase.schedule, "cosine");
+  assertEquals(phase.beta2, 0.95);
 });
 
 const bad: [what: string, text: string, says: string[]][] = [
@@ -40,7 +43,7 @@ const bad: [what: string, text: string, says: string[]][] = [
   ["a batch that does not divide", good.replace("batch = 4", "batch = 5"), ["5 sequences", "1, 5"]],
   ["a wrong type", good.replace("steps = 20", 'steps = "many"'), ["[[phase]] 1: steps"]],
   ["a long warm-up", good.replace("warmup = 4", "warmup = 40"), ["40 steps", "20 steps"]],
-  ["an unknown kind", good.replace('"train"', '"grow"'), ["[[phase]] 1: kind"]],
+  ["an unknown kind", good.replace('"train"', '"shrink"'), ["[[phase]] 1: kind", "upcycle"]],
   ["a folder beside keys", good.replace("[model]", '[model]\nfolder = "m"'), ["hidden_size", "remove"]],
   ["no model", good.replace(/hidden_size.*\n.*\nseed.*\n/, ""), ["[model]"]],
   ["an impossible name", good.replace('"tiny"', '"../tiny"'), ["name"]],
@@ -61,7 +64,7 @@ for (const [what, text, says] of bad) {
 }
 
 Deno.test("the learning rate warms up, follows a cosine to its end, or stays", () => {
-  const phase = read(good).phases[0];
+  const phase = read(good).phases[0] as TrainPhase;
   assertAlmostEquals(learningRate(phase, 1), 1e-2 / 4, 1e-12);
   assertAlmostEquals(learningRate(phase, 4), 1e-2, 1e-12);
   assertAlmostEquals(learningRate(phase, 5), 1e-2, 1e-12);

@@ -177,7 +177,7 @@ Deno.test("a tied embedding on two stages: gradient before the vote, weight afte
 Deno.test("a gradient that is not a number, and a sum that overflowed, are voted as not finite", async () => {
   const operations = { a: { train: [{ do: "vote" as const }], evaluate: [] } };
   const stages = [{ worker: "a", from: 0, to: 1, embedding: true, head: true, experts: [[]] }];
-  const losses = [{ microbatch: 0, ce: NaN, balance: 0, z: 0, load: [[]] }];
+  const losses = [{ microbatch: 0, layer: 0, ce: NaN, balance: 0, z: 0, load: [[]] }];
   const tensors = [
     { name: "fine", sum: 2, finite: true },
     { name: "not a number", sum: NaN, finite: false },

@@ -1,0 +1,117 @@
+/**
+ * What a recipe will take, before it begins: arithmetic, time, memory and disk of each phase.
+ *
+ * @module
+ */
+import type { ModelConfig } from "../model/config.ts";
+import { countParameters } from "../model/tensors.ts";
+import type { Cluster } from "./cluster.ts";
+import { RecipeError } from "./errors.ts";
+import type { PhaseEstimate, RunEvent } from "./events.ts";
+import type { Member } from "./member.ts";
+import type { Recipe } from "./recipe.ts";
+import { type ComputePhase, isCompute, isSwitch, type Phase } from "./recipe_phases.ts";
+import { size } from "./report.ts";
+import { planPhase } from "./run_phase.ts";
+import { simulatePlan } from "./simulate_plan.ts";
+import { stepFlops, validationFlops } from "./work.ts";
+
+/** Links between workers that were not measured: a home's upload, and a loopback's for workers of one machine. */
+const link = { latency: 0.02, bandwidth: 12e6 };
+/** Bytes of a step's line in metrics.jsonl and the event file, and of a worker's part in it. */
+const lineBytes = 800, workerBytes = 120;
+/** A weight and two moments, f32. */
+const checkpointBytes = 12;
+
+/** What is left to do of a recipe. */
+export interface EstimateRequest {
+  readonly recipe: Recipe;
+  /** The model's configuration in each phase. */
+  readonly models: readonly ModelConfig[];
+  readonly members: readonly Pick<Member, "id" | "profile">[];
+  /** Phases and steps of the next one that are done. */
+  readonly from: { readonly phase: number; readonly step: number };
+  /** Tokens of all training, and how often that reads the text. */
+  readonly text: { readonly tokens: number; readonly epochs: number };
+  /** Free bytes where the run's folder lies; undefined where nobody knows. */
+  readonly free: number | undefined;
+}
+
+/**
+ * Estimates what is left. Throws {@linkcode RecipeError} where the disk has no room for it, and PlanInfeasible where a phase
+ * fits no plan.
+ */
+export function estimate(request: EstimateRequest): Extract<RunEvent, { event: "estimate" }> {
+  const { recipe, models, from, text, free } = request;
+  const phases = recipe.phases.flatMap((phase, index) =>
+    index < from.phase || phase.kind === "prepare" ? [] : [one(request, phase, index)]
+  );
+  // A switch that nothing follows is written as it is.
+  const last = recipe.phases[recipe.phases.length - 1];
+  const rest = isSwitch(last) ? checkpointBytes * countParameters(models[models.length - 1]).total : 0;
+  const disk = phases.reduce((sum, phase) => sum + phase.disk, rest);
+  if (free !== undefined && disk > free) {
+    throw new RecipeError(
+      `The run's checkpoints need about ${size(disk)} of disk, but only ${
+        size(free)
+      } are free where its folder lies ` +
+        `(${
+          size(disk - free)
+        } short). Free some space, save less often (checkpoint_every), or keep runs elsewhere.`,
+    );
+  }
+  return {
+    event: "estimate",
+    phases,
+    ...text,
+    seconds: phases.reduce((sum, phase) => sum + phase.seconds, 0),
+    disk,
+    free: free ?? null,
+  };
+}
+
+function one({ recipe, models, members, from }: EstimateRequest, phase: Phase, index: number): PhaseEstimate {
+  const config = models[index], { total: parameters, active } = countParameters(config);
+  const nothing = { steps: 0, tokens: 0, flops: 0, seconds: 0, memory: 0, disk: 0 };
+  const known = { phase: index, kind: phase.kind as PhaseEstimate["kind"], parameters, active };
+  if (!isCompute(phase)) return { ...known, ...nothing };
+  const shape = {
+    batch: phase.batch / phase.microbatches,
+    sequence: phase.sequence,
+    microbatches: phase.microbatches,
+  };
+  const { plan, holdings } = planPhase(recipe, phase, config, members, 0);
+  const memory = Math.max(...holdings.map(({ bytes }) => bytes));
+  if (phase.kind === "evaluate") {
+    return { ...known, ...nothing, flops: validationFlops(config, shape) * phase.batches, memory };
+  }
+  const steps = Math.max(0, phase.steps - (index === from.phase ? from.step : 0));
+  const saves = phase.checkpoint_every === 0 ? Math.min(1, steps) : Math.ceil(steps / phase.checkpoint_every);
+  return {
+    ...known,
+    steps,
+    tokens: steps * phase.batch * phase.sequence,
+    flops: steps * stepFlops(config, shape),
+    seconds: steps * simulatePlan(plan, assumed(members)).seconds,
+    memory,
+    disk: saves * checkpointBytes * parameters + steps * (lineBytes + workerBytes * members.length),
+  };
+}
+
+/** The workers with links that were not measured. */
+function assumed(members: EstimateRequest["members"]): Cluster {
+  return {
+    name: "joined",
+    workers: members.map(({ id, profile }) => ({ id, profile, up: Infinity, down: Infinity })),
+    link: () => link,
+    changes: [],
+  };
+}
+
+/** Validation text that two phases measure on: equal keys mean equal losses for equal models. */
+export function windowsOf(phase: ComputePhase): string {
+  const windows = phase.kind === "train" ? phase.evaluate_batches * phase.batch : phase.batches * phase.batch;
+  return phase.kind === "evaluate" && phase.batches === 0
+    ? `${phase.sequence} all`
+    : `${phase.sequence} ${windows}`;
+}

@@ -1,0 +1,276 @@
+/**
+ * A phase in which workers compute: plans over those that are there, hands out the model, trains or validates, and ends
+ * the generation.
+ *
+ * @module
+ */
+import type { ModelConfig } from "../model/config.ts";
+import type { TensorSource } from "../model/source.ts";
+import type { SavedState } from "../model/training_state.ts";
+import type { Runtime } from "../mesh/runtime.ts";
+import { CoordinatorError, type WorkerFailed } from "./errors.ts";
+import type { HeldBy, Position, RunEvent, Validation } from "./events.ts";
+import { Generation } from "./generation.ts";
+import { owners } from "./holdings.ts";
+import type { Journal } from "./journal.ts";
+import type { Member } from "./member.ts";
+import { parameterSource, snapshot } from "./parameters.ts";
+import { type PhaseResult, runPhase } from "./phase.ts";
+import { type Candidate, makePlan, type Planned } from "./planner.ts";
+import type { Recipe } from "./recipe.ts";
+import { type ComputePhase, stepsOf, type TrainPhase } from "./recipe_phases.ts";
+import type { RunText } from "./run_text.ts";
+import { trainedConfig } from "./switches.ts";
+import { validate } from "./validation.ts";
+
+/** In what a run runs. */
+export interface RunContext {
+  readonly runtime: Runtime;
+  /** The workers that are there now. */
+  readonly members: () => readonly Member[];
+  readonly tell: (event: RunEvent) => void;
+  /** Asks for a checkpoint and an orderly end. */
+  readonly signal: AbortSignal;
+  /** A generation's number above `above` that this coordinator never used: workers tell runs apart by it. */
+  readonly nextGeneration: (above: number) => number;
+  /**
+   * Prepares the text of a description as `volary data prepare` does, or finds that it is prepared already. `say` hears in
+   * words how it goes. Absent where there is nothing that could.
+   */
+  readonly prepare?: (config: string, say: (text: string) => void, signal: AbortSignal) => Promise<void>;
+}
+
+/** A phase's place to begin: weights, and moments where training has begun. */
+export interface Start {
+  readonly tensors: TensorSource;
+  readonly saved: SavedState | undefined;
+  readonly position: Position;
+}
+
+/** Everything that the phases of one run share. */
+export interface Run {
+  readonly context: RunContext;
+  readonly recipe: Recipe;
+  readonly journal: Journal;
+  readonly text: RunText;
+  /** Files that go into every checkpoint: the tokenizer's, and what the first model's folder tells of its history. */
+  readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+  readonly tell: (event: RunEvent) => void;
+}
+
+/** Asked to stop before there was anything to save. */
+export class Interrupted extends CoordinatorError {
+  override readonly name = "Interrupted";
+}
+
+/**
+ * Trains a phase from where `start` says. `before` hears of a validation before the first step, and asks for one by being
+ * there.
+ */
+export async function trainPhase(
+  run: Run,
+  phase: TrainPhase,
+  start: Start,
+  before?: (validation: Validation) => void,
+): Promise<PhaseResult> {
+  const { context: { runtime }, recipe, journal, text, tell } = run;
+  const config = trainedConfig(phase, start.tensors.config), index = start.position.phase;
+  const tensors = { ...start.tensors, config, read: start.tensors.read.bind(start.tensors) };
+  return await inGeneration(run, phase, { ...start, tensors }, async ({ generation, table, end, parted }) => {
+    const result = await runPhase({
+      clock: runtime,
+      config,
+      phase,
+      table,
+      generation,
+      data: text.phase(recipe.phases, index),
+      from: start.position,
+      ...(before === undefined ? {} : { before }),
+      signal: end,
+      tell,
+      checkpoint: async (position) => {
+        const began = runtime.now();
+        const path = await journal.checkpoint({
+          config,
+          position,
+          steps: stepsBefore(recipe, position.phase) + position.step,
+          samples: position.step * phase.batch,
+          seed: phase.seed,
+          extras: run.extras,
+        }, (writer) => snapshot(generation, table, writer));
+        tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
+      },
+    });
+    const why = parted();
+    if (!result.finished && why) throw why;
+    return result;
+  });
+}
+
+/** Measures a model on the validation text of a phase; undefined where the recipe asks for none. */
+export async function measurePhase(
+  run: Run,
+  phase: ComputePhase,
+  index: number,
+  start: Start,
+): Promise<Validation | undefined> {
+  const { recipe, text } = run, data = text.phase(recipe.phases, index);
+  if (data.validation.length === 0) return undefined;
+  return await inGeneration(
+    run,
+    phase,
+    { ...start, saved: undefined },
+    async ({ generation, end }) =>
+      await Promise.race([validate(generation, start.tensors.config, data), aborted(end)]),
+  );
+}
+
+/** Steps of the phases before one. */
+export function stepsBefore(recipe: Recipe, index: number): number {
+  return recipe.phases.slice(0, index).reduce((sum, phase) => sum + stepsOf(phase), 0);
+}
+
+/** A generation that has begun. */
+interface Begun {
+  readonly generation: Generation;
+  readonly table: ReturnType<typeof owners>;
+  /** Asks for an end: the user's, or that of a worker that says goodbye. */
+  readonly end: AbortSignal;
+  /** The worker that said goodbye, if one did. */
+  readonly parted: () => WorkerFailed | undefined;
+}
+
+/** Plans, hands out, lets `work` use it, and ends the generation whatever happens. */
+async function inGeneration<T>(
+  run: Run,
+  phase: ComputePhase,
+  start: Start,
+  work: (begun: Begun) => Promise<T>,
+): Promise<T> {
+  const { context, recipe, journal, tell } = run;
+  const { runtime, signal } = context;
+  const members = context.members();
+  const { config } = start.tensors;
+  const number = context.nextGeneration(await journal.generation());
+  const planned = planPhase(recipe, phase, config, members, number);
+  await journal.setGeneration(number);
+  tell(describe(planned, members, config, journal.folder, recipe.name));
+  const generation = new Generation(
+    planned.plan,
+    members,
+    parameterSource(start.tensors, start.saved),
+    runtime,
+  );
+  const table = owners(config, planned.plan.stages);
+  let reason = "the run was stopped";
+  // A worker that says goodbye is asked for what it holds before it goes.
+  const parting = new AbortController();
+  let parted: WorkerFailed | undefined;
+  generation.leaving.then((error) => {
+    parted = error;
+    parting.abort();
+  });
+  const end = AbortSignal.any([signal, parting.signal]);
+  try {
+    const begun = generation.begin(
+      start.saved !== undefined,
+      (stage) => tell({ event: "barrier", stage, generation: number }),
+    );
+    await Promise.race([begun, aborted(end)]);
+    const result = await work({ generation, table, end, parted: () => parted });
+    if (!signal.aborted) reason = "the phase is finished";
+    return result;
+  } catch (error) {
+    const shown = error instanceof Interrupted && parted ? parted : error;
+    reason = shown instanceof Error ? shown.message : String(shown);
+    throw shown;
+  } finally {
+    generation.end(reason);
+  }
+}
+
+/** The plan of a phase over workers; the phase's own [mesh] keys go before the recipe's. Throws PlanInfeasible. */
+export function planPhase(
+  recipe: Recipe,
+  phase: ComputePhase,
+  config: ModelConfig,
+  members: readonly Candidate[],
+  generation: number,
+): Planned {
+  return makePlan({
+    run: recipe.name,
+    generation,
+    config,
+    workers: members,
+    shape: {
+      batch: phase.batch / phase.microbatches,
+      sequence: phase.sequence,
+      microbatches: phase.microbatches,
+    },
+    recompute: phase.kind === "train" && phase.recompute,
+    ...meshOf(recipe, phase, config),
+  });
+}
+
+/**
+ * Stages and expert hosts that a phase asks for. What [mesh] says is meant for the largest model of the recipe: a dense
+ * model has no experts to host, and a small one takes as many stages as it has layers.
+ */
+export function meshOf(recipe: Recipe, phase: ComputePhase, config: ModelConfig) {
+  const switches = recipe.phases.some(({ kind }) => kind === "grow" || kind === "upcycle");
+  const { stages, expert_hosts: hosts } = recipe.mesh;
+  return {
+    stages: phase.stages ?? (switches && stages !== undefined ? Math.min(stages, config.layers) : stages),
+    expertHosts: phase.expert_hosts ?? (switches && config.experts === 0 ? 0 : hosts),
+  };
+}
+
+/** Rejects once the signal asks for an end. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(new Interrupted("Stopped as asked before the first step."));
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+  });
+}
+
+/** A plan as the event that tells of it. */
+export function describe(
+  planned: Planned,
+  members: readonly Candidate[],
+  config: ModelConfig,
+  folder: string,
+  run: string,
+): Extract<RunEvent, { event: "plan" }> {
+  const profiles = new Map(members.map(({ id, profile }) => [id, profile]));
+  const workers = planned.holdings.map((holding): HeldBy => ({
+    worker: holding.worker,
+    device: profiles.get(holding.worker)!.deviceName,
+    flops: profiles.get(holding.worker)!.flops,
+    ...(holding.stage
+      ? {
+        layers: {
+          from: holding.stage.from,
+          to: holding.stage.to,
+          embedding: holding.stage.embedding,
+          head: holding.stage.head,
+        },
+      }
+      : {}),
+    experts: [...holding.experts].map(([layer, experts]) => ({ layer, experts })),
+    parameters: holding.parameters,
+    bytes: holding.bytes,
+  }));
+  return {
+    event: "plan",
+    run,
+    folder,
+    generation: planned.plan.generation,
+    parameters: owners(config, planned.plan.stages)
+      .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
+    workers,
+    idle: planned.idle,
+    shape: planned.plan.shape,
+    recompute: planned.plan.recompute,
+  };
+}
