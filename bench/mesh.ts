@@ -33,7 +33,7 @@ const permissions = [
   "--allow-read",
   "--allow-write",
   "--allow-env",
-  "--allow-sys=networkInterfaces,hostname,uid",
+  "--allow-sys=networkInterfaces,hostname,uid,statfs",
 ];
 
 type Line = Record<string, unknown>;

@@ -16,6 +16,10 @@ export const verbs: Readonly<Record<string, VerbEntry>> = {
   up: { summary: "start a coordinator and print how to join it", load: () => import("./up.ts") },
   join: { summary: "add this machine's device to a mesh", load: () => import("./join.ts") },
   run: { summary: "train a recipe on the workers that joined", load: () => import("./run.ts") },
+  report: {
+    summary: "a run's curves, switches and savings as one page",
+    load: () => import("./report.ts"),
+  },
   status: { summary: "show the workers and how far the run is", load: () => import("./status.ts") },
   plan: { summary: "show who would hold what, without training", load: () => import("./plan.ts") },
   sim: { summary: "try a recipe on a cluster that you need not have", load: () => import("./sim.ts") },

@@ -68,10 +68,10 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   const fresh = await openModel(storage, recipe, text.tokenizer);
   text.check(fresh.config);
   const models = modelsOf(recipe.phases, fresh.config);
-  const epochs = text.epochs(recipe);
   recipe.phases.forEach((phase, p) => {
     if (isCompute(phase)) text.phase(recipe.phases, p); // a text too short for a phase is told now
   });
+  const epochs = text.epochs(recipe);
   const resumable: Resumable | undefined = await journal?.resumable();
   if (begun && resumable) checkResume(begun, recipe, resumable.position.phase);
   const start: Start = resumable

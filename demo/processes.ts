@@ -11,7 +11,7 @@ const permissions = [
   "--allow-read",
   "--allow-write",
   "--allow-env",
-  "--allow-sys=networkInterfaces,hostname,uid",
+  "--allow-sys=networkInterfaces,hostname,uid,statfs",
 ];
 
 /** A verb that runs. */

@@ -6,7 +6,7 @@ const permissions = [
   "--allow-read",
   "--allow-write",
   "--allow-env",
-  "--allow-sys=networkInterfaces,hostname,uid",
+  "--allow-sys=networkInterfaces,hostname,uid,statfs",
 ];
 const program = fromFileUrl(new URL("../../cli.ts", import.meta.url));
 
