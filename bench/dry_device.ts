@@ -39,6 +39,7 @@ export class DryDevice implements Device {
     return Promise.resolve(views.map((view) => new ArrayBuffer(4 * view.length)));
   }
   flush(): void {}
+  trim(): void {}
   memory(): { readonly held: number; readonly used: number; readonly peak: number } {
     return { held: this.#used, used: this.#used, peak: this.#peak };
   }

@@ -68,6 +68,8 @@ export interface Device {
   read(views: readonly View[]): Promise<ArrayBuffer[]>;
   /** Starts the work given so far without waiting for it. */
   flush(): void;
+  /** Gives the memory of released spans back to the machine, which otherwise stays for spans to come. */
+  trim(): void;
   /** Bytes held by allocations, pooled ones included, and their highest value so far. */
   memory(): { readonly held: number; readonly used: number; readonly peak: number };
   /** Frees everything. */

@@ -42,12 +42,15 @@ interface Held<Block> {
   readonly size: number;
   /** How many blocks were made before it. */
   readonly number: number;
+  /** What it was asked for last. */
+  label: string;
 }
 
 /**
- * A pool of blocks. Of the free blocks that fit, the oldest is taken: work that repeats then gets the same blocks each time,
- * whatever order blocks came back in, and what is cached by block (bind groups) is found again. Freed blocks stay
- * held until {@linkcode Pool.trim}, {@linkcode Pool.close}, or the limit calls for them.
+ * A pool of blocks. Of the free blocks that fit, the oldest that last had the same label is taken, else the oldest: work
+ * that repeats then gets the same blocks each time, whatever order blocks came back in and however passes took turns, and
+ * what is cached by block (bind groups) is found again. Freed blocks stay held until {@linkcode Pool.trim},
+ * {@linkcode Pool.close}, or the limit calls for them.
  */
 export class Pool<Block> {
   readonly #source: BlockSource<Block>;
@@ -82,7 +85,7 @@ export class Pool<Block> {
       );
     }
     const size = Math.min(sizeClass(bytes), this.#largest);
-    const found = this.#takeFree(size);
+    const found = this.#takeFree(size, label);
     if (found !== undefined) return found;
     if (this.#heldBytes + size > this.#limit) this.trim();
     if (this.#heldBytes + size > this.#limit) throw this.outOfMemory(size, label);
@@ -99,7 +102,7 @@ export class Pool<Block> {
     }
     this.#heldBytes += size;
     this.#peak = Math.max(this.#peak, this.#heldBytes);
-    return this.#use({ block, size, number: this.#made++ });
+    return this.#use({ block, size, number: this.#made++, label });
   }
 
   /** Takes back a block that {@linkcode Pool.acquire} gave. */
@@ -148,7 +151,7 @@ export class Pool<Block> {
     );
   }
 
-  #takeFree(size: number): Block | undefined {
+  #takeFree(size: number, label: string): Block | undefined {
     let fit: number | undefined;
     if (this.#free.has(size)) fit = size;
     else {
@@ -159,7 +162,10 @@ export class Pool<Block> {
     }
     if (fit === undefined) return undefined;
     const list = this.#free.get(fit)!;
-    const held = list.pop()!;
+    let at = list.length - 1;
+    while (at >= 0 && list[at].label !== label) at--;
+    const [held] = list.splice(at, 1); // the last one, the oldest, where none had the label
+    held.label = label;
     if (list.length === 0) this.#free.delete(fit);
     return this.#use(held);
   }

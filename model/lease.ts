@@ -69,6 +69,10 @@ export class Lease implements Device {
     this.#live.flush();
   }
 
+  trim(): void {
+    this.#live.trim();
+  }
+
   memory(): { readonly held: number; readonly used: number; readonly peak: number } {
     return this.#device.memory();
   }

@@ -36,6 +36,7 @@ export async function measureDevice(device: Device, now: () => number): Promise<
     return { flops: 2 * SIZE ** 3 / product, bandwidth: 2 * 4 * COPIED / copy };
   } finally {
     for (const view of views) device.release(view);
+    device.trim();
   }
 }
 

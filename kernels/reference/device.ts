@@ -124,6 +124,11 @@ class ReferenceDevice implements Device {
     return this.#pool.accounts;
   }
 
+  trim(): void {
+    this.#check();
+    this.#pool.trim();
+  }
+
   close(): void {
     this.#closed = true;
     this.#pool.close();

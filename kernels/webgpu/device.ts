@@ -25,6 +25,9 @@ const BIND_GROUPS = 1024;
 /** Dispatches after which recorded work is submitted by itself, so that the device starts while more is recorded. */
 const DISPATCHES_PER_SUBMIT = 256;
 
+/** Bytes written after which they are handed to the device: until then the driver holds a copy of each write. */
+const WRITTEN_PER_SUBMIT = 16 << 20;
+
 /** Options of {@linkcode webgpuDevice}. */
 export interface WebGpuOptions {
   /** Largest sum of allocations in bytes. Default: no limit but the driver's. */
@@ -43,6 +46,8 @@ export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuD
 interface Block {
   readonly id: number;
   readonly buffer: GPUBuffer;
+  /** The submission whose commands use it last. */
+  usedBy: number;
 }
 
 interface GpuMemory extends OwnedMemory {
@@ -80,6 +85,10 @@ export class WebGpuDevice implements Device {
   #pass: GPUComputePassEncoder | undefined;
   #pipelineInPass: GPUComputePipeline | undefined;
   #dispatches = 0;
+  /** Bytes written since the last submission. */
+  #written = 0;
+  /** The number of the submission that is being recorded. */
+  #submission = 0;
   #blocks = 0;
   #failure: Error | undefined;
   #closed: DeviceLostError | undefined;
@@ -144,15 +153,22 @@ export class WebGpuDevice implements Device {
     checkView(view, this, "write");
     checkWrite(view, data);
     if (data.length === 0) return;
-    this.#submit();
-    this.#device.queue.writeBuffer((view.memory as GpuMemory).block.buffer, view.offset * 4, data);
+    const { block } = view.memory as GpuMemory;
+    // A write overtakes what is only recorded, so recorded commands that use the block go first.
+    if (block.usedBy === this.#submission) this.#submit();
+    this.#device.queue.writeBuffer(block.buffer, view.offset * 4, data);
+    this.#written += data.byteLength;
+    if (this.#written >= WRITTEN_PER_SUBMIT) {
+      this.#copying();
+      this.#submit();
+    }
   }
 
   clear(view: View): void {
     this.#check();
     checkView(view, this, "clear");
     if (view.length === 0) return;
-    this.#copying().clearBuffer((view.memory as GpuMemory).block.buffer, view.offset * 4, view.length * 4);
+    this.#copying().clearBuffer(this.#used(view), view.offset * 4, view.length * 4);
   }
 
   copy(from: View, to: View): void {
@@ -167,9 +183,9 @@ export class WebGpuDevice implements Device {
       throw new DeviceError(`Cannot copy inside ${source.label}: WebGPU copies between allocations only`);
     }
     this.#copying().copyBufferToBuffer(
-      source.block.buffer,
+      this.#used(from),
       from.offset * 4,
-      target.block.buffer,
+      this.#used(to),
       to.offset * 4,
       from.length * 4,
     );
@@ -254,8 +270,7 @@ export class WebGpuDevice implements Device {
     let offset = 0;
     for (const view of views) {
       if (view.length > 0) {
-        const { buffer } = (view.memory as GpuMemory).block;
-        encoder.copyBufferToBuffer(buffer, view.offset * 4, staging, offset, view.length * 4);
+        encoder.copyBufferToBuffer(this.#used(view), view.offset * 4, staging, offset, view.length * 4);
       }
       offset += view.length * 4;
     }
@@ -282,7 +297,6 @@ export class WebGpuDevice implements Device {
     return this.#pool.accounts;
   }
 
-  /** Gives free blocks back to the driver. */
   trim(): void {
     this.#check();
     this.#pool.trim();
@@ -340,7 +354,14 @@ export class WebGpuDevice implements Device {
         problem === null ? undefined : this.#pool.outOfMemory(bytes, "a buffer", problem.message)
       ),
     );
-    return { id: this.#blocks++, buffer };
+    return { id: this.#blocks++, buffer, usedBy: -1 };
+  }
+
+  /** The buffer of a view that a recorded command is going to use. */
+  #used(view: View): GPUBuffer {
+    const { block } = view.memory as GpuMemory;
+    block.usedBy = this.#submission;
+    return block.buffer;
   }
 
   #copying(): GPUCommandEncoder {
@@ -353,6 +374,8 @@ export class WebGpuDevice implements Device {
     if (this.#encoder === undefined) return;
     const encoder = this.#copying();
     this.#encoder = undefined;
+    this.#submission++;
+    this.#written = 0;
     this.#dispatches = 0;
     this.#device.queue.submit([encoder.finish()]);
     const earlier = [...this.#checks];
@@ -402,7 +425,9 @@ export class WebGpuDevice implements Device {
   #bindGroup(prepared: Prepared, kernel: Kernel, views: View[]): GPUBindGroup {
     let key = `${prepared.id}`;
     for (const view of views) {
-      key += `,${(view.memory as GpuMemory).block.id},${view.offset},${view.length}`;
+      const { block } = view.memory as GpuMemory;
+      block.usedBy = this.#submission;
+      key += `,${block.id},${view.offset},${view.length}`;
     }
     let group = this.#bindGroups.get(key);
     if (group === undefined) {

@@ -78,6 +78,24 @@ onDevices("Commands take effect in the order given", async (device) => {
 });
 
 onDevices(
+  "Writes keep their place among copies and clears, and those of other memory disturb nothing",
+  async (device) => {
+    const x = device.allocate(2, "x"), y = device.allocate(2, "y"), z = device.allocate(2, "z");
+    device.write(x, Float32Array.of(1, 2));
+    device.copy(x, y);
+    device.write(x, Float32Array.of(3, 4));
+    device.clear(x);
+    device.write(z, Float32Array.of(5, 6));
+    device.write(part(x, 1, 1), Float32Array.of(7));
+    device.run(scale, { x, y: z }, { length: 1, factor: 1, shift: 8 });
+    device.release(x);
+    const again = device.allocate(2, "again");
+    device.write(again, Float32Array.of(9, 9));
+    assertEquals((await device.read([y, z, again])).map(floats), [[1, 2], [8, 6], [9, 9]]);
+  },
+);
+
+onDevices(
   "A read given before the device is closed brings its values or says that it was closed",
   async (device) => {
     const x = device.allocate(4, "x");
