@@ -155,11 +155,12 @@ export class Bundle {
       violated: (error) => this.events.failed(error.message, true),
       closed: (path, reason) => this.lost(path, reason),
     });
-    // One that stands still has been replaced by this one; what it holds is sent again.
-    for (const old of this.paths.filter((each) => each.stalled)) this.drop(old, "stood still");
+    const old = this.paths.filter((each) => each.stalled);
     this.paths.push(path);
     this.counters.paths = this.paths.length;
     path.start();
+    // Those that stand still have been replaced by this one; what they hold is sent again.
+    for (const each of old) this.drop(each, "stood still");
     if (!this.started) {
       this.started = true;
       this.liveness.start();

@@ -1,5 +1,5 @@
 /**
- * Channels between two ends in one process: at once, or with a delay and a bandwidth on a clock.
+ * Channels between two ends in one process: at once, or with delay, bandwidth and loss on a clock.
  *
  * @module
  */
@@ -14,16 +14,27 @@ export interface MemoryOptions {
   readonly latencyMs?: number;
   /** Of each direction; unlimited where absent. */
   readonly bytesPerSecond?: number;
+  /** Share of messages that are lost and sent again, which holds up those behind them; from `chance`. */
+  readonly loss?: number;
+  /** Numbers from 0 up to 1. */
+  readonly chance?: () => number;
   /** Largest message in bytes (1 MiB). */
   readonly maxMessage?: number;
 }
 
+/** Until a lost message is sent again, beyond a round trip, ms: TCP's and SCTP's least. */
+const AGAIN_MS = 200;
+
 /** Two ends of one channel. Messages are handed over, not copied: whoever sends one must not touch it again. */
 export function memoryChannelPair(options: MemoryOptions = {}): [MemoryChannel, MemoryChannel] {
   if (
-    options.clock === undefined && (options.latencyMs !== undefined || options.bytesPerSecond !== undefined)
+    options.clock === undefined &&
+      (options.latencyMs !== undefined || options.bytesPerSecond !== undefined) ||
+    options.loss !== undefined && options.chance === undefined
   ) {
-    throw new LinkError("Cannot make a slow channel in memory without a clock");
+    throw new LinkError(
+      "Cannot make a slow channel in memory without a clock, or a lossy one without chance",
+    );
   }
   const a = new MemoryChannel(options), b = new MemoryChannel(options);
   a.other = b;
@@ -50,8 +61,11 @@ export class MemoryChannel implements Channel {
   private readonly waiting: { bytes: number; resolve: () => void }[] = [];
   /** What is between the ends, in order. */
   private readonly road: (Uint8Array<ArrayBuffer> | string)[] = [];
-  /** When the modelled wire is free again. */
+  /** When the modelled wire is free again, and when the last message is there. */
   private free = 0;
+  private last = 0;
+  /** What would have arrived while the cable is cut. */
+  private stuck: [what: Uint8Array<ArrayBuffer> | string, size: number][] | undefined;
 
   constructor(private readonly options: MemoryOptions) {
     this.maxMessage = options.maxMessage ?? 1 << 20;
@@ -99,6 +113,18 @@ export class MemoryChannel implements Channel {
     }
   }
 
+  /** As a cable that is pulled out: from now on nothing that this end sends arrives, and nobody is told. */
+  cut(): void {
+    this.stuck ??= [];
+  }
+
+  /** The cable is back: what was under way arrives after all. */
+  mend(): void {
+    const { stuck } = this;
+    this.stuck = undefined;
+    for (const [what, size] of stuck ?? []) this.arrive(what, size);
+  }
+
   private finish(reason: string): void {
     if (this.over) return;
     this.over = true;
@@ -108,7 +134,7 @@ export class MemoryChannel implements Channel {
   }
 
   private travel(what: Uint8Array<ArrayBuffer> | string, size: number): void {
-    const { clock, latencyMs = 0, bytesPerSecond = Infinity } = this.options;
+    const { clock, latencyMs = 0, bytesPerSecond = Infinity, loss = 0, chance } = this.options;
     if (clock === undefined) return this.arrive(what, size);
     this.free = Math.max(this.free, clock.now()) + size / bytesPerSecond * 1_000;
     const left = this.free - clock.now();
@@ -116,11 +142,15 @@ export class MemoryChannel implements Channel {
     // nearly one time in, messages arrive in the order in which they were sent.
     if (size > 0) clock.timer(left, () => this.left(size));
     this.road.push(what);
-    clock.timer(left + latencyMs, () => this.arrive(this.road.shift()!, 0));
+    let delay = left + latencyMs;
+    while (loss > 0 && chance!() < loss) delay += AGAIN_MS + 2 * latencyMs;
+    this.last = Math.max(this.last, clock.now() + delay);
+    clock.timer(this.last - clock.now(), () => this.arrive(this.road.shift()!, 0));
   }
 
   private arrive(what: Uint8Array<ArrayBuffer> | string, size: number): void {
     if (this.other.over) return;
+    if (this.stuck !== undefined) return void this.stuck.push([what, size]);
     this.other.inbox.push(what);
     if (size > 0) queueMicrotask(() => this.left(size));
     this.other.deliver();
@@ -163,14 +193,20 @@ export class MemoryChannel implements Channel {
 export class MemoryHub {
   /** Ends that were offered and not yet taken, by name. */
   private readonly offered = new Map<string, MemoryChannel>();
+  /** The initiators' ends of all channels so far. */
+  readonly channels: MemoryChannel[] = [];
   private next = 0;
 
-  constructor(private readonly clock: Clock, private readonly options: Omit<MemoryOptions, "clock"> = {}) {}
+  constructor(
+    private readonly clock: Clock,
+    private readonly options: Omit<MemoryOptions, "clock"> & Pick<Transport, "paths"> = {},
+  ) {}
 
   /** The initiator makes a pair and tells the other end, over its signal, the name under which its end lies here. */
   transport(): Transport {
     return {
       kind: "memory",
+      paths: this.options.paths,
       open: (signal, initiator) => initiator ? this.offer(signal) : this.answer(signal),
     };
   }
@@ -180,6 +216,7 @@ export class MemoryHub {
     const [mine, theirs] = memoryChannelPair(slow ? { ...this.options, clock: this.clock } : this.options);
     const name = `memory-${this.next++}`;
     this.offered.set(name, theirs);
+    this.channels.push(mine);
     signal.send({ memory: name });
     return Promise.resolve(mine);
   }

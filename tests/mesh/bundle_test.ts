@@ -1,0 +1,240 @@
+/** Links that outlive their channels: faults of single channels and of the whole road, on a virtual clock. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { FrameHeader } from "../../mesh/frame.ts";
+import { limits } from "../../mesh/limits.ts";
+import type { Link } from "../../mesh/link.ts";
+import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/memory_transport.ts";
+import type { Transport } from "../../mesh/runtime.ts";
+import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { Linking } from "../../worker/linking.ts";
+import { clean } from "../compliance/clean.ts";
+
+const FRAME = 100_000;
+
+interface Road {
+  readonly clock: VirtualClock;
+  readonly hub: MemoryHub;
+  readonly a: Link;
+  readonly b: Link;
+  /** Cuts (or mends) every channel that there is, both ways, and signals with them only where told. */
+  cut(): void;
+  mend(): void;
+}
+
+async function road(
+  options: Omit<MemoryOptions, "clock"> & Pick<Transport, "paths"> = {},
+  seed = 1,
+  wrap: (transport: Transport) => Transport = (transport) => transport,
+): Promise<Road> {
+  const clock = new VirtualClock(seed),
+    hub = new MemoryHub(clock, { latencyMs: 5, bytesPerSecond: 20e6, ...options });
+  const ends = new Map<string, Linking>();
+  const linking = (self: string, peer: string) =>
+    new Linking({
+      transport: wrap(hub.transport()),
+      clock,
+      self,
+      peer,
+      run: "run",
+      generation: 7,
+      lanes: { pipeline: FRAME, request: FRAME, reply: FRAME },
+      signal: (body) => void clock.timer(3, () => ends.get(peer)?.receive(structuredClone(body))),
+    });
+  ends.set("a", linking("a", "b"));
+  ends.set("b", linking("b", "a"));
+  const [a, b] = await clock.until(Promise.all([ends.get("a")!.link, ends.get("b")!.link]));
+  const both = (act: (channel: MemoryChannel) => void) => {
+    for (const channel of hub.channels) for (const end of [channel, channel.other]) act(end);
+  };
+  return { clock, hub, a, b, cut: () => both((end) => end.cut()), mend: () => both((end) => end.mend()) };
+}
+
+function header(sequence: number): FrameHeader {
+  return { what: "activation", evaluate: false, generation: 7, round: 0, index: 0, microbatch: 0, sequence };
+}
+
+/** Content that depends on the number and the direction. */
+function content(sequence: number, salt: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(1 + sequence * 7_919 % FRAME).fill(sequence * 31 + salt & 255);
+}
+
+/** Sends `count` frames each way and resolves when all came; throws for one that is lost, doubled, damaged or early. */
+async function exchange({ a, b }: Road, count: number): Promise<void> {
+  const both = [[a, b, 0], [b, a, 1]] as const;
+  await Promise.all(both.map(([from, to, salt]) => {
+    const done = Promise.withResolvers<void>();
+    let next = 0;
+    to.onframe = (_lane, { sequence }, payload, consumed) => {
+      consumed();
+      const wanted = content(next, salt);
+      if (
+        sequence !== next || payload.length !== wanted.length || payload.some((byte) => byte !== wanted[0])
+      ) {
+        done.reject(new Error(`frame ${sequence} came where ${next} was due`));
+      }
+      if (++next === count) done.resolve();
+      if (next > count) done.reject(new Error("a frame came twice"));
+    };
+    to.closed.then(({ reason }) => done.reject(new Error(`closed after ${next} frames: ${reason}`)));
+    for (let i = 0; i < count; i++) from.send("pipeline", header(i), [content(i, salt)]);
+    return done.promise;
+  }));
+}
+
+async function close({ clock, a, b }: Road): Promise<void> {
+  a.close();
+  assertEquals((await clock.until(a.closed)).orderly, true);
+  assertEquals((await clock.until(b.closed)).orderly, true);
+  await clock.idle(20_000);
+}
+
+Deno.test("a channel that dies is replaced; nothing is lost or doubled", clean, async () => {
+  const link = await road(), { clock, hub, a, b } = link, all = exchange(link, 200);
+  for (const ms of [150, 300, 10, 700]) {
+    await clock.pass(ms);
+    hub.channels.at(-1)!.sever();
+    await clock.pass(50);
+  }
+  await clock.until(all);
+  assertEquals([a.counters.lost, b.counters.lost], [4, 4]);
+  assert(a.counters.resent + b.counters.resent > 0);
+  assertEquals(hub.channels.length, 5);
+  await close(link);
+});
+
+Deno.test(
+  "a channel that stands still in one direction is replaced after 2 s, before the peer is dead",
+  clean,
+  async () => {
+    for (const direction of ["to", "from"] as const) {
+      const link = await road(), { clock, hub, a } = link, all = exchange(link, 100);
+      await clock.pass(120);
+      const first = hub.channels[0];
+      (direction === "to" ? first : first.other).cut(); // for good: an association that has lost its count
+      const from = clock.now();
+      await clock.until(all);
+      const took = clock.now() - from;
+      assert(took > limits.stalledMs && took < limits.deadMs, `${took} ms`);
+      assertEquals(hub.channels.length, 2);
+      assertEquals(a.counters.paths, 1);
+      await close(link);
+    }
+  },
+);
+
+Deno.test(
+  "a cut of 3 s heals inside the link: suspected within 1.5 s, nothing lost or doubled",
+  clean,
+  async () => {
+    const link = await road(), { clock, a, b } = link, all = exchange(link, 100), began = clock.now() + 130;
+    const said: [who: string, suspected: boolean, at: number][] = [];
+    for (const [who, end] of [["a", a], ["b", b]] as const) {
+      end.onsuspected = (suspected) => said.push([who, suspected, clock.now() - began]);
+    }
+    await clock.pass(130);
+    link.cut();
+    await clock.pass(3_000);
+    link.mend();
+    await clock.until(all);
+    for (const who of ["a", "b"]) {
+      const own = said.filter(([name]) => name === who);
+      assertEquals(own.map(([, suspected]) => suspected), [true, false]);
+      assert(own[0][2] <= 1_500, `suspected after ${own[0][2]} ms`);
+    }
+    await close(link);
+  },
+);
+
+Deno.test("a cut of 30 s ends the link at both ends after 5 s", clean, async () => {
+  const link = await road(), { clock, a, b } = link;
+  exchange(link, 100).catch(() => {});
+  await clock.pass(130);
+  const cut = clock.now();
+  // As a network that is gone: new channels do not come about either.
+  link.cut();
+  const timer = setInterval(() => link.cut());
+  try {
+    for (const end of [a, b]) {
+      const { orderly, reason } = await clock.until(end.closed);
+      assertEquals(orderly, false);
+      assertStringIncludes(reason, "silent");
+      assert(clock.now() - cut <= 5_500, `${clock.now() - cut} ms`);
+    }
+  } finally {
+    clearInterval(timer);
+  }
+  await clock.idle(30_000);
+});
+
+Deno.test("a connect that gets stuck is abandoned after 5 s for a new one", clean, async () => {
+  let tried = 0;
+  const stuck = (inner: Transport): Transport => ({
+    ...inner,
+    async open(signal, initiator) {
+      const channel = await inner.open(signal, initiator) as MemoryChannel;
+      // Both ends of the first connection believe that it is open, and nothing ever arrives.
+      if (tried++ < 2) channel.cut();
+      return channel;
+    },
+  });
+  const link = await road({}, 1, stuck), { clock } = link;
+  assert(clock.now() > 5_000 && clock.now() < 7_000, `${clock.now()} ms`);
+  await clock.until(exchange(link, 20));
+  await close(link);
+});
+
+Deno.test("a long road gets more channels, and uses them", clean, async () => {
+  const one = await road({ latencyMs: 20, bytesPerSecond: 2e6 });
+  const began = one.clock.now();
+  await one.clock.until(exchange(one, 100));
+  const alone = one.clock.now() - began;
+  await close(one);
+  const four = await road({ latencyMs: 20, bytesPerSecond: 2e6, paths: (roundTrip) => roundTrip / 10 });
+  await four.clock.pass(2_000);
+  assertEquals(four.a.counters.paths, 4);
+  const start = four.clock.now();
+  await four.clock.until(exchange(four, 100));
+  const together = four.clock.now() - start;
+  assert(together < alone / 3, `${together} ms with four, ${alone} with one`);
+  await close(four);
+});
+
+Deno.test("channels of a striped link die, stand still and lose messages: 60 seeds", clean, async () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    const chance = new VirtualClock(seed + 1_000);
+    const link = await road({
+      latencyMs: 1 + chance.uniform() * 40,
+      bytesPerSecond: 1e6 + chance.uniform() * 2e7,
+      loss: chance.uniform() * 0.02,
+      chance: () => chance.uniform(),
+      paths: () => 1 + seed % 4,
+    }, seed);
+    const { clock, hub } = link, all = exchange(link, 40);
+    let over = false;
+    all.finally(() => over = true).catch(() => {});
+    for (let fault = 0; fault < 6 && !over; fault++) {
+      await clock.pass(chance.uniform() * 400);
+      const open = hub.channels.slice(-4), channel = open[Math.floor(chance.uniform() * open.length)];
+      const end = chance.uniform() < 0.5 ? channel : channel.other;
+      if (chance.uniform() < 0.5) end.sever();
+      else if (open.length > 1) {
+        end.cut();
+        if (chance.uniform() < 0.5) clock.timer(chance.uniform() * 1_500, () => end.mend());
+      }
+      // A fault at a time leaves the time that a replacement takes.
+      await clock.pass(2_600);
+    }
+    await clock.until(all);
+    await close(link);
+  }
+});
+
+Deno.test("numbers go on beyond 2^32", clean, async () => {
+  const link = await road(), { a, b } = link;
+  for (const end of [a, b]) {
+    const { bundle } = end as unknown as { bundle: { nextNumber: number; expected: number } };
+    bundle.nextNumber = bundle.expected = 0xffff_ffff - 50;
+  }
+  await link.clock.until(exchange(link, 100));
+  await close(link);
+});
