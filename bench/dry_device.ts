@@ -13,6 +13,7 @@ export class DryDevice implements Device {
     vendor: "",
     architecture: "",
     software: true,
+    subgroup: 0,
     maxBinding: 2 ** 40,
     maxAllocation: 2 ** 40,
   };

@@ -36,6 +36,8 @@ export interface DeviceInfo {
   readonly architecture: string;
   /** Whether the adapter computes on the CPU (lavapipe, SwiftShader). */
   readonly software: boolean;
+  /** Lanes of every subgroup, where that is one number and programs may speak of subgroups; otherwise 0. */
+  readonly subgroup: number;
   /** Largest span that a kernel can bind, in bytes. */
   readonly maxBinding: number;
   /** Largest allocation, in bytes. */

@@ -42,9 +42,29 @@ export interface Variant<P extends Params> {
   /** How many workgroups a call takes. */
   readonly grid: (values: Values<P>) => Grid;
   /** Element types that this variant wants instead of those in `bindings` (vec4f for f32, vec4u for u32). */
-  readonly elements?: Readonly<Record<string, "f32" | "vec4f" | "vec4u">>;
+  readonly elements?: Readonly<Record<string, "f32" | "vec4f" | "vec2u" | "vec4u">>;
+  /** Lanes that each subgroup must have for the program, which speaks of subgroups. Absent: it does not. */
+  readonly subgroup?: number;
   /** Whether it can compute this call (for instance only widths that four divides). Absent: always. */
   readonly fits?: (values: Values<P>) => boolean;
+}
+
+/** A call that is timed instead of another one of its class. */
+export interface Sample<P extends Params> {
+  readonly values: Values<P>;
+  /** For each binding its number of words, which may be zeros, or what must stand there. */
+  readonly words: Readonly<Record<string, number | Uint32Array<ArrayBuffer>>>;
+}
+
+/** What a tuner needs to find out which variants suit a device: variants of one *size* serve calls of one class. */
+export interface Tuning<P extends Params> {
+  /** Calls of a class, whatever their kernel, take about equally long by the same size. */
+  readonly shapeClass: (values: Values<P>) => string;
+  /** The sizes worth measuring for a call on a device, from the quickest to compile. */
+  readonly sizes: (values: Values<P>, device: DeviceInfo) => string[];
+  /** The variant of a size that fits a call; nothing where there is no such size (any more). */
+  readonly variant: (size: string, values: Values<P>) => string | undefined;
+  readonly sample: (values: Values<P>, device: DeviceInfo) => Sample<P>;
 }
 
 /** A kernel. Make one with {@linkcode defineKernel}. */
@@ -56,6 +76,8 @@ export interface Kernel<B extends Bindings = Bindings, P extends Params = Params
   readonly variants: readonly Variant<P>[];
   /** Names the variant that suits a call on a device, where the last that fits is not always the best. */
   readonly prefer?: (values: Values<P>, device: DeviceInfo) => string;
+  /** How to measure which variants are best; then `prefer` counts until that is done. */
+  readonly tuning?: Tuning<P>;
   readonly cost: (values: Values<P>) => Cost;
   /** The same computation on plain arrays, sums in the same order as the program's. */
   readonly reference: (arrays: Arrays<B>, values: Values<P>) => void;
@@ -76,8 +98,8 @@ export function defineKernel<const B extends Bindings, const P extends Params>(
   const variants = "variants" in definition
     ? definition.variants
     : [{ name: "only", wgsl: definition.wgsl, grid: definition.grid }];
-  const { name, bindings, params, prefer, cost, reference } = definition;
-  const kernel: Kernel<B, P> = { name, bindings, params, variants, prefer, cost, reference };
+  const { name, bindings, params, prefer, tuning, cost, reference } = definition;
+  const kernel: Kernel<B, P> = { name, bindings, params, variants, prefer, tuning, cost, reference };
   registry.set(name, kernel as unknown as Kernel);
   return kernel;
 }

@@ -8,7 +8,7 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { groupedCost, groupedGradientCost } from "./cost.ts";
 import { dense, multiply, transposed } from "./reference.ts";
-import { always, type Family, preferredVariant, setOrAccumulate, variants } from "./variants.ts";
+import { always, type Family, formsOf, setOrAccumulate, type Shape } from "./variants.ts";
 
 const PARAMS = { rows: "u32", n: "u32", k: "u32", first: "u32", groups: "u32" } as const;
 const GRADIENT_PARAMS = {
@@ -23,15 +23,22 @@ const OPERANDS = { a: "f32 read", b: "f32 read", offsets: "u32 read", c: "f32 wr
 
 const shape = ({ rows, n, k, groups }: Values<typeof PARAMS>) => ({ m: rows, n, k, groups });
 
-const nt: Family<typeof PARAMS> = { layout: "nt", ...always("set"), grouped: true, shape };
+const withShape = (_: Values<typeof PARAMS>, { m, n, k, groups }: Shape) => ({
+  rows: m,
+  n,
+  k,
+  first: 0,
+  groups,
+});
+
+const nt: Family<typeof PARAMS> = { layout: "nt", ...always("set"), grouped: true, shape, withShape };
 
 /** c[rows,n] = a[rows,k] b_g[n,k]^T, b holds [groups,n,k]. Rows of no group are left as they are. */
 export const groupedNT = defineKernel({
   name: "groupedNT",
   bindings: OPERANDS,
   params: PARAMS,
-  variants: variants(nt),
-  prefer: preferredVariant(nt),
+  ...formsOf(nt),
   cost: ({ rows, n, k, groups }) => groupedCost(rows, n, k, groups),
   reference({ a, b, offsets, c }, { n, k, first, groups }) {
     for (let group = 0; group < groups; group++) {
@@ -43,15 +50,14 @@ export const groupedNT = defineKernel({
   },
 });
 
-const nn: Family<typeof PARAMS> = { layout: "nn", ...always("set"), grouped: true, shape };
+const nn: Family<typeof PARAMS> = { layout: "nn", ...always("set"), grouped: true, shape, withShape };
 
 /** c[rows,n] = a[rows,k] b_g[k,n], b holds [groups,k,n]. Rows of no group are left as they are. */
 export const groupedNN = defineKernel({
   name: "groupedNN",
   bindings: OPERANDS,
   params: PARAMS,
-  variants: variants(nn),
-  prefer: preferredVariant(nn),
+  ...formsOf(nn),
   cost: ({ rows, n, k, groups }) => groupedCost(rows, n, k, groups),
   reference({ a, b, offsets, c }, { n, k, first, groups }) {
     for (let group = 0; group < groups; group++) {
@@ -68,6 +74,7 @@ const tn: Family<typeof GRADIENT_PARAMS> = {
   ...setOrAccumulate,
   grouped: true,
   shape: ({ rows, m, n, groups }) => ({ m, n, k: rows, groups }),
+  withShape: ({ accumulate }, { m, n, k, groups }) => ({ rows: k, m, n, first: 0, groups, accumulate }),
 };
 
 /**
@@ -78,8 +85,7 @@ export const groupedTN = defineKernel({
   name: "groupedTN",
   bindings: OPERANDS,
   params: GRADIENT_PARAMS,
-  variants: variants(tn),
-  prefer: preferredVariant(tn),
+  ...formsOf(tn),
   cost: ({ rows, m, n, groups, accumulate }) => groupedGradientCost(rows, m, n, groups, accumulate),
   reference({ a, b, offsets, c }, { m, n, first, groups, accumulate }) {
     for (let group = 0; group < groups; group++) {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { Factor, UNPACK } from "./products.ts";
 import { type Epilogue, finished, type Layout, place } from "./tile.ts";
 
 /** Rows and columns of a workgroup's square. */
@@ -24,6 +25,7 @@ export interface Shared {
   readonly layout: Layout;
   readonly epilogue: Epilogue;
   readonly grouped: boolean;
+  readonly packed: boolean;
 }
 
 /**
@@ -33,25 +35,29 @@ export interface Shared {
  */
 function load(
   name: "a" | "b",
+  packed: boolean,
   alongK: boolean,
   line: string,
   lineEnd: string,
   width: string,
   base: string,
 ): string[] {
+  const factor = new Factor(name, false, packed);
   const lines: string[] = [];
   for (let part = 0; part < SHARED_ROWS * DEPTH / LANES; part++) {
     const element = `lane + ${part * LANES}u`;
     const [at, step] = alongK
       ? [`(${element}) / ${DEPTH}u`, `(${element}) % ${DEPTH}u`]
       : [`(${element}) % ${SHARED_ROWS}u`, `(${element}) / ${SHARED_ROWS}u`];
-    const index = alongK ? `(${line} + at) * ${width} + k + step` : `(k + step) * ${width} + ${line} + at`;
+    const word = alongK
+      ? factor.load(`(${base}${line} + at) * (${factor.width(width)})`, "k + step")
+      : factor.load(`(${base}k + step) * (${factor.width(width)})`, `${line} + at`);
     lines.push(
       "    {",
       `      let at = ${at};`,
       `      let step = ${step};`,
       "      var word = 0.0;",
-      `      if (${line} + at < ${lineEnd} && k + step < k_end) { word = ${name}[${base}${index}]; }`,
+      `      if (${line} + at < ${lineEnd} && k + step < k_end) { word = ${word}; }`,
       `      shared_${name}[step * ${STRIDE}u + at] = word;`,
       "    }",
     );
@@ -60,28 +66,32 @@ function load(
 }
 
 /** The program, for the kernel's own scalar elements. */
-export function sharedSource({ layout, epilogue, grouped }: Shared): string {
+export function sharedSource({ layout, epilogue, grouped, packed }: Shared): string {
   const four = [0, 1, 2, 3];
   const lines = [
+    ...(packed ? UNPACK : []),
     `var<workgroup> shared_a: array<f32, ${DEPTH * STRIDE}>;`,
     `var<workgroup> shared_b: array<f32, ${DEPTH * STRIDE}>;`,
     `@compute @workgroup_size(${LANES})`,
     "fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) workgroups: vec3u,",
     "        @builtin(local_invocation_index) lane: u32) {",
     "  let tile = linear_workgroup(workgroup, workgroups);",
-    ...place({ layout, grouped, rows: SHARED_ROWS, columns: SHARED_COLUMNS }),
+    ...place({ layout, grouped }, SHARED_ROWS, SHARED_COLUMNS),
+    "  let column = tile_column;",
     "  let lane_row = lane / 16u * 4u;",
     "  let lane_column = lane % 16u;",
     ...four.flatMap((i) => four.map((j) => `  var s${i}_${j} = 0.0;`)),
     `  for (var k = k_start; k < k_end; k += ${DEPTH}u) {`,
-    ...load("a", layout !== "tn", "row", "row_end", layout === "tn" ? "params.m" : "params.k", ""),
+    ...load("a", packed, layout !== "tn", "row", "row_end", layout === "tn" ? "params.m" : "params.k", ""),
     ...load(
       "b",
+      packed,
       layout === "nt",
       "column",
       "params.n",
       layout === "nt" ? "params.k" : "params.n",
-      "b_base + ",
+      // A group's matrix has n lines in nt and k lines in nn; in tn the rows of all groups are lines of one.
+      layout === "nt" ? "group * params.n + " : layout === "nn" ? "group * params.k + " : "",
     ),
     "    workgroupBarrier();",
     `    for (var step = 0u; step < ${DEPTH}u; step += 1u) {`,

@@ -34,6 +34,7 @@ class ReferenceDevice implements Device {
     vendor: "",
     architecture: "",
     software: true,
+    subgroup: 0,
     maxBinding: LARGEST,
     maxAllocation: LARGEST,
   };

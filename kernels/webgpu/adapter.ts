@@ -5,6 +5,7 @@
  */
 import type { DeviceInfo } from "../device.ts";
 import { NoAdapterError } from "../errors.ts";
+import { fixedSize, withSubgroups } from "./subgroups.ts";
 import { TIMESTAMPS } from "./timings.ts";
 
 /** Limits that default to small values and are therefore asked for by name. */
@@ -45,22 +46,23 @@ export async function findAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
-/** A device with the adapter's own limits, and with timestamps where they are wanted and offered. */
+/** A device with the adapter's own limits, subgroups where they can be had, and timestamps where they are wanted and offered. */
 export async function requestDevice(adapter: GPUAdapter, timings: boolean): Promise<GPUDevice> {
   const requiredLimits: Record<string, number> = {};
   for (const limit of LIMITS) requiredLimits[limit] = adapter.limits[limit];
   try {
-    const requiredFeatures: GPUFeatureName[] = timings && adapter.features.has(TIMESTAMPS)
-      ? [TIMESTAMPS]
-      : [];
-    return await adapter.requestDevice({ requiredLimits, requiredFeatures });
+    const clock: GPUFeatureName[] = timings && adapter.features.has(TIMESTAMPS) ? [TIMESTAMPS] : [];
+    return await withSubgroups(
+      adapter,
+      (features) => adapter.requestDevice({ requiredLimits, requiredFeatures: [...clock, ...features] }),
+    );
   } catch (cause) {
     throw noAdapter(`the adapter refused a device (${cause instanceof Error ? cause.message : cause})`);
   }
 }
 
-/** What the adapter says about itself. */
-export function describeAdapter(adapter: GPUAdapter, device: GPUDevice): DeviceInfo {
+/** What the adapter says about itself; `subgroups` tells whether programs may speak of them. */
+export function describeAdapter(adapter: GPUAdapter, device: GPUDevice, subgroups: boolean): DeviceInfo {
   const { vendor, architecture, description, device: model } = adapter.info;
   const name = description || [vendor, architecture, model].filter((word) => word).join(" ") || "WebGPU";
   const fallback = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
@@ -70,6 +72,7 @@ export function describeAdapter(adapter: GPUAdapter, device: GPUDevice): DeviceI
     vendor,
     architecture,
     software: fallback || SOFTWARE.test(`${name} ${architecture}`),
+    subgroup: subgroups ? fixedSize(adapter) : 0,
     maxBinding: device.limits.maxStorageBufferBindingSize,
     maxAllocation: device.limits.maxBufferSize,
   };

@@ -24,10 +24,17 @@ export function chooseVariant(
         `Variant ${name} of kernel ${kernel.name} does not fit ${JSON.stringify(values)}`,
       );
     }
+    if (variant.subgroup !== undefined && variant.subgroup !== info.subgroup) {
+      throw new ShaderError(
+        `Variant ${name} of kernel ${kernel.name} needs subgroups of ${variant.subgroup} lanes, ` +
+          `${info.name} has ${info.subgroup || "none of one size"}`,
+      );
+    }
     return variant;
   }
   for (let i = variants.length - 1; i >= 0; i--) {
-    if (variants[i].fits?.(values) !== false) return variants[i];
+    const { fits, subgroup = info.subgroup } = variants[i];
+    if (subgroup === info.subgroup && fits?.(values) !== false) return variants[i];
   }
   throw new ShaderError(`No variant of kernel ${kernel.name} fits ${JSON.stringify(values)}`);
 }

@@ -14,6 +14,7 @@ import { ParamsTable } from "./params.ts";
 import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
 import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
+import { subgroupHeader } from "./subgroups.ts";
 import { type TimedCall, TIMESTAMPS, Timings } from "./timings.ts";
 
 /**
@@ -40,7 +41,9 @@ export interface WebGpuOptions {
 export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuDevice> {
   const adapter = await findAdapter();
   const device = await requestDevice(adapter, options.timings === true);
-  return new WebGpuDevice(device, describeAdapter(adapter, device), options.memory ?? Infinity);
+  const header = await subgroupHeader(device);
+  const info = describeAdapter(adapter, device, header !== undefined);
+  return new WebGpuDevice(device, info, options.memory ?? Infinity, header ?? "");
 }
 
 interface Block {
@@ -73,6 +76,7 @@ interface Call {
 export class WebGpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly #device: GPUDevice;
+  readonly #header: string;
   readonly #pool: Pool<Block>;
   readonly #readback: Readback;
   readonly #kernels = new Map<Kernel, Prepared>();
@@ -94,9 +98,11 @@ export class WebGpuDevice implements Device {
   #closed: DeviceLostError | undefined;
   readonly #timings: Timings | undefined;
 
-  constructor(device: GPUDevice, info: DeviceInfo, memory: number) {
+  /** `header` begins programs that speak of subgroups. */
+  constructor(device: GPUDevice, info: DeviceInfo, memory: number, header: string) {
     this.#device = device;
     this.info = info;
+    this.#header = header;
     this.#readback = new Readback(device);
     this.#pool = new Pool(
       {
@@ -414,7 +420,7 @@ export class WebGpuDevice implements Device {
   #pipeline(prepared: Prepared, kernel: Kernel, variant: Variant<Params>): GPUComputePipeline {
     let pipeline = prepared.pipelines.get(variant.name);
     if (pipeline === undefined) {
-      const compiled = compile(this.#device, prepared.layout, kernel, variant);
+      const compiled = compile(this.#device, prepared.layout, kernel, variant, this.#header);
       this.#watch(compiled.error);
       pipeline = compiled.pipeline;
       prepared.pipelines.set(variant.name, pipeline);

@@ -18,11 +18,11 @@ const PRELUDE = `fn linear_workgroup(id: vec3u, count: vec3u) -> u32 {
 `;
 
 /**
- * The whole program of a variant: one storage variable for each binding, in order from binding 0; then, where the
+ * The whole program of a variant: `header`, what the device wants before programs that speak of subgroups; one storage variable for each binding, in order from binding 0; then, where the
  * kernel has parameters, the uniform struct `params`; `linear_workgroup`; the variant's text.
  */
-export function programSource(kernel: Kernel, variant: Variant<Params>): string {
-  let source = "";
+export function programSource(kernel: Kernel, variant: Variant<Params>, header: string): string {
+  let source = variant.subgroup === undefined ? "" : header;
   let binding = 0;
   for (const [name, kind] of Object.entries(kernel.bindings)) {
     const [element, access] = kind.split(" ");
@@ -63,15 +63,16 @@ export interface Compiled {
   readonly error: Promise<ShaderError | undefined>;
 }
 
-/** Compiles a variant. */
+/** Compiles a variant; `header` as in {@linkcode programSource}. */
 export function compile(
   device: GPUDevice,
   layout: GPUBindGroupLayout,
   kernel: Kernel,
   variant: Variant<Params>,
+  header: string,
 ): Compiled {
   const label = `${kernel.name}/${variant.name}`;
-  const code = programSource(kernel, variant);
+  const code = programSource(kernel, variant, header);
   device.pushErrorScope("validation");
   const module = device.createShaderModule({ label, code });
   const pipeline = device.createComputePipeline({

@@ -52,6 +52,11 @@ async function result(
   return new Uint32Array(buffer);
 }
 
+/** Whether a device can run a variant: those for subgroups of another size are for other adapters. */
+function runs(device: Device, { subgroup = device.info.subgroup }: { readonly subgroup?: number }): boolean {
+  return subgroup === device.info.subgroup;
+}
+
 /** Runs one call in every variant that fits, and by the device's own choice; all must equal the reference bit for bit. */
 async function compare<B extends Bindings, P extends Params>(
   webgpu: WebGpuDevice,
@@ -65,7 +70,8 @@ async function compare<B extends Bindings, P extends Params>(
   const plain = kernel as unknown as Kernel;
   const old = numbers(outputs + GUARD, 99);
   const expected = await result(reference, (views) => reference.run(plain, views, values), inputs, old);
-  const names = plain.variants.filter((variant) => variant.fits!(values)).map(({ name }) => name);
+  const names = plain.variants.filter((variant) => variant.fits!(values) && runs(webgpu, variant))
+    .map(({ name }) => name);
   assert(names.length > 0, `${kernel.name} has no variant for ${JSON.stringify(values)}`);
   for (const name of [undefined, ...names]) {
     const got = await result(webgpu, (views) => webgpu.run(plain, views, values, name), inputs, old);
@@ -110,11 +116,14 @@ async function withDevices(body: (webgpu: WebGpuDevice, reference: Device) => Pr
 }
 
 function allTried(
-  kernel: { readonly name: string; readonly variants: readonly { name: string }[] },
+  device: Device,
+  kernel: { readonly name: string; readonly variants: readonly { name: string; subgroup?: number }[] },
   tried: Set<string>,
 ) {
   assertEquals(
-    kernel.variants.filter(({ name }) => !tried.has(name)).map(({ name }) => name),
+    kernel.variants.filter((variant) => runs(device, variant) && !tried.has(variant.name)).map(({ name }) =>
+      name
+    ),
     [],
     kernel.name,
   );
@@ -130,7 +139,7 @@ for (const kernel of [matmulNT, matmulNN, matmulTN]) {
           await compare(webgpu, reference, kernel, inputs, m * n, { m, n, k, accumulate }, tried);
         }
       }
-      allTried(kernel, tried);
+      allTried(webgpu, kernel, tried);
     }));
 }
 
@@ -143,8 +152,8 @@ Deno.test("matmulNTBias and matmulNTAdd equal their references bit for bit in ev
       await compare(webgpu, reference, matmulNTBias, { a, b, bias }, m * n, { m, n, k }, withBias);
       await compare(webgpu, reference, matmulNTAdd, { a, b, residual }, m * n, { m, n, k }, withResidual);
     }
-    allTried(matmulNTBias, withBias);
-    allTried(matmulNTAdd, withResidual);
+    allTried(webgpu, matmulNTBias, withBias);
+    allTried(webgpu, matmulNTAdd, withResidual);
   }));
 
 /** Sizes of all groups, the first group of a call and the number of its groups; rows behind the last group, if any. */
@@ -180,7 +189,7 @@ for (const kernel of [groupedNT, groupedNN]) {
           await compare(webgpu, reference, kernel, inputs, rows * n, { rows, n, k, first, groups }, tried);
         }
       }
-      allTried(kernel, tried);
+      allTried(webgpu, kernel, tried);
     }));
 }
 
@@ -198,7 +207,7 @@ Deno.test("groupedTN equals its reference bit for bit in every variant", () =>
         }
       }
     }
-    allTried(groupedTN, tried);
+    allTried(webgpu, groupedTN, tried);
   }));
 
 Deno.test("The preferred variant exists and fits, on CPUs and on GPUs, and large products differ between them", () => {
@@ -231,7 +240,8 @@ Deno.test("The preferred variant exists and fits, on CPUs and on GPUs, and large
   }
   const large = { m: 512, n: 512, k: 512, accumulate: 0 };
   const plain = matmulNT as unknown as Kernel;
-  assertEquals(preferred(plain, large, true), "16x16 vvv set");
+  assertEquals(preferred(plain, large, true), "8x8 vvv set");
+  assertEquals(plain.prefer!(large, { ...info, software: true, subgroup: 8 }), "together 32x8 vvv set");
   assertEquals(preferred(plain, large, false), "shared set");
 });
 

@@ -1,0 +1,200 @@
+/**
+ * The loop over k of a tile's program: how each factor is loaded, and the products in order.
+ *
+ * A *line* is what lies beside each other in memory: a row of a or b as stored. It has `width` units: words, vectors of four
+ * words, or where bf16 is packed, words of two elements or pairs of words of four.
+ *
+ * @module
+ */
+import { COMPONENTS, type Tile, TOGETHER, upTo, vectorSums } from "./tile.ts";
+
+/** Functions that packed programs call: the elements of a pair of words, and one of a word's two. */
+export const UNPACK: readonly string[] = [
+  "fn unpack_four(words: vec2u) -> vec4f {",
+  "  return bitcast<vec4f>(vec4u(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));",
+  "}",
+  "fn unpack_one(word: u32, element: u32) -> f32 {",
+  "  return bitcast<f32>(select(word << 16u, word & 0xffff0000u, (element & 1u) == 1u));",
+  "}",
+];
+
+/** Loads from a factor whose lines begin at multiples of `width` units. */
+export class Factor {
+  readonly #name: string;
+  readonly #vector: boolean;
+  readonly #packed: boolean;
+
+  constructor(name: "a" | "b", vector: boolean, packed: boolean) {
+    this.#name = name;
+    this.#vector = vector;
+    this.#packed = packed;
+  }
+
+  /** Units of a line of so many elements. */
+  width(elements: string): string {
+    if (this.#vector) return `${elements} / 4u`;
+    return this.#packed ? `(${elements} + 1u) / 2u` : elements;
+  }
+
+  /** In vectors, the vector number `element` / 4 of the line that begins at unit `line`; else one element. */
+  load(line: string, element: string): string {
+    const name = this.#name;
+    if (this.#vector) {
+      const vector = `${name}[${line} + ${element}]`;
+      return this.#packed ? `unpack_four(${vector})` : vector;
+    }
+    if (!this.#packed) return `${name}[${line} + ${element}]`;
+    return `unpack_one(${name}[${line} + (${element}) / 2u], ${element})`;
+  }
+}
+
+/** What one factor contributes: declarations before the loop, loads of `steps` steps of k, and how to name an element. */
+interface Side {
+  readonly before: readonly string[];
+  readonly loads: (steps: number) => string[];
+  /** Row i of a (a scalar), or column j of b (column or, where sums are vectors, vector of columns), at step q. */
+  readonly element: (index: number, q: number) => string;
+}
+
+/** Lines of a run along k (nt, nn): each row's own, or eight rows shared out among the lanes. */
+function rowsOfA(tile: Tile): Side {
+  const a = new Factor("a", tile.vectorA, tile.packed);
+  const lines = tile.together ? tile.rows / TOGETHER : tile.rows;
+  const row = (i: number) => tile.together ? `row + ${i * TOGETHER}u + lane` : `row + ${i}u`;
+  return {
+    before: [
+      `  let a_width = ${a.width("params.k")};`,
+      ...upTo(lines).map((i) => `  let a${i} = min(${row(i)}, row_end - 1u) * a_width;`),
+    ],
+    loads: () => upTo(lines).map((i) => `    let x${i} = ${a.load(`a${i}`, "k")};`),
+    element(i, q) {
+      const part = tile.vectorA ? `.${COMPONENTS[q]}` : "";
+      if (!tile.together) return `x${i}${part}`;
+      return `subgroupBroadcast(x${Math.floor(i / TOGETHER)}${part}, ${i % TOGETHER}u)`;
+    },
+  };
+}
+
+/** Lines of a run along the rows of the result (tn), one line a step. */
+function columnsOfA(tile: Tile): Side {
+  const { rows, together, vectorA } = tile;
+  const a = new Factor("a", vectorA, tile.packed);
+  const unit = vectorA ? 4 : 1;
+  const base = vectorA ? "row / 4u" : "row";
+  const width = `  let a_width = ${a.width("params.m")};`;
+  const last = vectorA ? "a_width - 1u" : "params.m - 1u";
+  if (!together) {
+    return {
+      before: [width, ...upTo(rows / unit).map((i) => `  let a${i} = min(${base} + ${i}u, ${last});`)],
+      loads: (steps) =>
+        upTo(steps).flatMap((q) =>
+          upTo(rows / unit).map((i) => `    let x${q}_${i} = ${a.load(`(k + ${q}u) * a_width`, `a${i}`)};`)
+        ),
+      element: (i, q) => vectorA ? `x${q}_${i >> 2}.${COMPONENTS[i & 3]}` : `x${q}_${i}`,
+    };
+  }
+  // Lanes for one step: where the rows are fewer than what all lanes load, the others load the steps behind.
+  const lanes = Math.min(TOGETHER, rows / unit);
+  const depth = TOGETHER / lanes;
+  const parts = rows / unit / lanes;
+  return {
+    before: [
+      width,
+      ...upTo(parts).map((i) =>
+        `  let a${i} = min(${base} + ${i * lanes}u + lane % ${lanes}u, ${last})${
+          depth > 1 ? ` + lane / ${lanes}u * a_width` : ""
+        };`
+      ),
+    ],
+    loads: (steps) =>
+      upTo(Math.ceil(steps / depth)).flatMap((q) =>
+        upTo(parts).map((i) => `    let x${q}_${i} = ${a.load(`(k + ${q * depth}u) * a_width`, `a${i}`)};`)
+      ),
+    element(i, q) {
+      const part = Math.floor(i / unit / lanes);
+      const lane = q % depth * lanes + Math.floor(i / unit) % lanes;
+      const component = vectorA ? `.${COMPONENTS[i & 3]}` : "";
+      return `subgroupBroadcast(x${Math.floor(q / depth)}_${part}${component}, ${lane}u)`;
+    },
+  };
+}
+
+/** Lines of b run along k (nt), one for each column. */
+function rowsOfB(tile: Tile): Side {
+  const b = new Factor("b", tile.vectorB, tile.packed);
+  return {
+    before: [
+      `  let b_width = ${b.width("params.k")};`,
+      ...upTo(tile.columns).map((j) =>
+        `  let b${j} = (group * params.n + min(column + ${j}u, params.n - 1u)) * b_width;`
+      ),
+    ],
+    loads: () => upTo(tile.columns).map((j) => `    let y${j} = ${b.load(`b${j}`, "k")};`),
+    element: (j, q) => tile.vectorB ? `y${j}.${COMPONENTS[q]}` : `y${j}`,
+  };
+}
+
+/** Lines of b run along the columns of the result (nn, tn), one line a step. */
+function columnsOfB(tile: Tile): Side {
+  const b = new Factor("b", tile.vectorB, tile.packed);
+  const vectors = vectorSums(tile);
+  const columns = vectors ? tile.columns / 4 : tile.columns;
+  // A group's matrix has k lines; in tn the rows of all groups are lines of one.
+  const line = (q: number) =>
+    tile.layout === "tn" ? `(k + ${q}u) * b_width` : `(group * params.k + k_line + ${q}u) * b_width`;
+  return {
+    before: [
+      `  let b_width = ${b.width("params.n")};`,
+      ...upTo(columns).map((j) =>
+        vectors
+          ? `  let b${j} = min(column / 4u + ${j}u, b_width - 1u);`
+          : `  let b${j} = min(column + ${j}u, params.n - 1u);`
+      ),
+    ],
+    loads: (steps) =>
+      upTo(steps).flatMap((q) =>
+        upTo(columns).map((j) => `    let y${q}_${j} = ${b.load(line(q), `b${j}`)};`)
+      ),
+    element: (j, q) => `y${q}_${j}`,
+  };
+}
+
+/** The loop, and in tn a second one for what four does not divide. */
+export function loops(tile: Tile): string[] {
+  const a = tile.layout === "tn" ? columnsOfA(tile) : rowsOfA(tile);
+  const b = tile.layout === "nt" ? rowsOfB(tile) : columnsOfB(tile);
+  const columns = vectorSums(tile) ? tile.columns / 4 : tile.columns;
+  // Several steps for one sum at a time: it is then loaded and stored once for several products.
+  const body = (steps: number) => [
+    ...a.loads(steps),
+    ...b.loads(steps),
+    ...upTo(tile.rows).flatMap((i) => [
+      ...upTo(steps).map((q) => `    let t${i}_${q} = ${a.element(i, q)};`),
+      ...upTo(columns).flatMap((j) =>
+        upTo(steps).map((q) => `    s${i}_${j} += t${i}_${q} * ${b.element(j, q)};`)
+      ),
+    ]),
+  ];
+  if (tile.layout === "tn") {
+    return [
+      ...a.before,
+      ...b.before,
+      "  var k = k_start;",
+      "  for (; k + 3u < k_end; k += 4u) {",
+      ...body(4),
+      "  }",
+      "  for (; k < k_end; k += 1u) {",
+      ...body(1),
+      "  }",
+    ];
+  }
+  const steps = tile.vectorA ? 4 : 1;
+  return [
+    ...a.before,
+    ...b.before,
+    `  for (var k = 0u; k < params.k${steps === 4 ? " / 4u" : ""}; k += 1u) {`,
+    ...(tile.layout === "nn" ? [`    let k_line = k${steps === 4 ? " * 4u" : ""};`] : []),
+    ...body(steps),
+    "  }",
+  ];
+}
