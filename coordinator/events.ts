@@ -51,6 +51,8 @@ export interface HeldBy {
   readonly worker: string;
   /** For people: the adapter's description. */
   readonly device: string;
+  /** Place of its pipeline where there are several. */
+  readonly replica?: number;
   /** "layers 0-3 with the embedding" as numbers: absent for hosts that hold no layers. */
   readonly layers?: {
     readonly from: number;

@@ -6,13 +6,15 @@
  */
 import type { Plan, Shape, Stage } from "../mesh/plan.ts";
 import { configToJson, type ModelConfig } from "../model/config.ts";
+import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Division, Judge } from "./division.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { countDivisions, searchAll } from "./exact_search.ts";
+import { shareOwnership } from "./holdings.ts";
 import { type Effort, type Found, searchLocally } from "./local_search.ts";
 import type { Setting } from "./predict.ts";
-import { schedule } from "./schedule.ts";
+import { schedulePlan } from "./schedule.ts";
 import type { Timeline } from "./simulator.ts";
 import type { Codec } from "./traffic.ts";
 
@@ -27,6 +29,8 @@ export interface FindRequest {
   readonly cluster: Cluster;
   readonly shape: Shape;
   readonly recompute: boolean;
+  /** What factors of matrix products are rounded to. Default "f32". */
+  readonly precision?: Precision;
   /** Default "f32", the one that links have. */
   readonly codec?: Codec;
   /** Exactly so many stages. */
@@ -66,6 +70,7 @@ export function findPlan(request: FindRequest): FoundPlan {
         `each stage needs one of both: ask for at most ${Math.min(config.layers, cluster.workers.length)}.`,
     );
   }
+  checkPrecision(config, request.precision ?? "f32");
   const judge = new Judge({ config, cluster, shape, recompute, codec });
   const { best, closest } = searchLocally(
     judge,
@@ -96,24 +101,18 @@ export function timelineOf({ judge, division }: FoundPlan): Timeline {
 
 /** A division as the message that workers run; operations are those of 1F1B. */
 export function planOf(request: FindRequest, division: Division): Plan {
-  const { run, generation, config, cluster, shape, recompute } = request;
-  const stages = stagesOf(request, division), id = (worker: number) => cluster.workers[worker].id;
-  const hosts = [...new Set(division.flatMap(({ remote }) => remote.map(([host]) => host)))].sort((a, b) =>
-    a - b
-  );
+  const { run, generation, config, shape, recompute } = request;
+  const pipelines = [{ shares: [shape.microbatches], stages: stagesOf(request, division) }];
   return {
     run,
     generation,
     model: configToJson(config),
     shape,
-    stages,
+    pipelines,
+    owners: shareOwnership(config, 1),
     recompute,
-    operations: schedule({
-      stages,
-      microbatches: shape.microbatches,
-      tied: config.tiedEmbeddings,
-      hosts: hosts.map(id),
-    }),
+    ...(request.precision === undefined ? {} : { precision: request.precision }),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings),
   };
 }
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { links, type Plan, sliceFor } from "../mesh/plan.ts";
+import { links, microbatchesOf, pipelineOf, type Plan, sliceFor } from "../mesh/plan.ts";
 import type { PullRequest } from "../mesh/control.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
 import type { Clock } from "../mesh/runtime.ts";
@@ -65,7 +65,7 @@ export class Generation {
     this.#members = new Map(
       members.filter((member) => part.includes(member.id)).map((member) => [member.id, member]),
     );
-    this.#pairs = new Set(links(plan.stages).map((pair) => pair.join("\n")));
+    this.#pairs = new Set(links(plan).map((pair) => pair.join("\n")));
     const { promise, reject } = Promise.withResolvers<never>();
     this.failure = promise;
     this.failure.catch(() => {}); // also where nobody waits at the moment
@@ -103,20 +103,25 @@ export class Generation {
     for (const member of this.#members.values()) member.send(message);
   }
 
-  /** Announces a round; ids go to the stage that embeds, labels to the one with the head. */
+  /**
+   * Announces a round; of each pipeline's microbatches ids go to the stage that embeds, labels to the one with the head.
+   */
   open(round: number, mode: "train" | "evaluate", data: Batch): void {
     const waiting = { mode, answers: new Map<string, Answer>(), all: Promise.withResolvers<void>() };
     this.#rounds.set(round, waiting);
+    const { pipelines, shape } = this.plan, bytes = 4 * shape.batch * shape.sequence;
     for (const member of this.#members.values()) {
-      const stages = this.plan.stages.filter((stage) => stage.worker === member.id);
+      const place = pipelineOf(pipelines, member.id), { from, to } = microbatchesOf(pipelines, place);
+      const stages = pipelines[place].stages.filter((stage) => stage.worker === member.id);
+      const part = (words: Uint8Array<ArrayBuffer>) => words.subarray(from * bytes, to * bytes);
       const message: Round = {
         type: "round",
         generation: this.plan.generation,
         round,
         mode,
         validLabels: data.validLabels,
-        ...(stages.some((stage) => stage.embedding) ? { ids: data.ids } : {}),
-        ...(stages.some((stage) => stage.head) ? { labels: data.labels } : {}),
+        ...(stages.some((stage) => stage.embedding) ? { ids: part(data.ids) } : {}),
+        ...(stages.some((stage) => stage.head) ? { labels: part(data.labels) } : {}),
       };
       member.send(message);
     }

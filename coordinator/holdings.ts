@@ -5,7 +5,7 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import { parameterTable, type TensorSpec } from "../model/tensors.ts";
-import type { Shape, Stage } from "../mesh/plan.ts";
+import { holderOf, type Pipeline, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
 
 /** A tensor and the worker that owns it: votes on it, steps it and gives it to checkpoints. */
 export interface Owned extends TensorSpec {
@@ -13,16 +13,30 @@ export interface Owned extends TensorSpec {
 }
 
 /** Every tensor of the model with its owner, in the parameter table's order. */
-export function owners(config: ModelConfig, stages: readonly Stage[]): Owned[] {
-  const embedding = stages.find((stage) => stage.embedding)!.worker;
-  const head = stages.find((stage) => stage.head)!.worker;
+export function owners(config: ModelConfig, plan: Pick<Plan, "pipelines" | "owners">): Owned[] {
   return parameterTable(config).map((spec) => {
-    if (spec.layer < 0) return { ...spec, owner: embedding };
-    if (spec.layer >= config.layers) return { ...spec, owner: head };
-    const stage = stages.find((s) => s.from <= spec.layer && spec.layer < s.to)!;
-    const host = spec.expert === undefined ? undefined : stage.experts[spec.layer - stage.from][spec.expert];
-    return { ...spec, owner: host ?? stage.worker };
+    const { stages } = plan.pipelines[plan.owners[spec.layer + 1]];
+    return { ...spec, owner: holderOf(stages, spec.layer, spec.expert) };
   });
+}
+
+/**
+ * Shares out what pipelines own of a model, so that all have about as many parameters to add up, step and send: the largest
+ * layers first, each to the pipeline that has least.
+ */
+export function shareOwnership(config: ModelConfig, pipelines: number): number[] {
+  const sizes = new Array<number>(config.layers + 2).fill(0);
+  for (const spec of parameterTable(config)) sizes[spec.layer + 1] += words(spec);
+  const owned = new Array<number>(pipelines).fill(0), places = new Array<number>(sizes.length).fill(0);
+  const order = sizes.map((size, place) => ({ size, place })).sort((a, b) =>
+    b.size - a.size || a.place - b.place
+  );
+  for (const { size, place } of order) {
+    const least = owned.indexOf(Math.min(...owned));
+    owned[least] += size;
+    places[place] = least;
+  }
+  return places;
 }
 
 /** Words of a tensor. */
@@ -37,7 +51,9 @@ export interface Holding {
   readonly stage?: Stage;
   /** Experts that it hosts, by layer. */
   readonly experts: ReadonlyMap<number, readonly number[]>;
-  /** Parameters that it owns (and a tied head's copy). */
+  /** Place of its pipeline where there are several. */
+  readonly replica?: number;
+  /** Parameters that it owns (and a tied head's copy, and those of layers that another pipeline owns). */
   readonly parameters: number;
   /** Bytes of weights, gradients and moments, and an estimate of the activations of the microbatches in flight. */
   readonly bytes: number;
@@ -45,41 +61,61 @@ export interface Holding {
 
 /** Weight, gradient and the two moments, f32. */
 const bytesPerParameter = 16;
+/** Weight and gradient. */
+const bytesPerCopy = 8;
+/** The copy that products read where their factors are rounded. */
+const bytesPerPacked = 2;
 
-/** What each of `workers` holds. */
+/** What the workers of each pipeline hold, hosts behind the holders of layers. */
 export function holdings(
   config: ModelConfig,
-  stages: readonly Stage[],
-  workers: readonly string[],
-  shape: Shape,
-  recompute: boolean,
+  plan: Pick<Plan, "pipelines" | "owners" | "shape" | "recompute" | "precision">,
 ): Holding[] {
-  const table = owners(config, stages);
-  const tokens = shape.batch * shape.sequence;
-  return workers.map((worker) => {
-    const s = stages.findIndex((stage) => stage.worker === worker);
-    const stage = s < 0 ? undefined : stages[s];
-    const experts = new Map<number, number[]>();
-    let parameters = 0;
-    for (const spec of table) {
-      if (spec.owner !== worker) continue;
-      parameters += words(spec);
-      if (spec.role === "expert-gate") {
-        const own = experts.get(spec.layer) ?? [];
-        own.push(spec.expert!);
-        experts.set(spec.layer, own);
-      }
-    }
-    if (config.tiedEmbeddings && stage?.head && !stage.embedding) {
-      parameters += config.vocabSize * config.hiddenSize;
-    }
-    const inFlight = stage ? Math.min(shape.microbatches, stages.length - s) : 1;
-    const activations = stage
-      ? stage.experts.length * inFlight * activationWords(config, tokens, recompute) +
-        (stage.head ? tokens * config.vocabSize : 0)
-      : tokens * Math.max(1, config.expertsPerToken) * (2 * config.hiddenSize + 3 * config.intermediateSize);
-    return { worker, stage, experts, parameters, bytes: bytesPerParameter * parameters + 4 * activations };
+  return plan.pipelines.flatMap((pipeline, place) => {
+    const { stages } = pipeline;
+    const workers = [
+      ...new Set([...stages.map(({ worker }) => worker), ...stages.flatMap((s) => s.experts.flat())]),
+    ];
+    const replica = plan.pipelines.length > 1 ? { replica: place } : {};
+    return workers.map((worker) => ({ ...replica, ...holding(config, pipeline, worker, plan, place) }));
   });
+}
+
+function holding(
+  config: ModelConfig,
+  { stages, shares }: Pipeline,
+  worker: string,
+  { owners, shape, recompute, precision }: Pick<Plan, "owners" | "shape" | "recompute" | "precision">,
+  place: number,
+): Holding {
+  const tokens = shape.batch * shape.sequence;
+  const s = stages.findIndex((stage) => stage.worker === worker);
+  const stage = s < 0 ? undefined : stages[s];
+  const experts = new Map<number, number[]>();
+  let parameters = 0, bytes = 0;
+  for (const spec of parameterTable(config)) {
+    if (holderOf(stages, spec.layer, spec.expert) !== worker) continue;
+    parameters += words(spec);
+    bytes += words(spec) * (owners[spec.layer + 1] === place ? bytesPerParameter : bytesPerCopy);
+    if (spec.role === "expert-gate") {
+      const own = experts.get(spec.layer) ?? [];
+      own.push(spec.expert!);
+      experts.set(spec.layer, own);
+    }
+  }
+  if (config.tiedEmbeddings && stage?.head && !stage.embedding) {
+    parameters += config.vocabSize * config.hiddenSize;
+    bytes += bytesPerCopy * config.vocabSize * config.hiddenSize;
+  }
+  const inFlight = stage ? Math.min(Math.max(...shares), stages.length - s) : 1;
+  const activations = stage
+    ? stage.experts.length * inFlight * activationWords(config, tokens, recompute) +
+      (stage.head ? tokens * config.vocabSize : 0)
+    : tokens * Math.max(1, config.expertsPerToken) * (2 * config.hiddenSize + 3 * config.intermediateSize);
+  if (precision === "bf16") bytes += bytesPerPacked * parameters;
+  // Sums of shares lie beside the gradients.
+  const sums = shares.length > 1 ? 4 * parameters : 0;
+  return { worker, stage, experts, parameters, bytes: bytes + sums + 4 * activations };
 }
 
 /** Words that one layer keeps of one microbatch between forward and backward pass. */

@@ -6,12 +6,14 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import { configToJson } from "../model/config.ts";
+import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Profile } from "../mesh/messages.ts";
-import type { Plan, Shape, Stage } from "../mesh/plan.ts";
+import type { Pipeline, Plan, Shape, Stage } from "../mesh/plan.ts";
 import { PlanInfeasible } from "./errors.ts";
-import { type Holding, holdings } from "./holdings.ts";
-import { schedule } from "./schedule.ts";
+import { type Holding, holdings, shareOwnership } from "./holdings.ts";
+import { schedulePlan } from "./schedule.ts";
 import { deal, splitLayers } from "./split.ts";
+import { teamsOf } from "./teams.ts";
 
 /** A worker as the planner sees it. */
 export interface Candidate {
@@ -28,10 +30,19 @@ export interface PlanRequest {
   readonly workers: readonly Candidate[];
   readonly shape: Shape;
   readonly recompute: boolean;
-  /** Number of stages; default: as many as there are layers and workers for. */
+  /** What factors of matrix products are rounded to. Default "f32". */
+  readonly precision?: Precision;
+  /** Number of stages of each pipeline; default: as many as there are layers and workers for. */
   readonly stages?: number;
-  /** Workers with experts only; default: those that have no stage, where the model has experts. */
+  /** Workers of each pipeline with experts only; default: those without a stage, where the model has experts. */
   readonly expertHosts?: number;
+  /** Pipelines that hold the whole model each; default: one for each share that workers suffice for, else one. */
+  readonly replicas?: number;
+  /**
+   * Microbatches of each share of a round, in the order in which their gradients are added; with fewer pipelines than
+   * shares the first takes those that are left. Default: one share for each pipeline, in proportion to its speed.
+   */
+  readonly shares?: readonly number[];
 }
 
 /** A plan, what each worker holds under it, and who has no part in it. */
@@ -44,32 +55,39 @@ export interface Planned {
 /** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */
 export function makePlan(request: PlanRequest): Planned {
   const { config, shape } = request;
-  const counts = countParts(request);
+  if (request.workers.length === 0) {
+    throw new PlanInfeasible(
+      "No worker has joined. Start one with the join command that `volary up` printed.",
+    );
+  }
+  checkPrecision(config, request.precision ?? "f32");
   // The fastest hold layers; among equals, who came first.
   const ranked = levelled(request.workers).map((worker, joined) => ({ worker, joined }))
     .sort((a, b) => b.worker.profile.flops - a.worker.profile.flops || a.joined - b.joined)
     .map(({ worker }) => worker);
-  const holders = ranked.slice(0, counts.stages);
-  const hosts = ranked.slice(counts.stages, counts.stages + counts.hosts);
-  const stages = divide(config, shape, holders, hosts);
-  const members = [...holders, ...hosts];
-  const held = holdings(config, stages, members.map((w) => w.id), shape, request.recompute);
-  checkMemory(members, held);
+  const members: Candidate[] = [];
+  const pipelines = teamsOf(request, ranked).map(({ workers, shares }): Pipeline => {
+    const counts = countParts(request, workers.length);
+    const holders = workers.slice(0, counts.stages);
+    const hosts = workers.slice(counts.stages, counts.stages + counts.hosts);
+    members.push(...holders, ...hosts);
+    const microbatches = shares.reduce((sum, share) => sum + share, 0);
+    return { shares: [...shares], stages: divide(config, { ...shape, microbatches }, holders, hosts) };
+  });
   const plan: Plan = {
     run: request.run,
     generation: request.generation,
     model: configToJson(config),
     shape,
-    stages,
+    pipelines,
+    owners: shareOwnership(config, pipelines.length),
     recompute: request.recompute,
-    operations: schedule({
-      stages,
-      microbatches: shape.microbatches,
-      tied: config.tiedEmbeddings,
-      hosts: hosts.map((host) => host.id),
-    }),
+    ...(request.precision === undefined ? {} : { precision: request.precision }),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings),
   };
-  return { plan, holdings: held, idle: ranked.slice(members.length).map((worker) => worker.id) };
+  const held = holdings(config, plan);
+  checkMemory(members, held);
+  return { plan, holdings: held, idle: ranked.filter((w) => !members.includes(w)).map(({ id }) => id) };
 }
 
 /** Bytes a second that a link of WebRTC in TypeScript carries between two cores, measured on loopback. */
@@ -95,13 +113,9 @@ function levelled(workers: readonly Candidate[]): Candidate[] {
   });
 }
 
-function countParts(request: PlanRequest): { stages: number; hosts: number } {
-  const { config, expertHosts } = request, workers = request.workers.length;
-  if (workers === 0) {
-    throw new PlanInfeasible(
-      "No worker has joined. Start one with the join command that `volary up` printed.",
-    );
-  }
+/** Stages and hosts of a pipeline of so many workers. */
+function countParts(request: PlanRequest, workers: number): { stages: number; hosts: number } {
+  const { config, expertHosts } = request;
   if (request.stages !== undefined && request.stages > config.layers) {
     throw new PlanInfeasible(
       `${request.stages} stages are more than the model's ${config.layers} layers; a stage needs at least one: ` +
@@ -205,7 +219,8 @@ function layerWork(config: ModelConfig, sequence: number): { rest: number; exper
 }
 
 function checkMemory(workers: readonly Candidate[], held: readonly Holding[]): void {
-  const short = held.map((holding, i) => ({ holding, lends: workers[i].profile.memory }))
+  const lent = new Map(workers.map(({ id, profile }) => [id, profile.memory]));
+  const short = held.map((holding) => ({ holding, lends: lent.get(holding.worker)! }))
     .filter(({ holding, lends }) => holding.bytes > lends);
   if (short.length === 0) return;
   const lines = short.map(({ holding, lends }) =>

@@ -29,10 +29,17 @@ const Data = z.strictObject({
 });
 
 const Mesh = z.strictObject({
-  /** Pipeline stages; chosen by the planner where it is not set. */
+  /** Stages of each pipeline; chosen by the planner where it is not set. */
   stages: count.max(limits.layers).optional(),
-  /** Workers that hold experts but no layers; chosen by the planner where it is not set. */
+  /** Workers of each pipeline that hold experts but no layers; chosen by the planner where it is not set. */
   expert_hosts: z.int().min(0).max(4_096).optional(),
+  /** Pipelines that hold the whole model each and share every step's batch; chosen by the planner where it is not set. */
+  replicas: count.max(limits.replicas).optional(),
+  /**
+   * Microbatches of each share of a step; their gradients are accumulated apart and added in this order. The weights depend
+   * on it in their last bits, and on nothing else of the mesh.
+   */
+  shares: z.array(count.max(limits.microbatches)).min(1).max(limits.replicas).optional(),
 });
 
 const RecipeToml = z.strictObject({

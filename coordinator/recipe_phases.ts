@@ -21,6 +21,8 @@ const round = {
   microbatches: z.int().min(1).max(limits.microbatches).default(1),
   /** Tokens in a sequence. */
   sequence: z.int().min(1).max(limits.sequence),
+  /** What factors of matrix products are rounded to; sums, weights and everything else are f32. */
+  precision: z.enum(["f32", "bf16"]).default("f32"),
   /** Pipeline stages in this phase, instead of [mesh] stages. */
   stages: count.max(limits.layers).optional(),
   /** Workers that hold experts but no layers in this phase, instead of [mesh] expert_hosts. */

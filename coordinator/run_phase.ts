@@ -161,7 +161,7 @@ async function inGeneration<T>(
     parameterSource(start.tensors, start.saved),
     runtime,
   );
-  const table = owners(config, planned.plan.stages);
+  const table = owners(config, planned.plan);
   let reason = "the run was stopped";
   // A worker that says goodbye is asked for what it holds before it goes.
   const parting = new AbortController();
@@ -208,6 +208,9 @@ export function planPhase(
       microbatches: phase.microbatches,
     },
     recompute: phase.kind === "train" && phase.recompute,
+    precision: phase.precision,
+    replicas: recipe.mesh.replicas,
+    shares: recipe.mesh.shares,
     ...meshOf(recipe, phase, config),
   });
 }
@@ -247,6 +250,7 @@ export function describe(
     worker: holding.worker,
     device: profiles.get(holding.worker)!.deviceName,
     flops: profiles.get(holding.worker)!.flops,
+    ...(holding.replica === undefined ? {} : { replica: holding.replica }),
     ...(holding.stage
       ? {
         layers: {
@@ -266,7 +270,7 @@ export function describe(
     run,
     folder,
     generation: planned.plan.generation,
-    parameters: owners(config, planned.plan.stages)
+    parameters: owners(config, planned.plan)
       .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
     workers,
     idle: planned.idle,

@@ -3,19 +3,46 @@
  *
  * @module
  */
-import type { Operation, Plan, Stage } from "../mesh/plan.ts";
+import type { Operation, Pipeline, Plan, Stage } from "../mesh/plan.ts";
 import { actions, placement, ScheduleError, type ScheduleName } from "./schedules.ts";
 
 /** What the lists depend on. */
 export interface ScheduleOptions {
   readonly stages: readonly Stage[];
   readonly microbatches: number;
+  /** Where a round has several shares: those of this pipeline (together `microbatches`), and what comes before and beside. */
+  readonly replica?: {
+    readonly shares: readonly number[];
+    /** The pipeline's first microbatch. */
+    readonly first: number;
+    /** There are other pipelines. */
+    readonly others: boolean;
+  };
   /** Whether embedding and head are one tensor. */
   readonly tied: boolean;
   /** Workers that hold only experts: they answer their peers' requests and vote. */
   readonly hosts: readonly string[];
   /** Default "1f1b". */
   readonly name?: ScheduleName;
+}
+
+/** The lists of all workers of a plan, pipeline by pipeline. Throws like {@linkcode schedule}. */
+export function schedulePlan(
+  pipelines: readonly Pipeline[],
+  tied: boolean,
+  name?: ScheduleName,
+): Plan["operations"] {
+  const several = pipelines.length > 1 || pipelines[0].shares.length > 1;
+  let first = 0;
+  return Object.assign({}, ...pipelines.map(({ shares, stages }) => {
+    const microbatches = shares.reduce((sum, share) => sum + share, 0), holders = stages.map((s) => s.worker);
+    const hosts = [...new Set(stages.flatMap(({ experts }) => experts.flat()))].filter((host) =>
+      !holders.includes(host)
+    );
+    const replica = several ? { shares, first, others: pipelines.length > 1 } : undefined;
+    first += microbatches;
+    return schedule({ stages, microbatches, tied, hosts, name, replica });
+  }));
 }
 
 /**
@@ -31,21 +58,33 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
   const split = tied && stages[embedding].worker !== stages[head].worker;
   const workers = [...new Set(stages.map((stage) => stage.worker))], chunks = count / workers.length;
   checkPlaces(name, stages, workers);
-  actions(name, { workers: workers.length, microbatches, chunks }).forEach((order, w) => {
-    const passes = order.map(({ work, stage, microbatch }) =>
-      work === "forward" ? forward(stage, count, microbatch) : backward(stage, count, microbatch)
-    );
-    const own = stages.flatMap((stage, s) => stage.worker === workers[w] ? [s] : []);
-    const train = [
-      ...passes.flat(),
-      ...(split ? own.flatMap((s) => tie("tied-gradient", s, head, embedding)) : []),
-      { do: "vote" } as const,
-      ...(split ? own.flatMap((s) => tie("tied-weight", s, embedding, head)) : []),
-    ];
-    const evaluate = passes.filter((_, i) => order[i].work === "forward").flat();
-    lists[workers[w]] = { train, evaluate };
+  const { shares, first, others } = options.replica ?? { shares: [microbatches], first: 0, others: false };
+  const fold: Operation[] = options.replica ? [{ do: "fold" }] : [];
+  const reduce: Operation[] = others ? [{ do: "reduce" }] : [], spread: Operation[] = others ? [{ do: "spread" }] : [];
+  workers.forEach((worker, w) => {
+    const own = stages.flatMap((stage, s) => stage.worker === worker ? [s] : []);
+    const train: Operation[] = [], evaluate: Operation[] = [];
+    let offset = first;
+    for (const share of shares) {
+      const order = actions(name, { workers: workers.length, microbatches: share, chunks })[w];
+      for (const { work, stage, microbatch } of order) {
+        if (work === "forward") {
+          const passes = forward(stage, count, offset + microbatch);
+          train.push(...passes);
+          evaluate.push(...passes);
+        } else train.push(...backward(stage, count, offset + microbatch));
+      }
+      if (split) train.push(...own.flatMap((s) => tie("tied-gradient", s, head, embedding)));
+      train.push(...fold);
+      offset += share;
+    }
+    train.push(...reduce, { do: "vote" }, ...spread);
+    if (split) train.push(...own.flatMap((s) => tie("tied-weight", s, embedding, head)));
+    lists[worker] = { train, evaluate };
   });
-  for (const host of hosts) lists[host] = { train: [{ do: "vote" }], evaluate: [] };
+  for (const host of hosts) {
+    lists[host] = { train: [...shares.flatMap(() => fold), ...reduce, { do: "vote" }, ...spread], evaluate: [] };
+  }
   return lists;
 }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Operation, Plan, Stage } from "../mesh/plan.ts";
+import { type Operation, pipelineOf, type Plan, type Stage } from "../mesh/plan.ts";
 import { parseConfig } from "../model/config.ts";
 import type { Cluster } from "./cluster.ts";
 import { ClusterError } from "./cluster.ts";
@@ -11,6 +11,7 @@ import { owners, words } from "./holdings.ts";
 import { type Action } from "./schedules.ts";
 import { pipelineSteps } from "./pipeline_steps.ts";
 import { Predictor, type StagePass, type StageShape } from "./predict.ts";
+import { type Copies, copiesOf } from "./replica_traffic.ts";
 import { type Job, type Piece, simulate, type Step, type Timeline } from "./simulator.ts";
 import type { Codec } from "./traffic.ts";
 
@@ -34,7 +35,11 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
     }
     return place;
   };
-  const shapes = plan.stages.map((stage) => stageShape(stage, placeOf));
+  // Stages of all pipelines in one row: those of a pipeline begin at its offset.
+  const shapes = plan.pipelines.flatMap(({ stages }) => stages.map((stage) => stageShape(stage, placeOf)));
+  const offsets = plan.pipelines.map((_, p) =>
+    plan.pipelines.slice(0, p).reduce((sum, { stages }) => sum + stages.length, 0)
+  );
   const passes = new Map<string, Piece[]>();
   const pieces = ({ work, stage }: { work: StagePass; stage: number }) => {
     const key = `${work} ${stage}`;
@@ -44,6 +49,7 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
   };
   const workerOf = shapes.map(({ worker }) => worker);
   const { orders } = options;
+  const copies = copiesOf(config, plan);
   const lists: Step[][] = orders
     ? pipelineSteps({
       orders: cluster.workers.map(({ id }) => orders[id] ?? []),
@@ -51,11 +57,19 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
       pieces,
       bytes: predictor.activationBytes,
     })
-    : cluster.workers.map(({ id }) =>
-      (plan.operations[id]?.train ?? []).map((operation) => stepOf(operation, predictor, workerOf, pieces))
-    );
+    : cluster.workers.map(({ id }) => {
+      const operations = plan.operations[id]?.train ?? [];
+      const offset = operations.length > 0 ? offsets[pipelineOf(plan.pipelines, id)] : 0;
+      return operations.flatMap((operation) =>
+        operation.do === "reduce" || operation.do === "spread"
+          ? replicaSteps(operation.do, id, copies, placeOf)
+          : operation.do === "fold"
+          ? []
+          : [stepOf(operation, offset, predictor, workerOf, pieces)]
+      );
+    });
   const owned = new Array<number>(cluster.workers.length).fill(0);
-  for (const spec of owners(config, plan.stages)) owned[placeOf(spec.owner)] += words(spec);
+  for (const spec of owners(config, plan)) owned[placeOf(spec.owner)] += words(spec);
   return simulate({
     lists,
     ...wires(cluster),
@@ -93,8 +107,30 @@ export function stageShape(stage: Stage, placeOf: (id: string) => number): Stage
   return { worker, embedding: stage.embedding, head: stage.head, remote };
 }
 
+/** The transfers of an operation between pipelines: all that a worker sends, then all that it waits for. */
+function replicaSteps(
+  kind: "reduce" | "spread",
+  self: string,
+  copies: readonly Copies[],
+  placeOf: (id: string) => number,
+): Step[] {
+  const ends = copies.map(({ owner, copy, bytes }) =>
+    kind === "reduce" ? { from: copy, to: owner, bytes } : { from: owner, to: copy, bytes }
+  );
+  return [
+    ...ends.filter(({ from }) => from === self).map(({ to, bytes }): Step => ({
+      do: "send",
+      to: placeOf(to),
+      key: `${kind} ${self}`,
+      bytes,
+    })),
+    ...ends.filter(({ to }) => to === self).map(({ from }): Step => ({ do: "receive", key: `${kind} ${from}` })),
+  ];
+}
+
 function stepOf(
-  operation: Operation,
+  operation: Exclude<Operation, { do: "fold" | "reduce" | "spread" }>,
+  offset: number,
   predictor: Predictor,
   workerOf: readonly number[],
   pieces: (action: { work: StagePass; stage: number }) => Piece[],
@@ -104,12 +140,12 @@ function stepOf(
       return { do: "vote" };
     case "forward":
     case "backward": {
-      const { do: work, stage, microbatch } = operation;
+      const { do: work, microbatch } = operation, stage = offset + operation.stage;
       return { do: "compute", work, stage, microbatch, pieces: pieces({ work, stage }) };
     }
     case "send":
     case "receive": {
-      const { what, stage, peer } = operation;
+      const { what } = operation, stage = offset + operation.stage, peer = offset + operation.peer;
       const microbatch = "microbatch" in operation ? ` ${operation.microbatch}` : "";
       const bytes = microbatch === "" ? predictor.tiedBytes : predictor.activationBytes;
       return operation.do === "send"

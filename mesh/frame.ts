@@ -22,8 +22,10 @@ export const WHATS = [
   "expert-input-gradient",
   "tied-gradient",
   "tied-weight",
-  // Without payload: the sender's pass through the round is over, its hosts have had all of its rows.
+  // Without payload: the sender's pass through a share of the round is over, its hosts have had all of its rows.
   "expert-end",
+  "replica-gradient",
+  "replica-weight",
 ] as const;
 export type What = typeof WHATS[number];
 
@@ -34,7 +36,10 @@ export interface FrameHeader {
   readonly evaluate: boolean;
   readonly generation: number;
   readonly round: number;
-  /** The receiver's stage for activations, gradients and tied tensors; the layer for experts' rows. */
+  /**
+   * The receiver's stage for activations, gradients and tied tensors; the layer for experts' rows, that plus one for what
+   * replicas exchange (the embedding's is 0).
+   */
   readonly index: number;
   readonly microbatch: number;
   /** Tells apart frames whose other fields agree. */

@@ -21,6 +21,8 @@ export interface Holding {
   readonly head: boolean;
   /** Ids of held experts by layer, ascending; also of layers that are not in `layers`. */
   readonly experts: ReadonlyMap<number, readonly number[]>;
+  /** Layers (-1 the embedding, the number of layers the end) of whose tensors only copies are held: a replica owns them. */
+  readonly copies?: ReadonlySet<number>;
 }
 
 /** The holding of a device that holds everything. */
@@ -67,7 +69,7 @@ export interface Block {
   readonly tensors: readonly Placed[];
   readonly words: number;
   readonly decay: boolean;
-  /** A tied embedding that is here only for the head: another device owns it. */
+  /** Another device owns it: a tied embedding that is here only for the head, or tensors of a replica. */
   readonly copy: boolean;
 }
 
@@ -137,7 +139,7 @@ export function blocksOf(config: ModelConfig, holding: Holding): Block[] {
       tensors,
       words,
       decay: first.decay,
-      copy: first.role === "embedding" && !holding.embedding,
+      copy: (first.role === "embedding" && !holding.embedding) || (holding.copies?.has(first.layer) ?? false),
     };
   });
 }
@@ -162,7 +164,7 @@ export class TensorTooLargeError extends ModelError {
  */
 export function flatsOf(blocks: readonly Block[], limit: number, alignment: number): Flat[] {
   const flats: Flat[] = [];
-  for (const [decay, copy] of [[true, false], [false, false], [true, true]]) {
+  for (const [decay, copy] of [[true, false], [false, false], [true, true], [false, true]]) {
     let open: { block: Block; start: number }[] = [];
     let words = 0;
     const close = () => {

@@ -212,9 +212,13 @@ export class Stage {
   /**
    * Takes the gradient of the stage's output [T, D] (none behind the head; the stage owns it) and adds to the
    * gradients of its tensors. Answers with the gradient of its input, for the caller to release; none before the
-   * embedding.
+   * embedding. `left` is called when the work on a layer has been given to the device, from the last layer down.
    */
-  async backward(microbatch: number, gradient?: View): Promise<View | undefined> {
+  async backward(
+    microbatch: number,
+    gradient?: View,
+    left: (layer: number) => void = () => {},
+  ): Promise<View | undefined> {
     const tape = this.#tapes.get(microbatch);
     if (tape === undefined) throw new Error(`Microbatch ${microbatch} goes backward without a forward pass`);
     this.#tapes.delete(microbatch);
@@ -229,6 +233,7 @@ export class Stage {
       const stats = () => this.#notes.stats(tape.notes, i);
       await layer.backward(pass, x, full ?? await layer.again(pass, x, stats, replay), dy);
       this.#device.release(x);
+      left(this.#options.from + i);
     }
     if (tape.ids === undefined) return dy;
     this.#embeddingBackward(tape.ids, dy);

@@ -13,7 +13,10 @@ export interface HeldTensor {
   readonly shape: readonly number[];
   /** Its place in the model's parameter table. */
   readonly order: number;
-  /** A copy kept for a tied head: the weight is pulled and shown, but only its owner votes, steps and stores it. */
+  /**
+   * A copy kept for a tied head, or because another replica owns the tensor: the weight is pulled and shown, but only its
+   * owner votes, steps and stores it.
+   */
   readonly copy: boolean;
 }
 
@@ -85,6 +88,28 @@ export interface Compute {
   /** The accumulated gradient of a tied head, taken (the head's copy is then zero), or added to the embedding's. */
   takeTiedGradient(): Promise<Float32Array<ArrayBuffer>>;
   addTiedGradient(words: Float32Array<ArrayBuffer>): Promise<void>;
+  /** A share of the round is complete: see {@linkcode ShareSums} of the model. */
+  fold(): Promise<void>;
+  /**
+   * f32 words of whole tensors, one behind the other. `after`: gradients, once the round's last backward pass has left that
+   * layer of that stage; ask before the pass begins.
+   */
+  read(
+    part: "weight" | "gradient",
+    tensors: readonly string[],
+    after?: { readonly stage: number; readonly layer: number },
+  ): Promise<ArrayBuffer>;
+  /** Sets whole weights, one behind the other. */
+  write(tensors: readonly string[], words: ArrayBuffer): Promise<void>;
+  /**
+   * Adds the gradients of replicas (each whole tensors, one behind the other) to the own ones: those of `before` in order,
+   * then the own, then those of `behind` in order.
+   */
+  addGradients(
+    tensors: readonly string[],
+    before: readonly ArrayBuffer[],
+    behind: readonly ArrayBuffer[],
+  ): Promise<void>;
   /** The round's losses by microbatch and, after training, sums of squares of every owned tensor's gradient. */
   finish(): Promise<{ losses: Losses[]; tensors: { name: string; sum: number; finite: boolean }[] }>;
   /** AdamW (or nothing, where the step was not committed), then gradients are zero. */

@@ -142,6 +142,10 @@ class ComputeClient implements Compute {
   host: Compute["host"] = (exchange) => this.#call("host", exchange);
   takeTiedGradient: Compute["takeTiedGradient"] = () => this.#call("takeTiedGradient");
   addTiedGradient: Compute["addTiedGradient"] = (words) => this.#call("addTiedGradient", words);
+  fold: Compute["fold"] = () => this.#call("fold");
+  read: Compute["read"] = (...args) => this.#call("read", ...args);
+  write: Compute["write"] = (...args) => this.#call("write", ...args);
+  addGradients: Compute["addGradients"] = (...args) => this.#call("addGradients", ...args);
   finish: Compute["finish"] = () => this.#call("finish");
   step: Compute["step"] = (decision) => this.#call("step", decision);
   busy: Compute["busy"] = () => this.#call("busy");

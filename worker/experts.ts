@@ -7,6 +7,7 @@
  * @module
  */
 import type { FrameHeader, What } from "../mesh/frame.ts";
+import { limits } from "../mesh/limits.ts";
 import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import type { Compute, Exchange, ExpertRows } from "./compute.ts";
 import { free } from "./buffers.ts";
@@ -88,9 +89,9 @@ export class ExpertClient {
     pending.resolve(payload.buffer);
   }
 
-  /** Tells every host that it has had all rows of this round. */
-  end(): void {
-    const heading = { round: this.#round, evaluate: this.#evaluate, index: 0, microbatch: 0, sequence: 0 };
+  /** Tells every host that it has had all rows of a share of this round. */
+  end(share: number): void {
+    const heading = { round: this.#round, evaluate: this.#evaluate, index: 0, microbatch: share, sequence: 0 };
     for (const host of this.#hosts) this.roads.send(host, "request", { what: "expert-end", ...heading }, []);
   }
 
@@ -114,16 +115,22 @@ interface Source {
   busy: boolean;
   /** The last answer begun; resolves when it is done or failed. */
   work: Promise<void>;
-  /** The last round whose end it told. */
+  /** The last share whose end it told, counted through all rounds (see {@linkcode turn}). */
   ended: number;
+}
+
+/** One number for a share of a round; later ones are larger. */
+function turn(round: number, share: number): number {
+  return round * limits.replicas + share;
 }
 
 /** The hosting end. */
 export class ExpertServer {
   readonly #sources = new Map<string, Source>();
   readonly #hosted: ReadonlyMap<number, readonly number[]>;
-  readonly #done: { round: number; resolve(): void; reject(error: Error): void }[] = [];
+  readonly #done: { resolve(): void; reject(error: Error): void }[] = [];
   #round = -1;
+  #share = 0;
   #evaluate = false;
   #over: Error | undefined;
   /** Requests dropped since the start: their round was over. */
@@ -152,15 +159,22 @@ export class ExpertServer {
   /** Requests of this round are answered from now on; those of later rounds wait until weights are as they should be. */
   enter(round: number, evaluate: boolean): void {
     this.#round = round;
+    this.#share = 0;
     this.#evaluate = evaluate;
     for (const source of this.#sources.values()) this.#pump(source);
   }
 
-  /** Resolves once every asker has told the end of the current round and all that it asked before is done. */
+  /** Requests of the round's next share are answered from now on: the gradients of the one before are folded. */
+  next(): void {
+    this.#share++;
+    for (const source of this.#sources.values()) this.#pump(source);
+  }
+
+  /** Resolves once every asker has told the end of the current share and all that it asked before is done. */
   finished(): Promise<void> {
     if (this.#over !== undefined) return Promise.reject(this.#over);
     return new Promise((resolve, reject) => {
-      this.#done.push({ round: this.#round, resolve, reject });
+      this.#done.push({ resolve, reject });
       this.#settle();
     });
   }
@@ -171,7 +185,8 @@ export class ExpertServer {
   }
 
   #settle(): void {
-    for (const source of this.#sources.values()) if (source.busy || source.ended < this.#round) return;
+    const now = turn(this.#round, this.#share);
+    for (const source of this.#sources.values()) if (source.busy || source.ended < now) return;
     for (const done of this.#done.splice(0)) done.resolve();
   }
 
@@ -190,13 +205,22 @@ export class ExpertServer {
     while (!source.busy && this.#over === undefined) {
       const request = source.requests[0];
       if (request === undefined || request.header.round > this.#round) return;
+      // Rows of the next share wait until the gradients of this one are folded.
+      if (source.ended >= turn(this.#round, this.#share)) return;
       source.requests.shift();
       if (request.header.round < this.#round) {
         this.stale++;
         request.consumed();
       } else if (request.header.what === "expert-end") {
         request.consumed();
-        source.ended = this.#round;
+        if (request.header.microbatch !== this.#share) {
+          return this.fault(
+            new PlanViolationError(
+              `${source.peer} ended share ${request.header.microbatch} of round ${this.#round} in share ${this.#share}`,
+            ),
+          );
+        }
+        source.ended = turn(this.#round, this.#share);
         this.#settle();
       } else {
         source.busy = true;

@@ -8,7 +8,7 @@ import type { FrameHeader } from "../mesh/frame.ts";
 import { limits } from "../mesh/limits.ts";
 import type { Lane, Link } from "../mesh/link.ts";
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
-import { links, type Slice } from "../mesh/plan.ts";
+import { type Slice, sliceLinks } from "../mesh/plan.ts";
 import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
@@ -18,6 +18,7 @@ import { Inbox } from "./inbox.ts";
 import { Linking } from "./linking.ts";
 import { loadTensors, type Puller } from "./loading.ts";
 import { Meter } from "./report.ts";
+import { type Bundle, bundlesOf } from "./replicas.ts";
 import { Roads } from "./roads.ts";
 import { type Decision, type Round, RoundExecutor } from "./rounds.ts";
 import { laneSizes, type Sizes, sizesOf } from "./sizes.ts";
@@ -59,6 +60,8 @@ export class Generation {
 
   readonly #options: GenerationOptions;
   readonly #sizes: Sizes;
+  /** What is exchanged with other pipelines. */
+  readonly #bundles: readonly Bundle[];
   readonly #roads: Roads;
   readonly #inbox: Inbox;
   readonly #client: ExpertClient;
@@ -90,7 +93,8 @@ export class Generation {
     const fault = (error: Error) => this.#fail(error);
     this.#roads = new Roads(this.number, fault);
     this.#meter = new Meter(clock, () => this.#roads.links());
-    this.#inbox = new Inbox(slice, this.#sizes);
+    this.#bundles = bundlesOf(slice, this.#sizes.config);
+    this.#inbox = new Inbox(slice, this.#sizes, this.#bundles);
     this.#client = new ExpertClient(slice, this.#roads, this.#meter);
     this.#server = new ExpertServer(slice, this.#sizes, this.#roads, compute, fault);
     this.exchange = (exchange) => this.#client.exchange(exchange);
@@ -245,10 +249,10 @@ export class Generation {
   /** Begins to connect at once: it needs no tensors, and peers must find us even while we still load. */
   #connect(): void {
     const { slice, transport, clock, tell } = this.#options, { self, run, generation } = slice;
-    const lanes = laneSizes(slice, this.#sizes);
-    for (const pair of links(slice.stages)) {
+    for (const pair of sliceLinks(slice)) {
       if (!pair.includes(self)) continue;
       const peer = pair[0] === self ? pair[1] : pair[0];
+      const lanes = laneSizes(slice, this.#sizes, this.#bundles.filter((bundle) => bundle.peer === peer));
       const signal = (body: unknown) =>
         tell({
           type: "signal",
@@ -306,6 +310,8 @@ const LANE_OF: Readonly<Record<FrameHeader["what"], Lane>> = {
   "gradient": "pipeline",
   "tied-gradient": "pipeline",
   "tied-weight": "pipeline",
+  "replica-gradient": "pipeline",
+  "replica-weight": "pipeline",
   "expert-input": "request",
   "expert-output-gradient": "request",
   "expert-end": "request",

@@ -7,7 +7,8 @@
 import type { FrameHeader, What } from "../mesh/frame.ts";
 import type { Operation, Slice } from "../mesh/plan.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
-import { type Sizes, tiedPieces } from "./sizes.ts";
+import type { Bundle } from "./replicas.ts";
+import { piecesOf, type Sizes } from "./sizes.ts";
 
 /** A frame that the plan lets a peer send in every round of a mode. */
 interface Expected {
@@ -27,20 +28,43 @@ interface Taker {
   reject(error: Error): void;
 }
 
-/** Which frame of a round an operation wants. `index` is the own stage. */
+/** Which frame of a round an operation wants; see the fields of a frame's header. */
 export interface FrameKey {
   readonly what: What;
   readonly index: number;
   readonly microbatch: number;
   readonly sequence: number;
+  /** Only where several workers of one pipeline send the same: those of replicas. */
+  readonly peer?: string;
 }
 
-const keyOf = (frame: FrameKey) => `${frame.what} ${frame.index} ${frame.microbatch} ${frame.sequence}`;
+const keyOf = ({ what, index, microbatch, sequence, peer = "" }: FrameKey) =>
+  `${what} ${index} ${microbatch} ${sequence} ${peer}`;
+
+/** Whether frames of a kind are told apart by who sends them. */
+const fromReplica = (what: What) => what === "replica-gradient" || what === "replica-weight";
 
 /** The frames that a list of operations takes from others, by key. */
-function expectedFrames(slice: Slice, sizes: Sizes, operations: readonly Operation[]): Map<string, Expected> {
+function expectedFrames(
+  slice: Slice,
+  sizes: Sizes,
+  operations: readonly Operation[],
+  bundles: readonly Bundle[],
+): Map<string, Expected> {
   const expected = new Map<string, Expected>();
+  let share = 0;
   for (const operation of operations) {
+    if (operation.do === "fold") share++;
+    if (operation.do === "reduce" || operation.do === "spread") {
+      const what = operation.do === "reduce" ? "replica-gradient" : "replica-weight";
+      for (const { owned, peer, pipeline, layer, words } of bundles) {
+        if (owned !== (operation.do === "reduce")) continue;
+        piecesOf(words).forEach(({ length }, sequence) => {
+          const key = keyOf({ what, index: layer + 1, microbatch: pipeline, sequence, peer });
+          expected.set(key, { peer, bytes: length * 4 });
+        });
+      }
+    }
     if (operation.do !== "receive") continue;
     const peer = slice.stages[operation.peer]?.worker;
     if (peer === undefined || peer === slice.self) continue;
@@ -49,8 +73,9 @@ function expectedFrames(slice: Slice, sizes: Sizes, operations: readonly Operati
       const key = keyOf({ what, index, microbatch: operation.microbatch, sequence: 0 });
       expected.set(key, { peer, bytes: sizes.activationBytes });
     } else {
-      tiedPieces(sizes.tied.words).forEach(({ length }, sequence) => {
-        expected.set(keyOf({ what, index, microbatch: 0, sequence }), { peer, bytes: length * 4 });
+      const microbatch = what === "tied-gradient" ? share : 0;
+      piecesOf(sizes.tied.words).forEach(({ length }, sequence) => {
+        expected.set(keyOf({ what, index, microbatch, sequence }), { peer, bytes: length * 4 });
       });
     }
   }
@@ -72,10 +97,11 @@ export class Inbox {
   stale = 0;
   duplicates = 0;
 
-  constructor(slice: Slice, sizes: Sizes) {
+  /** `bundles`: what the worker exchanges with other pipelines. */
+  constructor(slice: Slice, sizes: Sizes, bundles: readonly Bundle[] = []) {
     this.#expected = {
-      train: expectedFrames(slice, sizes, slice.operations.train),
-      evaluate: expectedFrames(slice, sizes, slice.operations.evaluate),
+      train: expectedFrames(slice, sizes, slice.operations.train, bundles),
+      evaluate: expectedFrames(slice, sizes, slice.operations.evaluate, bundles),
     };
   }
 
@@ -108,9 +134,12 @@ export class Inbox {
 
   /** Takes in a frame from `peer`. Throws {@linkcode PlanViolationError} for one that the plan does not know. */
   deliver(peer: string, header: FrameHeader, payload: Uint8Array<ArrayBuffer>, consumed: () => void): void {
-    const mode = header.evaluate ? "evaluate" : "train", key = keyOf(header);
+    const mode = header.evaluate ? "evaluate" : "train";
+    const key = keyOf(fromReplica(header.what) ? { ...header, peer } : header);
     const expected = this.#expected[mode].get(key);
-    const what = `${header.what} for stage ${header.index}, microbatch ${header.microbatch}`;
+    const what = fromReplica(header.what)
+      ? `${header.what} of place ${header.index}, pipeline ${header.microbatch}`
+      : `${header.what} for stage ${header.index}, microbatch ${header.microbatch}`;
     if (expected === undefined || expected.peer !== peer) {
       throw new PlanViolationError(`${peer} sent ${what} (${mode}): the plan has no such transfer from it`);
     }

@@ -8,7 +8,7 @@
  */
 import { add, type Device, type View } from "../kernels/mod.ts";
 import type { Losses, Part, Profile } from "../mesh/messages.ts";
-import { hostedExperts, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
+import { hostedExperts, ownMicrobatches, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
 import { parseConfig } from "../model/config.ts";
 import { ExpertBank, type HostRequest } from "../model/expert_bank.ts";
 import type { RowExchanger } from "../model/expert_exchange.ts";
@@ -18,10 +18,12 @@ import { type GradientSize, Optimizer } from "../model/optimizer.ts";
 import type { Notes } from "../model/notes.ts";
 import { Parameters } from "../model/parameters.ts";
 import { PassTables } from "../model/pass.ts";
+import { ShareSums } from "../model/share_sums.ts";
 import { Stage } from "../model/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
 import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
+import { ReplicaTensors } from "./replica_tensors.ts";
 
 /** The tensor that a tied head shares. */
 const EMBEDDING = "model.embed_tokens.weight";
@@ -45,6 +47,8 @@ interface Loaded {
   readonly parameters: Parameters;
   readonly bank: ExpertBank;
   readonly optimizer: Optimizer;
+  readonly shares: ShareSums;
+  readonly replicas: ReplicaTensors;
   /** This worker's stages by their place in the plan. */
   readonly stages: ReadonlyMap<number, Stage>;
   /** What the round's forward passes left for {@linkcode LocalCompute.finish}. */
@@ -59,6 +63,11 @@ export function holdingOf(slice: Slice): Holding {
     embedding: own.some((stage) => stage.embedding),
     head: own.some((stage) => stage.head),
     experts: hostedExperts(slice.stages, slice.self),
+    copies: new Set(
+      slice.replication?.owners.flatMap((owner, place) =>
+        owner === slice.replication!.own ? [] : [place - 1]
+      ),
+    ),
   };
 }
 
@@ -96,16 +105,26 @@ export class LocalCompute implements Compute {
     const config = parseConfig(slice.model);
     const device = new Lease(this.#device);
     try {
-      const parameters = new Parameters(device, config, holdingOf(slice), { training: true });
+      const parameters = new Parameters(device, config, holdingOf(slice), {
+        training: true,
+        precision: slice.precision,
+      });
       const bank = new ExpertBank(device, parameters, { recompute: slice.recompute });
-      const tables = new PassTables(device, config);
+      const tables = new PassTables(device, config, slice.precision);
       const stages = new Map<number, Stage>();
       slice.stages.forEach((stage, index) => {
         if (stage.worker !== slice.self) return;
         stages.set(index, this.#stage(device, parameters, bank, tables, slice, stage));
       });
       const optimizer = new Optimizer(device, parameters);
-      this.#loaded = { slice, device, parameters, bank, optimizer, stages, notes: [] };
+      const { replication } = slice;
+      const shares = new ShareSums(
+        device,
+        parameters,
+        replication?.pipelines[replication.own].shares.length ?? 1,
+      );
+      const replicas = new ReplicaTensors(device, parameters);
+      this.#loaded = { slice, device, parameters, bank, optimizer, shares, replicas, stages, notes: [] };
       return parameters.tensors.map(({ spec: { name, shape, order }, copy }) => ({
         name,
         shape,
@@ -190,9 +209,11 @@ export class LocalCompute implements Compute {
 
   backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
-      const { device } = this.#now;
+      const { device, slice, replicas } = this.#now;
       const received = this.#upload(gradient, "received gradient");
-      return await this.#download(device, await this.#stageAt(stage).backward(microbatch, received));
+      const last = microbatch === ownMicrobatches(slice).to - 1;
+      const left = last ? (layer: number) => replicas.left(stage, layer) : undefined;
+      return await this.#download(device, await this.#stageAt(stage).backward(microbatch, received, left));
     });
   }
 
@@ -225,16 +246,33 @@ export class LocalCompute implements Compute {
     device.release(x);
   }
 
+  // deno-lint-ignore require-await
+  async fold(): Promise<void> {
+    const { optimizer, shares } = this.#now;
+    optimizer.joinTied();
+    shares.fold();
+  }
+
+  read: Compute["read"] = async (part, tensors, after) =>
+    await (after ? this.#now.replicas.readAfter(after, tensors) : this.#now.replicas.read(part, tensors));
+
+  // deno-lint-ignore require-await
+  write: Compute["write"] = async (tensors, words) => this.#now.replicas.write(tensors, words);
+
+  addGradients: Compute["addGradients"] = (tensors, before, behind) =>
+    // deno-lint-ignore require-await
+    this.#busy.during(async () => this.#now.replicas.add(tensors, before, behind));
+
   /** One entry of losses for each pass of an own stage, by microbatch, then stage. */
   finish(): Promise<{ losses: Losses[]; tensors: GradientSize[] }> {
     return this.#busy.during(async () => {
-      const { device, slice, optimizer, notes } = this.#now;
+      const { device, slice, optimizer, notes, shares } = this.#now;
       const left = notes.splice(0).sort((a, b) =>
         a.notes.microbatch - b.notes.microbatch || a.stage - b.stage
       );
       const measured: View[] = [];
       if (!this.#evaluating) {
-        optimizer.joinTied();
+        if (!shares.begun) optimizer.joinTied();
         measured.push(...optimizer.measure());
       }
       this.#evaluating = false;
@@ -250,7 +288,8 @@ export class LocalCompute implements Compute {
   step(decision: StepDecision): Promise<void> {
     // deno-lint-ignore require-await
     return this.#busy.during(async () => {
-      const { device, parameters, optimizer } = this.#now;
+      const { device, parameters, optimizer, shares } = this.#now;
+      shares.reset();
       if (decision.commit) optimizer.step(decision, decision.weightDecay);
       else parameters.clearGradients();
       device.flush();

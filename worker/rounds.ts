@@ -6,12 +6,13 @@
  * @module
  */
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
-import type { Operation, Slice } from "../mesh/plan.ts";
+import { type Operation, ownMicrobatches, type Slice } from "../mesh/plan.ts";
 import type { Compute, HeldTensor } from "./compute.ts";
 import { free } from "./buffers.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { ExpertClient, ExpertServer } from "./experts.ts";
 import type { Inbox } from "./inbox.ts";
+import { Replicas } from "./replicas.ts";
 import type { Meter } from "./report.ts";
 import type { Roads } from "./roads.ts";
 import type { Sizes } from "./sizes.ts";
@@ -69,11 +70,23 @@ export class RoundExecutor {
   /** Sends of this round: rounds without a vote must not run ahead of their transfers without end. */
   #sends: Promise<unknown>[] = [];
   #decision: Decision | undefined;
+  /** Ends the round under way. */
+  #failed: (error: unknown) => void = () => {};
+  /** Shares of this round that are folded. */
+  #share = 0;
 
   readonly #tied: Tied;
+  readonly #replicas: Replicas;
+  readonly #microbatches: { readonly from: number; readonly to: number };
 
   constructor(private readonly parts: RoundParts) {
     this.#tied = new Tied(parts, (sending) => this.#sends.push(sending));
+    this.#replicas = new Replicas(parts, (sending) => {
+      // Whoever asked the device hears of a failure when the round waits for its sends.
+      sending.catch((error) => this.#failed(error));
+      this.#sends.push(sending.catch(() => {}));
+    });
+    this.#microbatches = ownMicrobatches(parts.slice);
   }
 
   /** One round, to its end. Throws what went wrong; the generation is then over. */
@@ -86,11 +99,14 @@ export class RoundExecutor {
     this.#at.clear();
     this.#passes.clear();
     this.#decision = undefined;
+    this.#share = 0;
+    this.#replicas.enter(round);
     const before = this.#sends;
     this.#sends = [];
     // A pass that fails must be heard of also while the list waits for a frame that will now never come.
     const failure = Promise.withResolvers<never>();
     failure.promise.catch(() => {});
+    this.#failed = failure.reject;
     await Promise.race([this.#list(data, failure.reject), failure.promise]);
     await Promise.all(before);
   }
@@ -129,9 +145,9 @@ export class RoundExecutor {
     return [running]; // in a list, because a promise of a promise would wait for its end after all
   }
 
-  /** Our hosts know that this round's rows are complete, and our guests have said the same. */
+  /** Our hosts know that this share's rows are complete, and our guests have said the same. */
   #hosted(): Promise<void> {
-    this.parts.client.end();
+    this.parts.client.end(this.#share);
     return this.parts.meter.waiting(this.parts.server.finished());
   }
 
@@ -141,15 +157,24 @@ export class RoundExecutor {
         return await this.#forward(operation.stage, operation.microbatch, data, failed);
       case "backward":
         return await this.#backward(operation.stage, operation.microbatch, failed);
+      case "fold":
+        return await this.#fold();
+      case "reduce":
+        await this.#quiet();
+        return await this.#replicas.reduce();
       case "vote":
         await this.#quiet();
         return await this.#vote(data);
+      case "spread":
+        // An uncommitted step left the weights as they were, and everyone knows that.
+        if (this.#decision?.commit) await this.#replicas.spread();
+        return this.parts.stepped(data.message.round);
       case "send":
       case "receive":
         if ("microbatch" in operation) return await this.#transfer(operation, data);
         await this.#quiet();
         if (operation.what === "tied-gradient") {
-          return await this.#tied.gradient(operation, data.message.round);
+          return await this.#tied.gradient(operation, data.message.round, this.#share);
         }
         // An uncommitted step left the weight as it was, and the other end knows that too.
         if (this.#decision?.commit) await this.#tied.weight(operation, data.message.round);
@@ -188,7 +213,11 @@ export class RoundExecutor {
     const [pass] = await this.#begin(
       `backward ${stage} ${microbatch}`,
       failed,
-      async () => await this.parts.compute.backward(stage, microbatch, await received),
+      async () => {
+        const gradient = await received;
+        if (microbatch === this.#microbatches.to - 1) this.#replicas.leaving(stage);
+        return await this.parts.compute.backward(stage, microbatch, gradient);
+      },
     );
     this.#lastBackward = pass;
     if (!embedding) this.#keep("gradient out", stage, microbatch, pass);
@@ -221,9 +250,18 @@ export class RoundExecutor {
     }
   }
 
-  async #vote({ message }: Data): Promise<void> {
-    const { compute, meter, tell, decision, stepped } = this.parts, { round, generation } = message;
+  /** Ends a share: all own passes over it, and those of our guests. */
+  async #fold(): Promise<void> {
+    await this.#quiet();
     await this.#hosted();
+    await this.parts.compute.fold();
+    this.#share++;
+    this.parts.server.next();
+  }
+
+  async #vote({ message }: Data): Promise<void> {
+    const { compute, meter, tell, decision, stepped, slice } = this.parts, { round, generation } = message;
+    if (this.#share === 0) await this.#hosted();
     const { losses, tensors } = await compute.finish();
     tell({
       type: "vote",
@@ -239,7 +277,8 @@ export class RoundExecutor {
     const answer = await decision(round);
     await compute.step(answer);
     this.#decision = answer;
-    stepped(round);
+    // Copies of other replicas' tensors are not yet as the decision wants them.
+    if (!slice.operations.train.some((operation) => operation.do === "spread")) stepped(round);
   }
 
   #stage(index: number) {
@@ -272,15 +311,15 @@ export class RoundExecutor {
   }
 
   #ofMicrobatch(words: Uint32Array<ArrayBuffer>, microbatch: number): Uint32Array<ArrayBuffer> {
-    const { tokens } = this.parts.sizes;
-    return words.slice(microbatch * tokens, (microbatch + 1) * tokens);
+    const { tokens } = this.parts.sizes, place = microbatch - this.#microbatches.from;
+    return words.slice(place * tokens, (place + 1) * tokens);
   }
 
   /** Ids and labels of a round as words, after comparing them with the slice. */
   #checked(message: Round): Data {
     const { slice, sizes } = this.parts, { round } = message;
     const own = slice.stages.filter((stage) => stage.worker === slice.self);
-    const count = slice.shape.microbatches * sizes.tokens;
+    const count = (this.#microbatches.to - this.#microbatches.from) * sizes.tokens;
     const words = (what: "ids" | "labels", wanted: boolean): Uint32Array<ArrayBuffer> | undefined => {
       const bytes = message[what];
       if (!wanted) return undefined;

@@ -7,7 +7,7 @@
 import type { Operation } from "../mesh/plan.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { RoundParts } from "./rounds.ts";
-import { tiedPieces } from "./sizes.ts";
+import { piecesOf } from "./sizes.ts";
 
 type What = "tied-gradient" | "tied-weight";
 /** A transfer of either; `stage` is the own one. */
@@ -21,12 +21,12 @@ export class Tied {
     private readonly sending: (sent: Promise<void>) => void,
   ) {}
 
-  /** The head's end takes its accumulated gradient and sends it; the embedding's end adds what comes to its own. */
-  async gradient(operation: Transfer, round: number): Promise<void> {
+  /** The head's end takes its accumulated gradient of a share and sends it; the embedding's adds what comes to its own. */
+  async gradient(operation: Transfer, round: number, share: number): Promise<void> {
     const { compute, sizes } = this.parts;
-    if (operation.do === "send") return this.#send(operation, round, await compute.takeTiedGradient());
+    if (operation.do === "send") return this.#send(operation, round, share, await compute.takeTiedGradient());
     const words = new Float32Array(sizes.tied.words);
-    for await (const { start, piece } of this.#receive(operation)) words.set(piece, start);
+    for await (const { start, piece } of this.#receive(operation, share)) words.set(piece, start);
     await compute.addTiedGradient(words);
   }
 
@@ -34,36 +34,43 @@ export class Tied {
   async weight(operation: Transfer, round: number): Promise<void> {
     const { compute, sizes, held } = this.parts, { name, words } = sizes.tied;
     if (operation.do === "send") {
-      return this.#send(operation, round, await compute.get(name, "weight", 0, words));
+      return this.#send(operation, round, 0, await compute.get(name, "weight", 0, words));
     }
-    const copy = held.find((tensor) => tensor.copy);
+    const copy = held.find((tensor) => tensor.copy && tensor.name === name);
     if (copy === undefined) {
       throw new PlanViolationError("The plan sends a tied weight to a worker without a copy");
     }
-    for await (const { start, piece } of this.#receive(operation)) {
+    for await (const { start, piece } of this.#receive(operation, 0)) {
       await compute.put(copy.name, "weight", start, piece);
     }
   }
 
-  #send({ what, peer }: Transfer, round: number, words: Float32Array<ArrayBuffer>): void {
+  /** `microbatch` takes the number of the share, which tells apart the gradients of a round. */
+  #send(
+    { what, peer }: Transfer,
+    round: number,
+    microbatch: number,
+    words: Float32Array<ArrayBuffer>,
+  ): void {
     const { slice, sizes, roads } = this.parts;
     const stage = slice.stages[peer];
     if (stage === undefined) {
       throw new PlanViolationError(`An operation names stage ${peer}, which the plan lacks`);
     }
-    tiedPieces(sizes.tied.words).forEach(({ start, length }, sequence) => {
+    piecesOf(sizes.tied.words).forEach(({ start, length }, sequence) => {
       const bytes = new Uint8Array(words.buffer, words.byteOffset + start * 4, length * 4);
-      const heading = { what, round, evaluate: false, index: peer, microbatch: 0, sequence };
+      const heading = { what, round, evaluate: false, index: peer, microbatch, sequence };
       this.sending(roads.send(stage.worker, "pipeline", heading, [bytes]));
     });
   }
 
   async *#receive(
     { what, stage }: Transfer,
+    microbatch: number,
   ): AsyncGenerator<{ start: number; piece: Float32Array<ArrayBuffer> }> {
     const { inbox, meter, sizes } = this.parts;
-    for (const [sequence, { start }] of tiedPieces(sizes.tied.words).entries()) {
-      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch: 0, sequence }));
+    for (const [sequence, { start }] of piecesOf(sizes.tied.words).entries()) {
+      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence }));
       yield { start, piece: new Float32Array(payload.buffer) };
     }
   }

@@ -208,7 +208,7 @@ Deno.test("more stages than there are layers or workers are refused", () => {
   const cluster = uniformCluster("c", [worker("a", 1e9), worker("b", 1e9)], link);
   const error = assertThrows(() => findPlan({ ...request(cluster), stages: 3 }), PlanInfeasible);
   assertStringIncludes(error.message, "at most 2");
-  assertEquals(findPlan({ ...request(cluster), stages: 2 }).plan.stages.length, 2);
+  assertEquals(findPlan({ ...request(cluster), stages: 2 }).plan.pipelines[0].stages.length, 2);
 });
 
 Deno.test("the operations of a plan take as long on the clock as the planner says, tied embeddings included", () => {

@@ -44,19 +44,19 @@ Deno.test("layers are cut so that the slowest stage is quickest, by trying every
 
 Deno.test("faster workers hold more layers, and a plan is a valid message", () => {
   const { plan, holdings } = makePlan(request({ workers: [worker("slow", 1e9), worker("fast", 4e9)] }));
-  assertEquals(plan.stages.map((s) => s.worker), ["fast", "slow"]);
-  assert(plan.stages[0].to >= 4);
-  assertEquals(plan.stages.at(-1)!.to, 6);
+  assertEquals(plan.pipelines[0].stages.map((s) => s.worker), ["fast", "slow"]);
+  assert(plan.pipelines[0].stages[0].to >= 4);
+  assertEquals(plan.pipelines[0].stages.at(-1)!.to, 6);
   Plan.parse(plan);
   const all = holdings.reduce((sum, holding) => sum + holding.parameters, 0);
-  assertEquals(all, owners(dense, plan.stages).reduce((n, t) => n + t.shape.reduce((a, b) => a * b, 1), 0));
+  assertEquals(all, owners(dense, plan).reduce((n, t) => n + t.shape.reduce((a, b) => a * b, 1), 0));
 });
 
 Deno.test("experts lie on the layer's worker and on the hosts, every one exactly once", () => {
   const workers = ["a", "b", "c", "d"].map((id) => worker(id));
   const { plan, idle } = makePlan(request({ config: moe, workers, stages: 2, expertHosts: 2 }));
-  assertEquals(plan.stages.length, 2);
-  for (const stage of plan.stages) {
+  assertEquals(plan.pipelines[0].stages.length, 2);
+  for (const stage of plan.pipelines[0].stages) {
     for (const hosts of stage.experts) {
       assertEquals(hosts.length, 4);
       for (const host of hosts) assert(host === stage.worker || host === "c" || host === "d");
@@ -75,7 +75,7 @@ Deno.test("hosts get more experts the slower the layer's own worker is, and few 
       profile: { ...worker("h").profile, deviceName: "other" },
     }];
     const { plan } = makePlan(request({ config, workers, stages: 1, expertHosts: 1 }));
-    return plan.stages[0].experts.flat().filter((host) => host !== plan.stages[0].worker).length;
+    return plan.pipelines[0].stages[0].experts.flat().filter((host) => host !== plan.pipelines[0].stages[0].worker).length;
   };
   assertEquals(hosted({ ...moe, layers: 2, experts: 8 }, 2e9), 2, "one a layer");
   const equal = hosted(wide, 1.01e9), strong = hosted(wide, 8e9);
@@ -84,22 +84,21 @@ Deno.test("hosts get more experts the slower the layer's own worker is, and few 
 
 Deno.test("equal devices that disturbed each other's measurement get equal parts, unequal ones do not", () => {
   const split = (...flops: number[]) =>
-    makePlan(request({ workers: flops.map((speed, i) => worker(`w${i}`, speed)) })).plan.stages
+    makePlan(request({ workers: flops.map((speed, i) => worker(`w${i}`, speed)) })).plan.pipelines[0].stages
       .map(({ worker, from, to }) => [worker, to - from]);
   assertEquals(split(1e9, 2.7e9), [["w0", 3], ["w1", 3]]);
   assertEquals(split(1e9, 5e9), [["w1", 5], ["w0", 1]]);
 });
 
 Deno.test("a shared expert belongs to its layer's stage, and counts there", () => {
-  const sharing = { ...moe, sharedExpert: 40 }, shape = { batch: 2, sequence: 8, microbatches: 4 };
+  const sharing = { ...moe, sharedExpert: 40 };
   const workers = "abcd".split("").map((id) => worker(id));
   const { plan } = makePlan(request({ config: sharing, stages: 2, expertHosts: 2, workers }));
-  for (const { name, layer, owner } of owners(sharing, plan.stages)) {
+  for (const { name, layer, owner } of owners(sharing, plan)) {
     if (!name.includes("shared_expert")) continue;
-    assertEquals(owner, plan.stages.find(({ from, to }) => from <= layer && layer < to)!.worker, name);
+    assertEquals(owner, plan.pipelines[0].stages.find(({ from, to }) => from <= layer && layer < to)!.worker, name);
   }
-  const ids = workers.map(({ id }) => id);
-  const [before, after] = [moe, sharing].map((config) => holdings(config, plan.stages, ids, shape, false));
+  const [before, after] = [moe, sharing].map((config) => holdings(config, plan));
   for (const [i, { worker, stage, parameters, bytes }] of after.entries()) {
     const layers = stage ? stage.to - stage.from : 0;
     assertEquals(parameters - before[i].parameters, layers * 3 * 40 * 16, worker);

@@ -13,7 +13,11 @@ export interface SmallRecipe {
   readonly steps?: number;
   readonly checkpointEvery?: number;
   readonly recompute?: boolean;
+  readonly precision?: "f32" | "bf16";
   readonly learningRate?: number;
+  /** Further lines of [mesh]; `stages` and `hosts` are then absent unless given. */
+  readonly mesh?: string;
+  readonly microbatches?: number;
 }
 
 export function smallRecipe(recipe: SmallRecipe = {}): string {
@@ -41,13 +45,12 @@ ${
 train = ["a.txt"]
 validation = 0.2
 [mesh]
-stages = ${stages}
-expert_hosts = ${hosts}
+${recipe.mesh ?? `stages = ${stages}\nexpert_hosts = ${hosts}`}
 [[phase]]
 kind = "train"
 steps = ${steps}
 batch = 6
-microbatches = 3
+microbatches = ${recipe.microbatches ?? 3}
 sequence = 12
 learning_rate = ${learningRate}
 warmup = 2
@@ -56,6 +59,7 @@ evaluate_every = 10
 evaluate_batches = 2
 checkpoint_every = ${checkpointEvery}
 recompute = ${recompute}
+precision = "${recipe.precision ?? "f32"}"
 `;
 }
 

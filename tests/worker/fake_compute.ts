@@ -122,6 +122,27 @@ export class FakeCompute implements Compute {
     await this.#note(`add tied gradient ${words.length}`);
   }
 
+  async fold(): Promise<void> {
+    await this.#note("fold");
+  }
+
+  async read(part: "weight" | "gradient", tensors: readonly string[]): Promise<ArrayBuffer> {
+    await this.#note(`read ${part} ${tensors.join(" ")}`);
+    return new ArrayBuffer(4 * FAKE_WORDS * tensors.length);
+  }
+
+  async write(tensors: readonly string[], words: ArrayBuffer): Promise<void> {
+    await this.#note(`write ${tensors.join(" ")} ${words.byteLength}`);
+  }
+
+  async addGradients(
+    tensors: readonly string[],
+    before: readonly ArrayBuffer[],
+    behind: readonly ArrayBuffer[],
+  ): Promise<void> {
+    await this.#note(`add gradients ${tensors.join(" ")} ${before.length} + own + ${behind.length}`);
+  }
+
   async finish(): Promise<{ losses: Losses[]; tensors: { name: string; sum: number; finite: boolean }[] }> {
     await this.#note("finish");
     return { losses: this.script.losses?.() ?? [], tensors: this.script.tensors?.() ?? [] };

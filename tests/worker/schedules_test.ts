@@ -97,7 +97,8 @@ function schedulePlan(name: ScheduleName, workers: number, chunks: number, layer
     head_dim: 8,
     vocab_size: 40,
   };
-  return { run: "r", generation: 1, model, shape, stages, recompute: false, operations };
+  const pipelines = [{ shares: [shape.microbatches], stages }], owners = new Array(stages.at(-1)!.to + 2).fill(0);
+  return { run: "r", generation: 1, model, shape, pipelines, owners, recompute: false, operations };
 }
 
 /** Two steps of every worker's list on reference devices of their own; answers with all weights. */
@@ -136,7 +137,7 @@ async function train(plan: Plan): Promise<Record<string, number[]>> {
             sent.set(`${what} ${peer} ${microbatch}`, at.get(`${what} ${stage} ${microbatch}`));
           } else if (!sent.has(`${what} ${stage} ${microbatch}`)) continue;
         } else {
-          const { stage, microbatch } = operation, { embedding, head } = plan.stages[stage];
+          const { stage, microbatch } = operation, { embedding, head } = plan.pipelines[0].stages[stage];
           const span = [microbatch * tokens, (microbatch + 1) * tokens] as const;
           const input = (kind: string) => sent.get(`${kind} ${stage} ${microbatch}`);
           const output = operation.do === "forward"

@@ -2,7 +2,7 @@
 import type { FromWorker } from "../../mesh/messages.ts";
 import { MemoryHub } from "../../mesh/memory_transport.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { type Operation, type Plan, sliceFor } from "../../mesh/plan.ts";
+import { type Operation, type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { Generation } from "../../worker/generation.ts";
 import { FakeCompute, HIDDEN } from "./fake_compute.ts";
@@ -26,12 +26,17 @@ export function tinyModel(layers: number, experts = 0, tied = false): Plan["mode
 }
 
 /** Two sequences of three tokens in each of `microbatches` microbatches, one layer a stage. */
-export function tinyPlan(plan: Pick<Plan, "stages" | "operations"> & Partial<Plan>, microbatches = 2): Plan {
+export function tinyPlan(
+  { stages, ...plan }: { readonly stages: Stage[]; readonly operations: Plan["operations"] } & Partial<Plan>,
+  microbatches = 2,
+): Plan {
   return {
     run: "test",
     generation: 1,
-    model: tinyModel(plan.stages.length),
+    model: tinyModel(stages.length),
     shape: { batch: 2, sequence: 3, microbatches },
+    pipelines: [{ shares: [microbatches], stages }],
+    owners: new Array(stages.length + 2).fill(0),
     recompute: false,
     ...plan,
   };
@@ -199,7 +204,7 @@ export function twoStages(
 }
 
 /** Two stages of one layer each, on workers a and b, with the given experts. */
-export function stagesOfTwo(experts: [string[], string[]] = [[], []]): Plan["stages"] {
+export function stagesOfTwo(experts: [string[], string[]] = [[], []]): Stage[] {
   return [
     { worker: "a", from: 0, to: 1, embedding: true, head: false, experts: [experts[0]] },
     { worker: "b", from: 1, to: 2, embedding: false, head: true, experts: [experts[1]] },

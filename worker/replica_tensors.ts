@@ -1,0 +1,101 @@
+/**
+ * What replicas exchange, on the device of one of them: gradients on their way to the owner of a tensor and their sum,
+ * weights on their way back.
+ *
+ * @module
+ */
+import { add, ALIGNMENT, type Device, part as span, type View } from "../kernels/mod.ts";
+import type { Parameters } from "../model/parameters.ts";
+
+/** A place in the last backward pass of a round. */
+interface Place {
+  readonly stage: number;
+  readonly layer: number;
+}
+
+/** Tensors by name as spans of the device, read, written and added whole. */
+export class ReplicaTensors {
+  readonly #device: Device;
+  readonly #parameters: Parameters;
+  #waiting: { readonly place: Place; readonly begin: () => void }[] = [];
+
+  constructor(device: Device, parameters: Parameters) {
+    this.#device = device;
+    this.#parameters = parameters;
+  }
+
+  /** Words of tensors, one behind the other. */
+  async read(part: "weight" | "gradient", tensors: readonly string[]): Promise<ArrayBuffer> {
+    const parts = await this.#device.read(tensors.map((name) => this.#parameters.view(name, part)));
+    const words = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+    let at = 0;
+    for (const buffer of parts) {
+      words.set(new Uint8Array(buffer), at);
+      at += buffer.byteLength;
+    }
+    return words.buffer;
+  }
+
+  /** Reads gradients when the last backward pass has left a layer: before the device's work on the next one. */
+  readAfter(place: Place, tensors: readonly string[]): Promise<ArrayBuffer> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ place, begin: () => void this.read("gradient", tensors).then(resolve, reject) });
+    });
+  }
+
+  /** The last backward pass has left a layer. */
+  left(stage: number, layer: number): void {
+    const here = this.#waiting.filter(({ place }) => place.stage === stage && place.layer === layer);
+    this.#waiting = this.#waiting.filter((waiting) => !here.includes(waiting));
+    for (const { begin } of here) begin();
+  }
+
+  /** Sets weights, one behind the other. */
+  write(tensors: readonly string[], words: ArrayBuffer): void {
+    let at = 0;
+    for (const name of tensors) {
+      const view = this.#parameters.view(name, "weight");
+      this.#device.write(view, new Float32Array(words, at, view.length));
+      at += 4 * view.length;
+    }
+    if (at !== words.byteLength) {
+      throw new RangeError(`Weights of ${at} bytes came as ${words.byteLength} bytes`);
+    }
+  }
+
+  /** Adds replicas' gradients to the own ones: `before` in order, the own, `behind` in order. */
+  add(tensors: readonly string[], before: readonly ArrayBuffer[], behind: readonly ArrayBuffer[]): void {
+    let at = 0;
+    for (const name of tensors) {
+      const { whole, lead, length } = this.#aligned(name);
+      // Sums of two do not depend on their order: what comes before is added up first, then to the own.
+      const sums = before.length > 0 ? [before, ...behind.map((words) => [words])] : behind.map((words) => [words]);
+      for (const [first, ...others] of sums) {
+        const x = this.#upload(first, at, lead, length);
+        for (const words of others) {
+          const more = this.#upload(words, at, lead, length);
+          this.#device.run(add, { x: more, y: x }, { length: lead + length });
+          this.#device.release(more);
+        }
+        this.#device.run(add, { x, y: whole }, { length: lead + length });
+        this.#device.release(x);
+      }
+      at += 4 * length;
+    }
+  }
+
+  /** A tensor's gradient with the words before it from where kernels can bind it. */
+  #aligned(name: string): { whole: View; lead: number; length: number } {
+    const { offset, length, memory } = this.#parameters.view(name, "gradient");
+    const lead = offset % ALIGNMENT;
+    return { whole: { memory, offset: offset - lead, length: lead + length }, lead, length };
+  }
+
+  /** Words from byte `at`, behind `lead` words of -0, which change nothing that they are added to. */
+  #upload(words: ArrayBuffer, at: number, lead: number, length: number): View {
+    const view = this.#device.allocate(lead + length, "gradients of a replica");
+    if (lead > 0) this.#device.write(view, new Float32Array(lead).fill(-0));
+    this.#device.write(span(view, lead, length), new Float32Array(words, at, length));
+    return view;
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * All-reduce between pipelines: gradients go to the worker of the pipeline that owns their tensors, which adds them to its
+ * own in the pipelines' order, whenever they arrive; after a committed step its weights go back to all others. What leaves
+ * and what is expected follows from the plan alone, and tensors of one layer between two workers travel together.
+ *
+ * @module
+ */
+import { holderOf, pipelineOf, type Slice } from "../mesh/plan.ts";
+import { elements, parameterTable, type TensorSpec } from "../model/tensors.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { free } from "./buffers.ts";
+import { PlanViolationError } from "./errors.ts";
+import type { RoundParts } from "./rounds.ts";
+import { piecesOf } from "./sizes.ts";
+
+/** Tensors of one layer that a worker and one of another pipeline both hold, of which one of the two is the owner. */
+export interface Bundle {
+  readonly peer: string;
+  /** Place of the peer's pipeline. */
+  readonly pipeline: number;
+  /** -1 the embedding, the number of layers the end. */
+  readonly layer: number;
+  /** In the order of the model's parameter table. */
+  readonly tensors: readonly TensorSpec[];
+  readonly words: number;
+  /** The own worker is the owner. */
+  readonly owned: boolean;
+}
+
+/** What a slice's worker exchanges with other pipelines; in order of the layers, then of the peers. */
+export function bundlesOf(slice: Slice, config: ModelConfig): Bundle[] {
+  const { replication, self } = slice;
+  if (replication === undefined) return [];
+  const { pipelines, owners, own } = replication;
+  checkReplication(slice, config);
+  const bundles = new Map<string, Bundle & { tensors: TensorSpec[]; words: number }>();
+  for (const spec of parameterTable(config)) {
+    const holder = pipelines.map(({ stages }) => holderOf(stages, spec.layer, spec.expert));
+    if (holder[own] !== self) continue;
+    const owner = owners[spec.layer + 1], owned = owner === own;
+    for (const pipeline of owned ? pipelines.keys() : [owner]) {
+      if (pipeline === own) continue;
+      const peer = holder[pipeline], key = `${spec.layer} ${peer}`;
+      let bundle = bundles.get(key);
+      if (bundle === undefined) {
+        bundles.set(key, bundle = { peer, pipeline, layer: spec.layer, tensors: [], words: 0, owned });
+      }
+      bundle.tensors.push(spec);
+      bundle.words += elements(spec.shape);
+    }
+  }
+  return [...bundles.values()].sort((a, b) => a.layer - b.layer || (a.peer < b.peer ? -1 : 1));
+}
+
+/** Throws {@linkcode PlanViolationError} where the parts of a plan with replicas contradict each other. */
+function checkReplication({ shape, replication, self }: Slice, config: ModelConfig): void {
+  const { pipelines, owners, own } = replication!;
+  const microbatches = pipelines.flatMap(({ shares }) => shares).reduce((sum, share) => sum + share, 0);
+  const wrong = microbatches !== shape.microbatches
+    ? `its shares have ${microbatches} microbatches, its rounds ${shape.microbatches}`
+    : pipelines.some(({ shares }, p) => p > 0 && shares.length > 1)
+    ? "a pipeline behind the first has several shares"
+    : owners.length !== config.layers + 2 || owners.some((owner) => owner >= pipelines.length)
+    ? "its owners do not fit its layers and pipelines"
+    : pipelineOf(pipelines, self) !== own
+    ? `${self} is not in pipeline ${own}`
+    : undefined;
+  if (wrong !== undefined) throw new PlanViolationError(`The plan cannot be carried out: ${wrong}`);
+}
+
+/** The own part of the all-reduce of each round. */
+export class Replicas {
+  readonly #bundles: readonly Bundle[];
+  /** Bundles whose gradients have left, or wait for their layer, in this round. */
+  readonly #left = new Set<Bundle>();
+  #round = 0;
+
+  /** `sending` gets each send that was begun. */
+  constructor(
+    private readonly parts: Pick<RoundParts, "slice" | "sizes" | "compute" | "roads" | "inbox" | "meter">,
+    private readonly sending: (sent: Promise<void>) => void,
+  ) {
+    this.#bundles = bundlesOf(parts.slice, parts.sizes.config);
+  }
+
+  /** A round begins. */
+  enter(round: number): void {
+    this.#round = round;
+    this.#left.clear();
+  }
+
+  /** The last backward pass of a stage begins: each layer's gradients leave as soon as the pass has left the layer. */
+  leaving(stage: number): void {
+    const { slice: { stages, replication } } = this.parts, { from, to } = stages[stage];
+    if (replication === undefined || replication.pipelines[replication.own].shares.length > 1) return;
+    for (const bundle of this.#bundles.toReversed()) {
+      const { layer, owned } = bundle;
+      if (!owned && from <= layer && layer < to) this.#gradients(bundle, { stage, layer });
+    }
+  }
+
+  #gradients(bundle: Bundle, after?: { readonly stage: number; readonly layer: number }): void {
+    this.#left.add(bundle);
+    const words = this.parts.compute.read("gradient", namesOf(bundle), after);
+    this.sending(words.then((words) => this.#send("replica-gradient", bundle, words)));
+  }
+
+  /** Sends the gradients that others own, and adds those of others to the own ones. Own passes have ended. */
+  async reduce(): Promise<void> {
+    const { compute, slice } = this.parts, own = slice.replication!.own;
+    for (const bundle of this.#bundles) if (!bundle.owned && !this.#left.has(bundle)) this.#gradients(bundle);
+    const owned = this.#bundles.filter((bundle) => bundle.owned);
+    for (const layer of [...new Set(owned.map((bundle) => bundle.layer))].toReversed()) {
+      // By pipeline: its tensors may come from several of its workers, and pipelines are divided unlike each other.
+      const here = owned.filter((bundle) => bundle.layer === layer);
+      const tensors = new Map(here.flatMap((bundle) => bundle.tensors.map((spec) => [spec.name, spec])));
+      const order = [...tensors.values()].sort((a, b) => a.order - b.order);
+      const gathered = new Map<number, ArrayBuffer>();
+      for (const bundle of here) {
+        const words = await this.#receive("replica-gradient", bundle);
+        const whole = bundle.tensors.length === order.length;
+        if (whole) gathered.set(bundle.pipeline, words);
+        else {
+          const all = gathered.get(bundle.pipeline) ?? new ArrayBuffer(bytesOf(order));
+          gathered.set(bundle.pipeline, all);
+          place(words, bundle.tensors, all, order);
+        }
+      }
+      const pipelines = [...gathered.keys()].sort((a, b) => a - b);
+      const of = (list: number[]) => list.map((pipeline) => gathered.get(pipeline)!);
+      await compute.addGradients(
+        order.map(({ name }) => name),
+        of(pipelines.filter((pipeline) => pipeline < own)),
+        of(pipelines.filter((pipeline) => pipeline > own)),
+      );
+    }
+  }
+
+  /** Sends the own updated weights and takes in those that others own. */
+  async spread(): Promise<void> {
+    const { compute } = this.parts;
+    const layers = new Map<string, { names: string[]; bundles: Bundle[] }>();
+    for (const bundle of this.#bundles) {
+      if (!bundle.owned) continue;
+      // Replicas that are divided alike get the same words: they are read once.
+      const names = namesOf(bundle), key = names.join("\n");
+      const found = layers.get(key);
+      if (found) found.bundles.push(bundle);
+      else layers.set(key, { names, bundles: [bundle] });
+    }
+    for (const { names, bundles } of layers.values()) {
+      const words = compute.read("weight", names);
+      for (const bundle of bundles) {
+        this.sending(words.then((words) => this.#send("replica-weight", bundle, words, bundles.length > 1)));
+      }
+    }
+    for (const bundle of this.#bundles) {
+      if (!bundle.owned) await compute.write(namesOf(bundle), await this.#receive("replica-weight", bundle));
+    }
+  }
+
+  async #send(
+    what: "replica-gradient" | "replica-weight",
+    { peer, layer, words: count }: Bundle,
+    words: ArrayBuffer,
+    shared = false,
+  ): Promise<void> {
+    const { roads, slice } = this.parts;
+    const heading = {
+      what,
+      round: this.#round,
+      evaluate: false,
+      index: layer + 1,
+      microbatch: slice.replication!.own,
+    };
+    await Promise.all(
+      piecesOf(count).map(({ start, length }, sequence) =>
+        roads.send(peer, "pipeline", { ...heading, sequence }, [new Uint8Array(words, start * 4, length * 4)])
+      ),
+    );
+    if (!shared) free(words);
+  }
+
+  async #receive(what: "replica-gradient" | "replica-weight", bundle: Bundle): Promise<ArrayBuffer> {
+    const { inbox, meter } = this.parts, { peer, pipeline, layer } = bundle;
+    const words = new Uint8Array(bundle.words * 4);
+    for (const [sequence, { start }] of piecesOf(bundle.words).entries()) {
+      const key = { what, index: layer + 1, microbatch: pipeline, sequence, peer };
+      words.set(await meter.waiting(inbox.take(key)), start * 4);
+    }
+    return words.buffer;
+  }
+}
+
+function namesOf({ tensors }: Bundle): string[] {
+  return tensors.map(({ name }) => name);
+}
+
+function bytesOf(tensors: readonly TensorSpec[]): number {
+  return tensors.reduce((sum, { shape }) => sum + 4 * elements(shape), 0);
+}
+
+/** Copies tensors that lie one behind the other to their places among more. */
+function place(words: ArrayBuffer, tensors: readonly TensorSpec[], all: ArrayBuffer, order: readonly TensorSpec[]) {
+  const from = new Map<string, number>();
+  let at = 0;
+  for (const { name, shape } of tensors) {
+    from.set(name, at);
+    at += 4 * elements(shape);
+  }
+  at = 0;
+  for (const { name, shape } of order) {
+    const bytes = 4 * elements(shape), start = from.get(name);
+    if (start !== undefined) new Uint8Array(all, at, bytes).set(new Uint8Array(words, start, bytes));
+    at += bytes;
+  }
+}
