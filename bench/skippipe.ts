@@ -24,7 +24,7 @@ import {
 export const title = "twenty workers in twelve regions: SkipPipe's published schedules and ours (simulated)";
 
 /** Changes that a search tries for each order of service. */
-const CHANGES = 15_000;
+const CHANGES = 60_000;
 
 const WORKERS = 20;
 
