@@ -17,7 +17,10 @@ export interface Copies {
 }
 
 /** Every pair of workers of different pipelines that share tensors, f32, in a stable order. */
-export function copiesOf(config: ModelConfig, { pipelines, owners }: Pick<Plan, "pipelines" | "owners">): Copies[] {
+export function copiesOf(
+  config: ModelConfig,
+  { pipelines, owners }: Pick<Plan, "pipelines" | "owners">,
+): Copies[] {
   const pairs = new Map<string, { owner: string; copy: string; bytes: number }>();
   if (pipelines.length === 1) return [];
   for (const spec of parameterTable(config)) {

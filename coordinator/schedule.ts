@@ -34,15 +34,19 @@ export function schedulePlan(
 ): Plan["operations"] {
   const several = pipelines.length > 1 || pipelines[0].shares.length > 1;
   let first = 0;
-  return Object.assign({}, ...pipelines.map(({ shares, stages }) => {
-    const microbatches = shares.reduce((sum, share) => sum + share, 0), holders = stages.map((s) => s.worker);
-    const hosts = [...new Set(stages.flatMap(({ experts }) => experts.flat()))].filter((host) =>
-      !holders.includes(host)
-    );
-    const replica = several ? { shares, first, others: pipelines.length > 1 } : undefined;
-    first += microbatches;
-    return schedule({ stages, microbatches, tied, hosts, name, replica });
-  }));
+  return Object.assign(
+    {},
+    ...pipelines.map(({ shares, stages }) => {
+      const microbatches = shares.reduce((sum, share) => sum + share, 0),
+        holders = stages.map((s) => s.worker);
+      const hosts = [...new Set(stages.flatMap(({ experts }) => experts.flat()))].filter((host) =>
+        !holders.includes(host)
+      );
+      const replica = several ? { shares, first, others: pipelines.length > 1 } : undefined;
+      first += microbatches;
+      return schedule({ stages, microbatches, tied, hosts, name, replica });
+    }),
+  );
 }
 
 /**
@@ -60,7 +64,8 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
   checkPlaces(name, stages, workers);
   const { shares, first, others } = options.replica ?? { shares: [microbatches], first: 0, others: false };
   const fold: Operation[] = options.replica ? [{ do: "fold" }] : [];
-  const reduce: Operation[] = others ? [{ do: "reduce" }] : [], spread: Operation[] = others ? [{ do: "spread" }] : [];
+  const reduce: Operation[] = others ? [{ do: "reduce" }] : [],
+    spread: Operation[] = others ? [{ do: "spread" }] : [];
   workers.forEach((worker, w) => {
     const own = stages.flatMap((stage, s) => stage.worker === worker ? [s] : []);
     const train: Operation[] = [], evaluate: Operation[] = [];
@@ -83,7 +88,10 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
     lists[worker] = { train, evaluate };
   });
   for (const host of hosts) {
-    lists[host] = { train: [...shares.flatMap(() => fold), ...reduce, { do: "vote" }, ...spread], evaluate: [] };
+    lists[host] = {
+      train: [...shares.flatMap(() => fold), ...reduce, { do: "vote" }, ...spread],
+      evaluate: [],
+    };
   }
   return lists;
 }

@@ -124,7 +124,10 @@ function replicaSteps(
       key: `${kind} ${self}`,
       bytes,
     })),
-    ...ends.filter(({ to }) => to === self).map(({ from }): Step => ({ do: "receive", key: `${kind} ${from}` })),
+    ...ends.filter(({ to }) => to === self).map(({ from }): Step => ({
+      do: "receive",
+      key: `${kind} ${from}`,
+    })),
   ];
 }
 

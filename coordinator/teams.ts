@@ -24,21 +24,28 @@ export function teamsOf(
   const given = shares?.reduce((sum, share) => sum + share, 0);
   if (given !== undefined && given !== microbatches) {
     throw new PlanInfeasible(
-      `The shares ${shares!.join(" + ")} come to ${given} microbatches, but a step has ${microbatches}: set [mesh] ` +
+      `The shares ${
+        shares!.join(" + ")
+      } come to ${given} microbatches, but a step has ${microbatches}: set [mesh] ` +
         `shares to numbers that add up to ${microbatches}.`,
     );
   }
-  const count = replicas ?? Math.min(shares?.length ?? 1, ranked.length), most = shares?.length ?? microbatches;
+  const count = replicas ?? Math.min(shares?.length ?? 1, ranked.length),
+    most = shares?.length ?? microbatches;
   if (count > most) {
     throw new PlanInfeasible(
-      `${count} replicas cannot share ${most} ${shares ? "shares" : "microbatches"}; each needs at least one: set ` +
+      `${count} replicas cannot share ${most} ${
+        shares ? "shares" : "microbatches"
+      }; each needs at least one: set ` +
         `[mesh] replicas to at most ${most}, or cut the batch into more microbatches.`,
     );
   }
   if (count > ranked.length) {
     throw new PlanInfeasible(
       `${count} replicas need ${count} workers, but ${ranked.length} ` +
-        `${ranked.length === 1 ? "has" : "have"} joined: start ${count - ranked.length} more, or set [mesh] replicas.`,
+        `${ranked.length === 1 ? "has" : "have"} joined: start ${
+          count - ranked.length
+        } more, or set [mesh] replicas.`,
     );
   }
   const dealt = shares && dealtShares(shares, count);
@@ -66,7 +73,9 @@ function dealWorkers(ranked: readonly Candidate[], weights: readonly number[]): 
   for (const worker of ranked) {
     let chosen = 0;
     for (let t = 1; t < teams.length; t++) {
-      const [a, b] = [t, chosen].map((place) => teams[place].length === 0 ? 0 : speedOf(teams[place]) / weights[place]);
+      const [a, b] = [t, chosen].map((place) =>
+        teams[place].length === 0 ? 0 : speedOf(teams[place]) / weights[place]
+      );
       if (a < b || (a === 0 && b === 0 && weights[t] > weights[chosen])) chosen = t;
     }
     teams[chosen].push(worker);

@@ -33,8 +33,9 @@ export class ShareSums {
     if (this.#shares < 2) return;
     for (const { gradient, sum } of this.#pairs) {
       if (place === 0) this.#device.copy(gradient, sum);
-      else if (place < this.#shares - 1) this.#device.run(add, { x: gradient, y: sum }, { length: sum.length });
-      else this.#device.run(add, { x: sum, y: gradient }, { length: sum.length });
+      else if (place < this.#shares - 1) {
+        this.#device.run(add, { x: gradient, y: sum }, { length: sum.length });
+      } else this.#device.run(add, { x: sum, y: gradient }, { length: sum.length });
     }
     if (place < this.#shares - 1) this.#parameters.clearGradients();
   }

@@ -91,7 +91,13 @@ export class ExpertClient {
 
   /** Tells every host that it has had all rows of a share of this round. */
   end(share: number): void {
-    const heading = { round: this.#round, evaluate: this.#evaluate, index: 0, microbatch: share, sequence: 0 };
+    const heading = {
+      round: this.#round,
+      evaluate: this.#evaluate,
+      index: 0,
+      microbatch: share,
+      sequence: 0,
+    };
     for (const host of this.#hosts) this.roads.send(host, "request", { what: "expert-end", ...heading }, []);
   }
 

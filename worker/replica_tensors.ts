@@ -69,7 +69,9 @@ export class ReplicaTensors {
     for (const name of tensors) {
       const { whole, lead, length } = this.#aligned(name);
       // Sums of two do not depend on their order: what comes before is added up first, then to the own.
-      const sums = before.length > 0 ? [before, ...behind.map((words) => [words])] : behind.map((words) => [words]);
+      const sums = before.length > 0
+        ? [before, ...behind.map((words) => [words])]
+        : behind.map((words) => [words]);
       for (const [first, ...others] of sums) {
         const x = this.#upload(first, at, lead, length);
         for (const words of others) {

@@ -101,8 +101,8 @@ export class Replicas {
 
   #gradients(bundle: Bundle, after?: { readonly stage: number; readonly layer: number }): void {
     this.#left.add(bundle);
-    const words = this.parts.compute.read("gradient", namesOf(bundle), after);
-    this.sending(words.then((words) => this.#send("replica-gradient", bundle, words)));
+    const words = this.parts.compute.read("gradient", namesOf(bundle), after), round = this.#round;
+    this.sending(words.then((words) => this.#send("replica-gradient", round, bundle, words)));
   }
 
   /** Sends the gradients that others own, and adds those of others to the own ones. Own passes have ended. */
@@ -139,6 +139,7 @@ export class Replicas {
   /** Sends the own updated weights and takes in those that others own. */
   async spread(): Promise<void> {
     const { compute } = this.parts;
+    const round = this.#round; // sends may outlast it
     const layers = new Map<string, { names: string[]; bundles: Bundle[] }>();
     for (const bundle of this.#bundles) {
       if (!bundle.owned) continue;
@@ -151,7 +152,9 @@ export class Replicas {
     for (const { names, bundles } of layers.values()) {
       const words = compute.read("weight", names);
       for (const bundle of bundles) {
-        this.sending(words.then((words) => this.#send("replica-weight", bundle, words, bundles.length > 1)));
+        this.sending(
+          words.then((words) => this.#send("replica-weight", round, bundle, words, bundles.length > 1)),
+        );
       }
     }
     for (const bundle of this.#bundles) {
@@ -161,6 +164,7 @@ export class Replicas {
 
   async #send(
     what: "replica-gradient" | "replica-weight",
+    round: number,
     { peer, layer, words: count }: Bundle,
     words: ArrayBuffer,
     shared = false,
@@ -168,7 +172,7 @@ export class Replicas {
     const { roads, slice } = this.parts;
     const heading = {
       what,
-      round: this.#round,
+      round,
       evaluate: false,
       index: layer + 1,
       microbatch: slice.replication!.own,
@@ -201,7 +205,12 @@ function bytesOf(tensors: readonly TensorSpec[]): number {
 }
 
 /** Copies tensors that lie one behind the other to their places among more. */
-function place(words: ArrayBuffer, tensors: readonly TensorSpec[], all: ArrayBuffer, order: readonly TensorSpec[]) {
+function place(
+  words: ArrayBuffer,
+  tensors: readonly TensorSpec[],
+  all: ArrayBuffer,
+  order: readonly TensorSpec[],
+) {
   const from = new Map<string, number>();
   let at = 0;
   for (const { name, shape } of tensors) {

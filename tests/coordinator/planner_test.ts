@@ -75,7 +75,9 @@ Deno.test("hosts get more experts the slower the layer's own worker is, and few 
       profile: { ...worker("h").profile, deviceName: "other" },
     }];
     const { plan } = makePlan(request({ config, workers, stages: 1, expertHosts: 1 }));
-    return plan.pipelines[0].stages[0].experts.flat().filter((host) => host !== plan.pipelines[0].stages[0].worker).length;
+    return plan.pipelines[0].stages[0].experts.flat().filter((host) =>
+      host !== plan.pipelines[0].stages[0].worker
+    ).length;
   };
   assertEquals(hosted({ ...moe, layers: 2, experts: 8 }, 2e9), 2, "one a layer");
   const equal = hosted(wide, 1.01e9), strong = hosted(wide, 8e9);
@@ -96,7 +98,11 @@ Deno.test("a shared expert belongs to its layer's stage, and counts there", () =
   const { plan } = makePlan(request({ config: sharing, stages: 2, expertHosts: 2, workers }));
   for (const { name, layer, owner } of owners(sharing, plan)) {
     if (!name.includes("shared_expert")) continue;
-    assertEquals(owner, plan.pipelines[0].stages.find(({ from, to }) => from <= layer && layer < to)!.worker, name);
+    assertEquals(
+      owner,
+      plan.pipelines[0].stages.find(({ from, to }) => from <= layer && layer < to)!.worker,
+      name,
+    );
   }
   const [before, after] = [moe, sharing].map((config) => holdings(config, plan));
   for (const [i, { worker, stage, parameters, bytes }] of after.entries()) {

@@ -19,7 +19,10 @@ async function train(kind: Kind, workers: number, recipe: SmallRecipe, more: Par
     const loads = mesh.events.flatMap((e) => e.event === "step" ? [e.load, e.balance, e.z] : []);
     const plan = mesh.events.find((e) => e.event === "plan")!;
     const parts = plan.event === "plan" ? plan.workers.map(({ replica }) => replica) : [];
-    return { same: { steps: mesh.steps(), evaluations, loads, stored: stored(mesh, recipe.steps ?? 20) }, parts };
+    return {
+      same: { steps: mesh.steps(), evaluations, loads, stored: stored(mesh, recipe.steps ?? 20) },
+      parts,
+    };
   } finally {
     await mesh.close();
   }
@@ -41,7 +44,7 @@ for (const [kind, steps] of [["reference", 20], ["webgpu", 3]] as const) {
           [5, `${two}\nexpert_hosts = 1`, [0, 0, 0, 1, 1]],
         ] as const
       ) {
-        if (kind === "webgpu" && workers === 2) continue;
+        if (kind === "webgpu" && (workers === 2 || (tied && workers === 3))) continue;
         const several = await train(kind, workers, { tied, mesh, steps });
         assertEquals(several.parts.toSorted(), [...parts], `${workers} workers`);
         assertEquals(several.same, one.same, `${workers} workers`);
@@ -67,6 +70,28 @@ for (const [kind, steps] of [["reference", 20], ["webgpu", 3]] as const) {
     }
   });
 }
+
+Deno.test("the order in which gradients arrive does not count", async () => {
+  const one = await train("reference", 1, { mesh: three, steps: 3 });
+  for (const order of [["w0", "w1", "w2"], ["w2", "w1", "w0"], ["w1", "w2", "w0"]]) {
+    const several = await train("reference", 3, { mesh: three, steps: 3 }, {
+      // Each worker's gradients and weights leave later than those of the one before it.
+      wrap: (compute, worker) =>
+        new Proxy(compute, {
+          get(target, key) {
+            const value = Reflect.get(target, key);
+            if (key !== "read") return typeof value === "function" ? value.bind(target) : value;
+            return async (...args: Parameters<typeof compute.read>) => {
+              const words = await target.read(...args);
+              await new Promise((resolve) => setTimeout(resolve, 15 * order.indexOf(worker)));
+              return words;
+            };
+          },
+        }),
+    });
+    assertEquals(several.same, one.same, order.join(" before "));
+  }
+});
 
 Deno.test("replicas over WebRTC, a tied embedding on both ends of a pipeline included", async () => {
   const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });

@@ -97,7 +97,8 @@ function schedulePlan(name: ScheduleName, workers: number, chunks: number, layer
     head_dim: 8,
     vocab_size: 40,
   };
-  const pipelines = [{ shares: [shape.microbatches], stages }], owners = new Array(stages.at(-1)!.to + 2).fill(0);
+  const pipelines = [{ shares: [shape.microbatches], stages }],
+    owners = new Array(stages.at(-1)!.to + 2).fill(0);
   return { run: "r", generation: 1, model, shape, pipelines, owners, recompute: false, operations };
 }
 
