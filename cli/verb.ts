@@ -35,7 +35,9 @@ export interface FlagSpec {
   readonly string?: readonly string[];
   /** Flags whose value, a number, may be left out, with what it is then. */
   readonly optional?: Readonly<Record<string, number>>;
-  /** Names of the positional arguments that must be there; one that ends in `?` may be missing. */
+  /** Flags with one value or more: everything up to the next flag. */
+  readonly lists?: readonly string[];
+  /** Names of the positional arguments; one that ends in `?` may be missing, one in `...` may be there many times. */
   readonly positional?: readonly string[];
 }
 
@@ -45,6 +47,8 @@ export interface Flags {
   text(name: string): string | undefined;
   /** A number, checked against the bounds (both included). Throws {@linkcode UsageError}. */
   number(name: string, bounds?: { min?: number; max?: number; integer?: boolean }): number | undefined;
+  /** The values of a flag that takes many; undefined where it is not given. */
+  list(name: string): readonly string[] | undefined;
   /** Positional arguments, in order. */
   readonly positional: readonly string[];
 }
@@ -52,7 +56,9 @@ export interface Flags {
 /** Reads the arguments of a verb. Throws {@linkcode UsageError} that names what is unknown, missing or too much. */
 export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
   const optional = Object.keys(spec.optional ?? {}), strings = [...spec.string ?? [], ...optional];
-  const known = [...spec.boolean ?? [], ...strings];
+  const lists = new Map<string, string[]>();
+  const known = [...spec.boolean ?? [], ...strings, ...spec.lists ?? []];
+  given = takeLists(given, spec.lists ?? [], lists);
   // What follows is the value only if it is a number: it may as well be a positional argument.
   const isNumber = (text: string | undefined) => Boolean(text?.trim()) && !Number.isNaN(Number(text));
   const left = (arg: string | undefined) => arg?.startsWith("--") && optional.includes(arg.slice(2));
@@ -88,7 +94,7 @@ export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
   const positional = parsed._.map(String), wanted = spec.positional ?? [];
   const missing = wanted[positional.length];
   if (missing !== undefined && !missing.endsWith("?")) throw new UsageError(`${missing} is missing.`);
-  if (positional.length > wanted.length) {
+  if (positional.length > wanted.length && !wanted.at(-1)?.endsWith("...")) {
     throw new UsageError(`"${positional[wanted.length]}" is one argument too many.`);
   }
   const text = (name: string) => {
@@ -99,6 +105,7 @@ export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
     positional,
     has: (name) => parsed[name] === true,
     text,
+    list: (name) => lists.get(name),
     number: (name, { min = -Infinity, max = Infinity, integer = false } = {}) => {
       const given = text(name);
       if (given === undefined) return undefined;
@@ -112,6 +119,32 @@ export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
       return value;
     },
   };
+}
+
+/** Puts the values of flags that take many aside and answers with the other arguments. */
+function takeLists(
+  given: readonly string[],
+  names: readonly string[],
+  into: Map<string, string[]>,
+): readonly string[] {
+  const rest: string[] = [];
+  let values: string[] | undefined;
+  for (const arg of given) {
+    const name = arg.startsWith("--") ? arg.slice(2).split("=")[0] : undefined;
+    if (name === undefined && values !== undefined) values.push(arg);
+    else if (name !== undefined && names.includes(name)) {
+      values = into.get(name) ?? [];
+      into.set(name, values);
+      if (arg.includes("=")) values.push(arg.slice(name.length + 3));
+    } else {
+      values = undefined;
+      rest.push(arg);
+    }
+  }
+  for (const [name, values] of into) {
+    if (values.length === 0) throw new UsageError(`--${name} needs a value.`);
+  }
+  return rest;
 }
 
 /** Writes one object as a line on stdout: the answer of `--json`. */

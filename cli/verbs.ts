@@ -13,6 +13,7 @@ export interface VerbEntry {
 
 /** By name, in the order of a first use. */
 export const verbs: Readonly<Record<string, VerbEntry>> = {
+  data: { summary: "prepare text: token shards, a tokenizer, tasks", load: () => import("./data.ts") },
   up: { summary: "start a coordinator and print how to join it", load: () => import("./up.ts") },
   join: { summary: "add this machine's device to a mesh", load: () => import("./join.ts") },
   run: { summary: "train a recipe on the workers that joined", load: () => import("./run.ts") },

@@ -34,8 +34,21 @@ export function byteTokenizer(): Tokenizer {
   };
 }
 
+/** A byte-level BPE: what stands beside the 256 bytes. */
+export interface ByteLevelBpe {
+  /** Pairs of tokens (in the letters of {@linkcode visibleBytes}) that become one, in order of rank; ids from 256 on. */
+  readonly merges: readonly (readonly [string, string])[];
+  /** How a text is cut into words before; without it, not at all. */
+  readonly preTokenizers?: readonly Record<string, unknown>[];
+}
+
 /** tokenizer.json and tokenizer_config.json of the byte-level tokenizer. */
 export function byteTokenizerFiles(): Map<string, Uint8Array<ArrayBuffer>> {
+  return byteLevelFiles({ merges: [] });
+}
+
+/** tokenizer.json and tokenizer_config.json of a byte-level BPE; beginning, end and padding have the last ids. */
+export function byteLevelFiles(bpe: ByteLevelBpe): Map<string, Uint8Array<ArrayBuffer>> {
   const config = {
     tokenizer_class: "PreTrainedTokenizerFast",
     bos_token: names.bos,
@@ -46,17 +59,23 @@ export function byteTokenizerFiles(): Map<string, Uint8Array<ArrayBuffer>> {
     clean_up_tokenization_spaces: false,
   };
   const bytes = (value: unknown) => new TextEncoder().encode(JSON.stringify(value, null, 1) + "\n");
-  return new Map([["tokenizer.json", bytes(tokenizerJson())], ["tokenizer_config.json", bytes(config)]]);
+  return new Map([["tokenizer.json", bytes(tokenizerJson(bpe))], ["tokenizer_config.json", bytes(config)]]);
 }
 
 /** True for a parsed tokenizer.json that says what ours says. */
 export function isByteTokenizer(json: unknown): boolean {
-  return JSON.stringify(json) === JSON.stringify(tokenizerJson());
+  return isByteLevel(json, { merges: [] });
 }
 
-function tokenizerJson() {
-  const added = (["bos", "eos", "pad"] as const).map((key) => ({
-    id: byteSpecial[key],
+/** True for a parsed tokenizer.json that is {@linkcode byteLevelFiles}'s for this BPE. */
+export function isByteLevel(json: unknown, bpe: ByteLevelBpe): boolean {
+  return JSON.stringify(json) === JSON.stringify(tokenizerJson(bpe));
+}
+
+function tokenizerJson({ merges, preTokenizers = [] }: ByteLevelBpe) {
+  const vocab = [...new Set([...visibleBytes(), ...merges.map(([left, right]) => left + right)])];
+  const added = (["bos", "eos", "pad"] as const).map((key, i) => ({
+    id: vocab.length + i,
     content: names[key],
     single_word: false,
     lstrip: false,
@@ -65,6 +84,7 @@ function tokenizerJson() {
     special: true,
   }));
   const start = { SpecialToken: { id: names.bos, type_id: 0 } };
+  const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
   const text = (id: string, type: number) => ({ Sequence: { id, type_id: type } });
   return {
     version: "1.0",
@@ -72,12 +92,14 @@ function tokenizerJson() {
     padding: null,
     added_tokens: added,
     normalizer: null,
-    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false },
+    pre_tokenizer: preTokenizers.length === 0
+      ? bytes
+      : { type: "Sequence", pretokenizers: [...preTokenizers, bytes] },
     post_processor: {
       type: "TemplateProcessing",
       single: [start, text("A", 0)],
       pair: [start, text("A", 0), text("B", 1)],
-      special_tokens: { [names.bos]: { id: names.bos, ids: [byteSpecial.bos], tokens: [names.bos] } },
+      special_tokens: { [names.bos]: { id: names.bos, ids: [vocab.length], tokens: [names.bos] } },
     },
     decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {
@@ -89,8 +111,8 @@ function tokenizerJson() {
       fuse_unk: false,
       byte_fallback: false,
       ignore_merges: false,
-      vocab: Object.fromEntries(visibleBytes().map((letter, byte) => [letter, byte])),
-      merges: [],
+      vocab: Object.fromEntries(vocab.map((token, id) => [token, id])),
+      merges: merges.map((pair) => pair.join(" ")),
     },
   };
 }
@@ -99,7 +121,7 @@ function tokenizerJson() {
  * The character that stands for each byte in byte-level BPE: printable ones for themselves, the others from U+0100 on
  * (the convention of GPT-2's encoder).
  */
-function visibleBytes(): string[] {
+export function visibleBytes(): string[] {
   const printable = (byte: number) =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   let next = 0x100;

@@ -4,6 +4,7 @@
  * @module
  */
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
+import { bpeTokenizer } from "./bpe_tokenizer.ts";
 import { byteTokenizer, isByteTokenizer } from "./byte_tokenizer.ts";
 import type { ModelConfig } from "./config.ts";
 import { ModelError, TokenizerError } from "./errors.ts";
@@ -62,6 +63,8 @@ export async function loadTokenizer(files: FileReader, path: string): Promise<To
     );
   }
   if (isByteTokenizer(json)) return byteTokenizer();
+  const own = bpeTokenizer(json);
+  if (own !== undefined) return own;
   const config = await readObject(files, joinPath(folderOf(file), "tokenizer_config.json"));
   try {
     return huggingFace(json, config ?? {});
