@@ -24,4 +24,4 @@ export { WebGpuDevice, webgpuDevice, type WebGpuOptions } from "./webgpu/device.
 export type { TimedCall } from "./webgpu/timings.ts";
 export { matmulNN, matmulNT, matmulNTAdd, matmulNTBias, matmulTN } from "./matmul/matmul.ts";
 export { groupedNN, groupedNT, groupedTN } from "./matmul/grouped.ts";
-export * from "./bf16/products.ts";
+export * from "./matmul/packed.ts";

@@ -1,5 +1,6 @@
 /**
- * What matrix products cost. Plain functions without imports, for planners that hold no device.
+ * What matrix products cost. Plain functions without imports, for planners that hold no device. `factor` is the number of
+ * bytes of an element of a or b: 4, or 2 where they are packed bf16.
  *
  * @module
  */
@@ -10,18 +11,32 @@ export function matmulCost(
   n: number,
   k: number,
   accumulate: number,
+  factor = 4,
 ): { flops: number; bytes: number } {
-  return { flops: 2 * m * n * k, bytes: 4 * (m * k + n * k + m * n * (accumulate === 0 ? 1 : 2)) };
+  return {
+    flops: 2 * m * n * k,
+    bytes: factor * (m * k + n * k) + 4 * m * n * (accumulate === 0 ? 1 : 2),
+  };
 }
 
 /** The same with a bias of n words. */
-export function matmulBiasCost(m: number, n: number, k: number): { flops: number; bytes: number } {
-  return { flops: 2 * m * n * k + m * n, bytes: 4 * (m * k + n * k + m * n + n) };
+export function matmulBiasCost(
+  m: number,
+  n: number,
+  k: number,
+  factor = 4,
+): { flops: number; bytes: number } {
+  return { flops: 2 * m * n * k + m * n, bytes: factor * (m * k + n * k) + 4 * (m * n + n) };
 }
 
 /** The same with a residual of the result's size. */
-export function matmulAddCost(m: number, n: number, k: number): { flops: number; bytes: number } {
-  return { flops: 2 * m * n * k + m * n, bytes: 4 * (m * k + n * k + 2 * m * n) };
+export function matmulAddCost(
+  m: number,
+  n: number,
+  k: number,
+  factor = 4,
+): { flops: number; bytes: number } {
+  return { flops: 2 * m * n * k + m * n, bytes: factor * (m * k + n * k) + 8 * m * n };
 }
 
 /** Products of `rows` rows, each with the matrix [k,n] of its group. */
@@ -30,8 +45,9 @@ export function groupedCost(
   n: number,
   k: number,
   groups: number,
+  factor = 4,
 ): { flops: number; bytes: number } {
-  return { flops: 2 * rows * n * k, bytes: 4 * (rows * k + groups * n * k + rows * n) };
+  return { flops: 2 * rows * n * k, bytes: factor * (rows * k + groups * n * k) + 4 * rows * n };
 }
 
 /** For each group the product [m, its rows] x [its rows, n]. */
@@ -41,9 +57,10 @@ export function groupedGradientCost(
   n: number,
   groups: number,
   accumulate: number,
+  factor = 4,
 ): { flops: number; bytes: number } {
   return {
     flops: 2 * rows * m * n,
-    bytes: 4 * (rows * (m + n) + groups * m * n * (accumulate === 0 ? 1 : 2)),
+    bytes: factor * rows * (m + n) + 4 * groups * m * n * (accumulate === 0 ? 1 : 2),
   };
 }

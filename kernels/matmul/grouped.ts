@@ -31,7 +31,8 @@ const withShape = (_: Values<typeof PARAMS>, { m, n, k, groups }: Shape) => ({
   groups,
 });
 
-const nt: Family<typeof PARAMS> = { layout: "nt", ...always("set"), grouped: true, shape, withShape };
+/** How {@linkcode groupedNT} is computed. */
+export const nt: Family<typeof PARAMS> = { layout: "nt", ...always("set"), grouped: true, shape, withShape };
 
 /** c[rows,n] = a[rows,k] b_g[n,k]^T, b holds [groups,n,k]. Rows of no group are left as they are. */
 export const groupedNT = defineKernel({
@@ -50,7 +51,8 @@ export const groupedNT = defineKernel({
   },
 });
 
-const nn: Family<typeof PARAMS> = { layout: "nn", ...always("set"), grouped: true, shape, withShape };
+/** How {@linkcode groupedNN} is computed. */
+export const nn: Family<typeof PARAMS> = { layout: "nn", ...always("set"), grouped: true, shape, withShape };
 
 /** c[rows,n] = a[rows,k] b_g[k,n], b holds [groups,k,n]. Rows of no group are left as they are. */
 export const groupedNN = defineKernel({
@@ -69,7 +71,8 @@ export const groupedNN = defineKernel({
   },
 });
 
-const tn: Family<typeof GRADIENT_PARAMS> = {
+/** How {@linkcode groupedTN} is computed. */
+export const tn: Family<typeof GRADIENT_PARAMS> = {
   layout: "tn",
   ...setOrAccumulate,
   grouped: true,

@@ -24,7 +24,8 @@ function finish(accumulate: number): Finish {
   return { kind: accumulate === 0 ? "set" : "accumulate" };
 }
 
-const nt: Family<typeof SIZES_ACCUMULATE> = {
+/** How {@linkcode matmulNT} is computed. */
+export const nt: Family<typeof SIZES_ACCUMULATE> = {
   layout: "nt",
   ...setOrAccumulate,
   grouped: false,
@@ -44,7 +45,14 @@ export const matmulNT = defineKernel({
   },
 });
 
-const ntBias: Family<typeof SIZES> = { layout: "nt", ...always("bias"), grouped: false, shape, withShape };
+/** How {@linkcode matmulNTBias} is computed. */
+export const ntBias: Family<typeof SIZES> = {
+  layout: "nt",
+  ...always("bias"),
+  grouped: false,
+  shape,
+  withShape,
+};
 
 /** c[m,n] = a[m,k] b[n,k]^T + bias[n]. */
 export const matmulNTBias = defineKernel({
@@ -58,7 +66,14 @@ export const matmulNTBias = defineKernel({
   },
 });
 
-const ntAdd: Family<typeof SIZES> = { layout: "nt", ...always("add"), grouped: false, shape, withShape };
+/** How {@linkcode matmulNTAdd} is computed. */
+export const ntAdd: Family<typeof SIZES> = {
+  layout: "nt",
+  ...always("add"),
+  grouped: false,
+  shape,
+  withShape,
+};
 
 /** c[m,n] = residual[m,n] + a[m,k] b[n,k]^T. */
 export const matmulNTAdd = defineKernel({
@@ -72,7 +87,8 @@ export const matmulNTAdd = defineKernel({
   },
 });
 
-const nn: Family<typeof SIZES_ACCUMULATE> = {
+/** How {@linkcode matmulNN} is computed. */
+export const nn: Family<typeof SIZES_ACCUMULATE> = {
   layout: "nn",
   ...setOrAccumulate,
   grouped: false,
@@ -92,7 +108,8 @@ export const matmulNN = defineKernel({
   },
 });
 
-const tn: Family<typeof SIZES_ACCUMULATE> = {
+/** How {@linkcode matmulTN} is computed. */
+export const tn: Family<typeof SIZES_ACCUMULATE> = {
   layout: "tn",
   ...setOrAccumulate,
   grouped: false,

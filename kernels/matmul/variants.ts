@@ -159,9 +159,10 @@ function loads(layout: Layout, size: Size, vectors: Vectors): boolean {
   return layout !== "tn" || !vectors.a || size.rows % 4 === 0;
 }
 
-/** All variants of a family. */
+/** All variants of a family. Packed factors do without the sizes for CPU adapters that have no subgroups. */
 export function variants<P extends Params>(family: Family<P>): Variant<P>[] {
-  return SIZES.flatMap((size) =>
+  const sizes = family.packed ? SIZES.filter((size) => !LARGE.includes(size)) : SIZES;
+  return sizes.flatMap((size) =>
     size.kind === "shared" ? sharedVariants(family) : tileVariants(family, size)
   );
 }
@@ -272,8 +273,9 @@ function sizeForGpu<P extends Params>(family: Family<P>, shape: Shape): Size {
 }
 
 /** Sizes that a CPU adapter may take. */
-function sizesForCpu({ subgroup }: DeviceInfo): readonly Size[] {
-  return subgroup === TOGETHER ? [...SMALL, ...SUBGROUP] : [...SMALL, ...LARGE];
+function sizesForCpu<P extends Params>({ packed }: Family<P>, { subgroup }: DeviceInfo): readonly Size[] {
+  if (subgroup === TOGETHER) return [...SMALL, ...SUBGROUP];
+  return packed ? SMALL : [...SMALL, ...LARGE];
 }
 
 /** Seconds, but for a factor: sums computed, those of tiles' overhangs and idle lanes included, over speed. */
@@ -296,7 +298,7 @@ function sizeForCpu<P extends Params>(family: Family<P>, values: Values<P>, devi
   const shape = family.shape(values);
   let best = SMALL[0];
   let least = Infinity;
-  for (const size of sizesForCpu(device)) {
+  for (const size of sizesForCpu(family, device)) {
     if (shape.m * shape.n * shape.k < size.worth || variantOf(family, size, values) === undefined) continue;
     const time = estimate(family, size, shape);
     if (time >= least) continue;
@@ -317,7 +319,7 @@ function tuning<P extends Params>(family: Family<P>): Tuning<P> {
       return `${layout}${packed ? " bf16" : ""} ${shapeClass(shape(values), grouped)} ${vectors}`;
     },
     sizes(values, device) {
-      const offered = (device.software ? sizesForCpu(device) : [...SMALL, SHARED])
+      const offered = (device.software ? sizesForCpu(family, device) : [...SMALL, SHARED])
         .filter((size) => variantOf(family, size, values) !== undefined);
       const times = offered.map((size) => estimate(family, size, shape(values)));
       const least = Math.min(...times);
