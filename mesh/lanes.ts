@@ -26,9 +26,8 @@ export class LaneBounds {
   readonly window: number;
 
   constructor(size: LaneSize) {
-    const { frameBytes, frames } = typeof size === "number"
-      ? { frameBytes: size, frames: limits.grantedFrames }
-      : size;
+    const sized = typeof size !== "number";
+    const { frameBytes, frames } = sized ? size : { frameBytes: size, frames: limits.grantedFrames };
     if (!(Number.isInteger(frameBytes) && frameBytes >= 0 && frameBytes <= limits.frameBytes)) {
       throw new FrameError(
         `Cannot make a lane for frames of ${frameBytes} bytes: the most is ${limits.frameBytes}`,
@@ -39,8 +38,10 @@ export class LaneBounds {
     }
     this.frameBytes = frameBytes;
     this.grantAt = Math.min(frameCost(frameBytes), limits.lowWaterBytes);
-    // Lanes of small frames get twice what the channel holds, so that they need not stop for every answer.
-    this.window = Math.max(frames * frameCost(frameBytes), 2 * limits.highWaterBytes) + this.grantAt;
+    // Lanes of small frames get what all channels of a link hold, so that they need not stop for every answer; where the
+    // plan counts frames, twice what one of them holds.
+    const least = (sized ? 2 : limits.paths) * limits.highWaterBytes;
+    this.window = Math.max(frames * frameCost(frameBytes), least) + this.grantAt;
   }
 }
 

@@ -1,0 +1,118 @@
+/**
+ * Two ends of a link as two processes, with what they signal carried between them, through a relay where wanted.
+ *
+ * @module
+ */
+import { fromFileUrl } from "@std/path";
+import type { LinkProcessOptions } from "./link_process.ts";
+import type { Relay } from "./relay.ts";
+
+/** What an end says. */
+export type LinkEvent = { readonly event: string } & Record<string, unknown>;
+
+/** One end. */
+export interface LinkEnd {
+  readonly process: Deno.ChildProcess;
+  /** Everything it has said. */
+  readonly events: LinkEvent[];
+  /** Its next event of this name; rejects when it ends before. */
+  next(event: string): Promise<LinkEvent>;
+}
+
+/** Starts both ends. `end` ends what still runs. */
+export function linkPair(
+  sender: Omit<LinkProcessOptions, "role">,
+  receiver: Omit<LinkProcessOptions, "role">,
+  relay?: Relay,
+): { sender: LinkEnd; receiver: LinkEnd; end(): Promise<void> } {
+  const ends = [start({ role: "send", ...sender }), start({ role: "receive", ...receiver })];
+  const done = ends.map((end, i) => carry(end, ends[1 - i].input, relay));
+  return {
+    sender: ends[0],
+    receiver: ends[1],
+    async end() {
+      for (const { process } of ends) {
+        try {
+          process.kill("SIGKILL");
+        } catch (error) {
+          if (!(error instanceof TypeError)) throw error; // it has ended by itself
+        }
+      }
+      await Promise.all([...ends.map(({ process }) => process.status), ...done]);
+      await Promise.allSettled(ends.map(({ input }) => input.close()));
+    },
+  };
+}
+
+interface Started extends LinkEnd {
+  readonly input: WritableStreamDefaultWriter<Uint8Array>;
+  heard(event: LinkEvent): void;
+  ended(): void;
+}
+
+function start(options: LinkProcessOptions): Started {
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--allow-net",
+      "--allow-env",
+      "--allow-sys",
+      ...options.transport === "native" ? ["--allow-ffi", "--allow-read"] : [],
+      fromFileUrl(new URL("link_process.ts", import.meta.url)),
+      JSON.stringify(options),
+    ],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const events: LinkEvent[] = [];
+  let over = false,
+    waiting: { event: string; resolve(event: LinkEvent): void; reject(error: Error): void }[] = [];
+  return {
+    process,
+    events,
+    input: process.stdin.getWriter(),
+    next(event) {
+      if (over) return Promise.reject(new Error(`The ${options.role}ing end has ended without "${event}"`));
+      return new Promise((resolve, reject) => waiting.push({ event, resolve, reject }));
+    },
+    heard(event) {
+      events.push(event);
+      const mine = waiting.filter((each) => each.event === event.event);
+      waiting = waiting.filter((each) => each.event !== event.event);
+      for (const { resolve } of mine) resolve(event);
+    },
+    ended() {
+      over = true;
+      for (const { event, reject } of waiting) {
+        reject(new Error(`The ${options.role}ing end has ended without "${event}"`));
+      }
+    },
+  };
+}
+
+/** Reads what an end says: signals for the other end, events for us. */
+async function carry(from: Started, to: Started["input"], relay?: Relay): Promise<void> {
+  for await (const line of lines(from.process.stdout)) {
+    const said = JSON.parse(line) as { signal?: { attempt: number; body?: unknown } } & LinkEvent;
+    if (said.signal === undefined) {
+      from.heard(said);
+      continue;
+    }
+    const { attempt, body } = said.signal;
+    const passed = relay === undefined || body === undefined ? body : await relay.pass(String(attempt), body);
+    const signal = passed === undefined ? { attempt } : { attempt, body: passed };
+    // An end that has ended hears nothing any more.
+    await to.write(new TextEncoder().encode(JSON.stringify({ signal }) + "\n")).catch(() => {});
+  }
+  from.ended();
+}
+
+/** The lines of a stream. */
+export async function* lines(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
+    const parts = (rest + piece).split("\n");
+    rest = parts.pop()!;
+    yield* parts;
+  }
+}
