@@ -23,7 +23,7 @@ export const title = "one training step of a 5 M parameter mixture of experts, a
 const WARM = 3, TURNS = 3, STEPS_A_TURN = 4, TIMED_STEPS = 3;
 
 /** Share of the peer's tokens a second that a step must reach, by precision. */
-const LEAST = { f32: 0.2 } as const;
+const LEAST = { f32: 0.2, bf16: 0.26 } as const;
 
 type Precision = keyof typeof LEAST;
 const precisions = Object.keys(LEAST) as Precision[];
@@ -156,7 +156,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
   const limit = await limits(device);
   const runners: Runner[] = [];
   for (const precision of precisions) {
-    const model = await LoadedModel.load(device, freshModel(config, 1), { training: true });
+    const model = await LoadedModel.load(device, freshModel(config, 1), { training: true, precision });
     runners.push(new Runner(precision, model));
   }
   for (const runner of runners) for (let i = 0; i < WARM; i++) await runner.step();
