@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { cpuUsage } from "node:process";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../mesh/frame.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
@@ -60,13 +61,15 @@ const link = await linking.link;
 say({ event: "open" });
 link.onsuspected = (suspected) => say({ event: "suspected", suspected, at: Date.now() });
 link.closed.then(({ orderly, reason }) => {
+  const { user, system } = cpuUsage(), { rss } = Deno.memoryUsage();
   say({
     event: "closed",
     orderly,
     reason,
     at: Date.now(),
     counters: link.counters,
-    rss: Deno.memoryUsage().rss,
+    rss,
+    cpu: (user + system) / 1e6,
   });
   setTimeout(() => Deno.exit(0), 100); // what is said goes out first
 });

@@ -1,58 +1,203 @@
 /**
- * What a link costs: goodput of frames over werift between two processes against the same data channel without a link,
- * in the same run, and of links in memory.
+ * What a link costs and what it carries: goodput of frames between two processes against the same library's data channel
+ * without a link, in the same run; a consumer that stands still; long and lossy roads; codecs.
  *
  * @module
  */
 import { fromFileUrl } from "@std/path";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../mesh/frame.ts";
+import { frameCost, LaneBounds } from "../mesh/lanes.ts";
 import { type Link, openLink } from "../mesh/link.ts";
 import { memoryChannelPair } from "../mesh/memory_transport.ts";
+import { lines, linkPair } from "./link_pair.ts";
+import type { Received } from "./link_process.ts";
+import type { BenchOptions } from "./main.ts";
+import { Relay } from "./relay.ts";
 
 /** One line for the list of benches. */
-export const title = "links: frames over werift and in memory, against a raw data channel";
+export const title = "links against raw data channels; --frames, --stall, --roads: one part of it";
 
 const MIB = 1 << 20;
 const SIZES = [64 << 10, MIB, 8 * MIB];
-/** Bytes of one measurement, rounds that are taken, and bytes of one in memory. */
-const TOTAL = 24 * MIB, ROUNDS = 3, MEMORY_TOTAL = 512 * MIB;
+/** Rounds of which medians are taken, and bytes of one measurement. */
+const ROUNDS = 3, TOTAL = { werift: 24 * MIB, native: 192 * MIB, memory: 512 * MIB };
+/** A consumer that stands still: for how long, ms, and the frames that are sent meanwhile. */
+const STALL_MS = 10_000, STALL_FRAME = MIB;
+/** Roads through the relay: round trips in ms, loss each way, connections side by side, time of one measurement, ms. */
+const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02], PATHS = [1, 4], ROAD_MS = 5_000;
 
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
-}
+/** What a part answers with where it did not meet its goal. */
+type Failures = string[];
 
 /** Measures and prints. */
-export async function run({ json }: BenchOptions): Promise<void> {
-  const raw: number[] = [], links = SIZES.map((): number[] => []), memory = SIZES.map((): number[] => []);
-  for (let round = 0; round < ROUNDS; round++) {
-    raw.push(await between("raw_werift.ts", [TOTAL]));
-    for (const [i, size] of SIZES.entries()) {
-      links[i].push(await between("link_process.ts", [TOTAL / size + 1, size]));
-      memory[i].push(await inMemory(MEMORY_TOTAL / size, size));
-    }
+export async function run({ json, args }: BenchOptions): Promise<boolean> {
+  const parts = { "--frames": frames, "--stall": stall, "--roads": roads };
+  const failures: Failures = [];
+  for (const [flag, part] of Object.entries(parts)) {
+    if (args.length === 0 || args.includes(flag)) failures.push(...await part(json));
   }
-  const base = median(raw);
-  const rows = SIZES.map((frameBytes, i) => ({
-    frameBytes,
-    werift: median(links[i]),
-    ofRaw: median(links[i]) / base,
-    memory: median(memory[i]),
-  }));
-  if (json) return console.log(JSON.stringify({ raw: base, links: rows }));
-  console.log(
-    `${title}\n\nmedians of ${ROUNDS} rounds, two processes, loopback; a raw data channel: ${rate(base)}\n`,
-  );
-  console.log("frame       link over werift    of raw    link in memory");
-  for (const { frameBytes, werift, ofRaw, memory } of rows) {
-    const size = `${frameBytes >> 10} KiB`;
-    console.log(`${size.padEnd(12)}${rate(werift).padEnd(20)}${ofRaw.toFixed(2).padEnd(10)}${rate(memory)}`);
-  }
+  for (const failure of failures) console.error(`missed: ${failure}`);
+  return failures.length === 0;
 }
 
 const rate = (bytesPerSecond: number) => `${(bytesPerSecond / 1e6).toFixed(1)} MB/s`;
+const size = (bytes: number) => bytes < MIB ? `${bytes >> 10} KiB` : `${bytes / MIB} MiB`;
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+/** Goodput of links over each transport against the library alone. */
+async function frames(json: boolean): Promise<Failures> {
+  const failures: Failures = [], raws: Record<string, number> = {};
+  for (const transport of ["werift", "native"] as const) {
+    const raw: number[] = [], links = SIZES.map((): number[] => []), total = TOTAL[transport];
+    for (let round = 0; round < ROUNDS; round++) {
+      raw.push(await between(`raw_${transport}.ts`, [total]));
+      for (const [i, frameBytes] of SIZES.entries()) {
+        links[i].push(
+          (await measure({ transport, frameBytes, frames: total / frameBytes + 1 })).bytesPerSecond,
+        );
+      }
+    }
+    const base = raws[transport] = median(raw);
+    if (!json) console.log(`\n${transport}: a raw data channel carries ${rate(base)} (median of ${ROUNDS})`);
+    for (const [i, frameBytes] of SIZES.entries()) {
+      const bytesPerSecond = median(links[i]), ofRaw = bytesPerSecond / base;
+      if (json) console.log(JSON.stringify({ transport, frameBytes, bytesPerSecond, raw: base, ofRaw }));
+      else {console.log(
+          `  frames of ${size(frameBytes).padEnd(8)}${rate(bytesPerSecond).padEnd(14)}${
+            ofRaw.toFixed(2)
+          } of raw`,
+        );}
+      if (ofRaw < 0.95) {
+        failures.push(`${transport}, frames of ${size(frameBytes)}: ${ofRaw.toFixed(2)} of raw, goal 0.95`);
+      }
+    }
+  }
+  const times = raws.native / raws.werift;
+  if (times < 4) failures.push(`native is ${times.toFixed(1)} times as fast as werift, goal 4`);
+  const memory = await inTurn(SIZES, (bytes) => inMemory(TOTAL.memory / bytes, bytes));
+  if (json) console.log(JSON.stringify({ nativeOfWerift: times, memory }));
+  else {
+    console.log(`\nnative against werift: ${times.toFixed(1)} times`);
+    console.log(
+      `in memory, one thread: ${memory.map((each, i) => `${size(SIZES[i])} ${rate(each)}`).join(", ")}`,
+    );
+  }
+  return failures;
+}
+
+/** A consumer that takes nothing for ten seconds: what its end holds, and how large both processes get. */
+async function stall(json: boolean): Promise<Failures> {
+  const failures: Failures = [], bounds = new LaneBounds(STALL_FRAME);
+  if (!json) {
+    console.log(`\na consumer that stands still for ${STALL_MS / 1_000} s, frames of ${size(STALL_FRAME)}:`);
+  }
+  for (const transport of ["werift", "native"] as const) {
+    const common = { transport, frameBytes: STALL_FRAME };
+    const quiet = await ends({ ...common, frames: 8 }, common);
+    const stalled = await ends({ ...common, frames: 40 }, { ...common, stall: STALL_MS });
+    const held = stalled.received.mostHeld / frameCost(STALL_FRAME),
+      most = bounds.window / frameCost(STALL_FRAME);
+    const more = stalled.rss.map((rss, i) => rss - quiet.rss[i]);
+    if (json) {
+      console.log(
+        JSON.stringify({ transport, held: stalled.received.mostHeld, window: bounds.window, more }),
+      );
+    } else {
+      console.log(
+        `  ${transport.padEnd(8)}held at most ${held.toFixed(1)} frames of ${
+          most.toFixed(1)
+        } granted; resident memory beyond a ` +
+          `short run: receiver ${rss(more[1])}, sender ${
+            rss(more[0])
+          }; ${stalled.received.frames} frames, ${stalled.received.wrong} wrong`,
+      );
+    }
+    if (held > most) {
+      failures.push(`${transport}: ${held.toFixed(1)} frames held, ${most.toFixed(1)} granted`);
+    }
+    if (stalled.received.frames !== 40 || stalled.received.wrong > 0) {
+      failures.push(`${transport}: frames lost or doubled`);
+    }
+  }
+  return failures;
+}
+
+const rss = (bytes: number) => `${(bytes / MIB).toFixed(0)} MiB`;
+
+/** Goodput through a relay with delay and loss, for one connection and several. */
+async function roads(json: boolean): Promise<Failures> {
+  const failures: Failures = [];
+  if (!json) {
+    console.log(
+      "\nwerift through a seeded relay, frames of 64 KiB; longest time without a frame in brackets:",
+    );
+  }
+  if (!json) {
+    console.log(
+      `  ${"round trip".padEnd(12)}${"loss".padEnd(8)}${
+        PATHS.map((n) => `${n} connection${n > 1 ? "s" : ""}`.padEnd(26)).join("")
+      }`,
+    );
+  }
+  for (const roundTrip of ROUND_TRIPS) {
+    for (const loss of LOSSES) {
+      const rates: number[] = [], cells: string[] = [];
+      for (const paths of PATHS) {
+        const relay = new Relay({ roundTrip, loss, seed: roundTrip * 1_000 + loss * 1_000 + paths });
+        const options = { transport: "werift", frameBytes: 64 << 10, paths } as const;
+        try {
+          const { received } = await ends({ ...options, ms: ROAD_MS }, options, relay);
+          const { bytesPerSecond, longestGap, wrong } = received;
+          rates.push(bytesPerSecond);
+          cells.push(`${(bytesPerSecond / 1e6).toFixed(2)} MB/s (${(longestGap / 1_000).toFixed(1)} s)`);
+          const name = `${roundTrip} ms, ${loss * 100} % loss, ${paths} connections`;
+          if (json) console.log(JSON.stringify({ roundTrip, loss, paths, bytesPerSecond, longestGap }));
+          if (longestGap > 6_000) failures.push(`${name}: no frame for ${(longestGap / 1_000).toFixed(1)} s`);
+          if (wrong > 0) failures.push(`${name}: ${wrong} frames lost, doubled or out of order`);
+        } finally {
+          relay.close();
+        }
+      }
+      if (!json) {
+        console.log(
+          `  ${`${roundTrip} ms`.padEnd(12)}${`${loss * 100} %`.padEnd(8)}${
+            cells.map((cell) => cell.padEnd(26)).join("")
+          }` +
+            `${(rates[1] / rates[0]).toFixed(1)} times`,
+        );
+      }
+      if (roundTrip === 40 && loss === 0 && rates[1] < 3 * rates[0]) {
+        failures.push(
+          `four connections carry ${(rates[1] / rates[0]).toFixed(1)} times what one does at 40 ms, goal 3`,
+        );
+      }
+    }
+  }
+  return failures;
+}
+
+type Ends = Parameters<typeof linkPair>;
+
+/** Both ends to their end. */
+async function ends(
+  ...options: Ends
+): Promise<{ received: Received; rss: [sender: number, receiver: number] }> {
+  const pair = linkPair(...options);
+  try {
+    const closed = Promise.all([pair.sender.next("closed"), pair.receiver.next("closed")]);
+    closed.catch(() => {});
+    const received = await pair.receiver.next("received") as unknown as Received;
+    const [sender, receiver] = await closed;
+    return { received, rss: [Number(sender.rss), Number(receiver.rss)] };
+  } finally {
+    await pair.end();
+  }
+}
+
+async function measure(options: Ends[0]): Promise<Received> {
+  return (await ends(options, options)).received;
+}
 
 /** Runs a script as sender and as receiver, relays their lines, and answers with the receiver's bytes per second. */
 async function between(script: string, numbers: number[]): Promise<number> {
@@ -62,7 +207,9 @@ async function between(script: string, numbers: number[]): Promise<number> {
         "run",
         "--allow-net",
         "--allow-env",
-        "--allow-sys=networkInterfaces",
+        "--allow-sys",
+        "--allow-read",
+        "--allow-ffi",
         fromFileUrl(new URL(script, import.meta.url)),
         role,
         ...numbers.map(String),
@@ -94,15 +241,6 @@ async function between(script: string, numbers: number[]): Promise<number> {
   return result;
 }
 
-async function* lines(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-    const parts = (rest + piece).split("\n");
-    rest = parts.pop()!;
-    yield* parts;
-  }
-}
-
 /** Bytes per second of `frames` frames from one link to another in this thread. */
 async function inMemory(frames: number, frameBytes: number): Promise<number> {
   const clock = denoRuntime(), [x, y] = memoryChannelPair();
@@ -132,4 +270,11 @@ async function inMemory(frames: number, frameBytes: number): Promise<number> {
   }
   await a.close();
   return frames * frameBytes / (performance.now() - began) * 1_000;
+}
+
+/** One after the other: they would disturb each other. */
+async function inTurn<T, U>(items: readonly T[], measure: (item: T) => Promise<U>): Promise<U[]> {
+  const results: U[] = [];
+  for (const item of items) results.push(await measure(item));
+  return results;
 }
