@@ -1,16 +1,19 @@
 /**
  * `deno task demo`: the main job in small, on one machine. A coordinator and three workers as processes of their own,
- * WebRTC between them, train a bilingual mixture-of-experts model; then it is measured and writes something.
+ * WebRTC between them, train a small dense model, grow it, turn it into a bilingual mixture of experts and train on; then
+ * it is measured and writes something. With --compare the same model is trained from scratch with as much arithmetic.
  *
  * @module
  */
 import { fromFileUrl, join, relative } from "@std/path";
 import { table } from "../coordinator/report.ts";
+import { writeReport } from "../coordinator/report_files.ts";
 import { quietDriver } from "../cli/driver.ts";
-import { files } from "../cli/model_folder.ts";
+import { files, modelFolder } from "../cli/model_folder.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { openDevice } from "../kernels/mod.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
+import { configToJson } from "../model/config.ts";
 import { generate } from "../model/generate.ts";
 import { LoadedModel } from "../model/local_model.ts";
 import { loadTokenizer } from "../model/tokenizer.ts";
@@ -26,7 +29,7 @@ const SEQUENCE = 128;
 const say = (text = "") => console.error(text);
 const near = (path: string) => relative(Deno.cwd(), path) || ".";
 
-async function demo(): Promise<void> {
+async function demo({ compare }: { readonly compare: boolean }): Promise<void> {
   const started = performance.now();
   quietDriver();
   const device = await openDevice();
@@ -45,10 +48,22 @@ async function demo(): Promise<void> {
   const recipe = join(folder, "recipe.toml");
   await Deno.copyFile(join(root, "demo", "demo.toml"), recipe);
 
-  const model = await train(recipe, device.info.kind);
+  let model = "", scratch = "";
+  await onMesh(device.info.kind, async (train) => {
+    model = await train(recipe);
+    if (!compare) return;
+    say("\nThe same model from scratch, with as much arithmetic:");
+    scratch = await train(await fromScratch());
+  });
   say();
-  await measure(model, corpora, device);
+  await measure(model, scratch, corpora, device);
   device.close();
+  if (compare) {
+    const { data } = await writeReport(files, join(folder, "demo"), join(folder, "demo-scratch"));
+    const { arithmetic, notes } = data.savings!;
+    say(`Arithmetic saved by the recipe: ${arithmetic.toFixed(2)} x. ${notes[0]}`);
+  }
+  say(`The report with its curves is ${near(join(folder, "demo", "report.html"))}`);
   say(`Everything took ${((performance.now() - started) / 1000).toFixed(0)} s.`);
 }
 
@@ -64,8 +79,11 @@ async function writeTexts(): Promise<Corpus[]> {
   return corpora;
 }
 
-/** Starts the mesh, trains the recipe and answers with the model's folder. */
-async function train(recipe: string, device: "webgpu" | "reference"): Promise<string> {
+/** Trains a recipe on a mesh that is up and answers with the model's folder. */
+type Train = (recipe: string) => Promise<string>;
+
+/** Starts the mesh, hands `work` what trains on it, and ends it. */
+async function onMesh(device: "webgpu" | "reference", work: (train: Train) => Promise<void>): Promise<void> {
   const running: Running[] = [];
   try {
     const up = volary("the coordinator", ["up", "--port", "0", "--state", folder]);
@@ -79,20 +97,21 @@ async function train(recipe: string, device: "webgpu" | "reference"): Promise<st
       first(worker, "ended").catch(() => {}); // how it ended is seen below
     }
     say(`Mesh:   a coordinator and ${WORKERS} workers, one process each, WebRTC data channels (werift)\n`);
-    const args = ["run", recipe, "--state", folder, "--workers", String(WORKERS)];
-    const run = volary("the run", args, { show: true });
-    const done = first(run, "done") as Promise<{ path: string }>;
     // A worker that cannot start would leave the run waiting for ever.
     const failed = Promise.race(running.map(async (process) => {
       await process.status;
       throw new Error(`${process.name} ended early. It said:\n${process.said()}`);
     }));
-    try {
-      return (await Promise.race([done, failed])).path;
-    } finally {
-      failed.catch(() => {});
-      await run.end();
-    }
+    failed.catch(() => {});
+    await work(async (recipe) => {
+      const args = ["run", recipe, "--state", folder, "--workers", String(WORKERS)];
+      const run = volary("the run", args, { show: true });
+      try {
+        return (await Promise.race([first(run, "done") as Promise<{ path: string }>, failed])).path;
+      } finally {
+        await run.end();
+      }
+    });
   } finally {
     await Promise.all(running.map((process) => process.end()));
   }
@@ -111,8 +130,30 @@ function first(process: Running, event: string): Promise<Record<string, unknown>
   });
 }
 
+/** A recipe that trains the demo's last model from nothing, for as many operations as all of the demo's phases took. */
+async function fromScratch(): Promise<string> {
+  const { data } = await writeReport(files, join(folder, "demo"));
+  const last = data.phases[data.phases.length - 1];
+  const steps = Math.round(data.total.flops / (last.flops / last.steps));
+  const recipe = await Deno.readTextFile(join(folder, "recipe.toml"));
+  const { config } = await openCheckpoint(files, await modelFolder(join(folder, "demo")));
+  const model = Object.entries(configToJson(config)).filter(([key]) => key !== "architectures")
+    .map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const phase = recipe.slice(recipe.lastIndexOf("[[phase]]"))
+    .replace(/steps = \d+/, `steps = ${steps}\nevaluate_every = ${Math.max(1, Math.round(steps / 6))}`)
+    .replace(/warmup = \d+/, `warmup = ${Math.ceil(steps / 10)}`);
+  const path = join(folder, "scratch.toml");
+  const text = recipe.slice(recipe.indexOf("[data]"), recipe.indexOf("[[phase]]"));
+  await Deno.writeTextFile(
+    path,
+    `name = "demo-scratch"\n[model]\n${model.join("\n")}\nseed = 1\n${text}${phase}`,
+  );
+  return path;
+}
+
 async function measure(
   path: string,
+  scratch: string,
   corpora: readonly Corpus[],
   device: Awaited<ReturnType<typeof openDevice>>,
 ) {
@@ -121,9 +162,16 @@ async function measure(
   const bytes = (text: string) => new TextEncoder().encode(text);
   const validation = corpora.map((corpus) => corpus.validation).join("");
   const { bitsPerByte } = await textLoss(model, tokenizer, validation, SEQUENCE);
+  const one = async (path: string, name: string) => {
+    const other = await LoadedModel.load(device, await openCheckpoint(files, path));
+    const { bitsPerByte } = await textLoss(other, tokenizer, validation, SEQUENCE);
+    other.release();
+    return { name, bitsPerByte };
+  };
   const others = await baselines(bytes(corpora.map((corpus) => corpus.train).join("")), bytes(validation));
   say(`Validation text (${bytes(validation).length} bytes, no headword of it in training), bits per byte:`);
-  const rows = [{ name: "this model", bitsPerByte }, ...others]
+  const rest = [...(scratch === "" ? [] : [await one(scratch, "from scratch")]), ...others];
+  const rows = [{ name: "this model", bitsPerByte }, ...rest]
     .map((row) => [`  ${row.name}`, row.bitsPerByte.toFixed(3), "#".repeat(Math.round(row.bitsPerByte * 8))]);
   say(table(rows).join("\n"));
   say();
@@ -141,7 +189,9 @@ async function measure(
 
 if (import.meta.main) {
   try {
-    await demo();
+    const strange = Deno.args.find((arg) => arg !== "--compare");
+    if (strange !== undefined) throw new Error(`The demo takes --compare or nothing, not ${strange}.`);
+    await demo({ compare: Deno.args.includes("--compare") });
   } catch (error) {
     say(error instanceof Error ? error.message : String(error));
     Deno.exit(1);
