@@ -1,0 +1,143 @@
+/**
+ * What a second replica is worth: tokens a second of two replicas on memory links, a core each, beside those of one worker
+ * with the same batch for each. All in processes of their own, in turn, one thread of the adapter for each device.
+ *
+ * @module
+ */
+import { fromFileUrl, join } from "@std/path";
+import { size, table } from "../coordinator/report.ts";
+import type { BenchOptions } from "./main.ts";
+
+/** One line for the list of benches. */
+export const title = "two replicas on memory links against one worker";
+
+/** Steps of a run, how many of them come before the devices are warm, and runs of each kind. */
+const STEPS = 16, WARM = 4, TURNS = 2;
+/** Share of the tokens a second of one worker that two replicas must reach. */
+const LEAST = 1.7;
+
+/** The model of bench step; each replica gets its batch. */
+function recipe(name: string, replicas: number): string {
+  return `
+name = "${name}"
+[model]
+model_type = "aquilamoe"
+vocab_size = 512
+hidden_size = 128
+intermediate_size = 384
+num_hidden_layers = 4
+num_attention_heads = 4
+num_key_value_heads = 2
+head_dim = 32
+attention_bias = true
+tie_word_embeddings = false
+num_local_experts = 8
+num_experts_per_tok = 2
+seed = 1
+[data]
+train = ["text.txt"]
+tokenizer = "bytes"
+[mesh]
+replicas = ${replicas}
+shares = [${new Array(replicas).fill(1).join(", ")}]
+[[phase]]
+kind = "train"
+steps = ${STEPS}
+batch = ${8 * replicas}
+microbatches = ${replicas}
+sequence = 128
+learning_rate = 3e-4
+evaluate_batches = 0
+`;
+}
+
+interface Step {
+  readonly seconds: number;
+  readonly tokens: number;
+  readonly bytes: number;
+  /** The largest busy share of a worker. */
+  readonly busy: number;
+}
+
+async function train(folder: string, replicas: number): Promise<Step[]> {
+  const name = `replicas-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
+  await Deno.writeTextFile(path, recipe(name, replicas));
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--allow-all",
+      fromFileUrl(new URL("mesh_process.ts", import.meta.url)),
+      path,
+      folder,
+      String(replicas),
+    ],
+    env: { LP_NUM_THREADS: "1" },
+    stdin: "null",
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error("A run of the bench did not come to its end");
+  const found = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line)).filter((line) => line.event === "step")
+    .map((step): Step => ({
+      seconds: step.seconds,
+      tokens: step.tokens,
+      bytes: step.workers.reduce((sum: number, { sent }: { sent: number }) => sum + sent, 0),
+      busy: Math.max(...step.workers.map(({ busy }: { busy: number }) => busy)),
+    }));
+  return found.slice(WARM);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+/** Measures and prints; false where two replicas are worth less than they must be. */
+export async function run({ json }: BenchOptions): Promise<boolean> {
+  const folder = await Deno.makeTempDir({ prefix: "volary-bench-" });
+  try {
+    const text = Array.from(
+      { length: 3_000 },
+      (_, i) => `${i} times ${i * i % 977} is ${i * (i * i % 977)}.`,
+    );
+    await Deno.writeTextFile(join(folder, "text.txt"), text.join("\n\n"));
+    const one: Step[] = [], two: Step[] = [];
+    for (let turn = 0; turn < TURNS; turn++) {
+      one.push(...await train(folder, 1));
+      two.push(...await train(folder, 2));
+    }
+    const speed = (steps: readonly Step[]) => median(steps.map(({ tokens, seconds }) => tokens / seconds));
+    const result = {
+      oneTokensPerSecond: speed(one),
+      twoTokensPerSecond: speed(two),
+      oneStepSeconds: median(one.map(({ seconds }) => seconds)),
+      twoStepSeconds: median(two.map(({ seconds }) => seconds)),
+      bytesPerStep: median(two.map(({ bytes }) => bytes)),
+      ratio: speed(two) / speed(one),
+      least: LEAST,
+    };
+    if (json) console.log(JSON.stringify(result));
+    else {
+      const row = (what: string, tokens: number, seconds: number, more: string) => [
+        what,
+        `${Math.round(tokens)} tokens/s`,
+        `${(1000 * seconds).toFixed(0)} ms a step`,
+        more,
+      ];
+      for (
+        const line of table([
+          row("one worker", result.oneTokensPerSecond, result.oneStepSeconds, ""),
+          row(
+            "two replicas",
+            result.twoTokensPerSecond,
+            result.twoStepSeconds,
+            `${result.ratio.toFixed(2)} x (wanted ${LEAST}), ${size(result.bytesPerStep)} a step`,
+          ),
+        ])
+      ) console.log(line);
+    }
+    return result.ratio >= LEAST;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
