@@ -9,7 +9,7 @@
  */
 import { fromFileUrl, join } from "@std/path";
 import { size, table } from "../coordinator/report.ts";
-import { volary } from "../demo/processes.ts";
+import { lean, volary } from "../demo/processes.ts";
 
 /** One line for the list of benches. */
 export const title =
@@ -132,7 +132,7 @@ function script(
   env: Record<string, string> = {},
 ) {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, fromFileUrl(new URL(name, import.meta.url)), ...args],
+    args: ["run", lean, ...permissions, fromFileUrl(new URL(name, import.meta.url)), ...args],
     stdin,
     stdout: "piped",
     stderr: "inherit",

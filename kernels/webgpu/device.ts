@@ -10,6 +10,7 @@ import type { Bindings, Kernel, Params, Values, Variant } from "../kernel.ts";
 import { Pool } from "../pool.ts";
 import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
 import { chooseVariant, foldGrid } from "./call.ts";
+import { Leftovers } from "./leftovers.ts";
 import { ParamsTable } from "./params.ts";
 import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
 import { Readback } from "./readback.ts";
@@ -82,6 +83,7 @@ export class WebGpuDevice implements Device {
   readonly #kernels = new Map<Kernel, Prepared>();
   readonly #bindGroups = new RecentMap<GPUBindGroup>(BIND_GROUPS);
   readonly #params: ParamsTable;
+  readonly #leftovers = new Leftovers();
   readonly #mostWorkgroups: number;
   /** Checks of the driver that have been asked for and not answered. */
   readonly #checks = new Set<Promise<void>>();
@@ -384,6 +386,7 @@ export class WebGpuDevice implements Device {
     this.#written = 0;
     this.#dispatches = 0;
     this.#device.queue.submit([encoder.finish()]);
+    this.#leftovers.add();
     const earlier = [...this.#checks];
     this.#watch(
       this.#device.popErrorScope().then(async (problem) => {
@@ -450,6 +453,7 @@ export class WebGpuDevice implements Device {
       }
       group = this.#device.createBindGroup({ label: kernel.name, layout: prepared.layout, entries });
       this.#bindGroups.set(key, group);
+      this.#leftovers.add();
     }
     return group;
   }

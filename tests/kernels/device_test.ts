@@ -157,6 +157,24 @@ onDevices("Memory stays flat over 500 rounds of ragged sizes, and the pool is us
   assertEquals(device.memory(), { held, used: 0, peak: held });
 });
 
+Deno.test("What commands leave on the host is collected every so often, where the engine can be asked", async () => {
+  const device = await openDevice({ kind: "webgpu" });
+  const engine = globalThis as { gc?: (options: unknown) => void }, before = engine.gc;
+  const asked: unknown[] = [];
+  engine.gc = (options) => asked.push(options);
+  try {
+    const x = device.allocate(1, "x"), y = device.allocate(1, "y");
+    for (let i = 0; i < 2_500; i++) {
+      device.copy(x, y);
+      device.flush();
+    }
+    assertEquals(asked, [{ type: "major", execution: "async" }, { type: "major", execution: "async" }]);
+  } finally {
+    engine.gc = before;
+    device.close();
+  }
+});
+
 onDevices("More different parameters than the device keeps", async (device) => {
   const y = device.allocate(6000 * 64, "y"), x = device.allocate(1, "x");
   device.write(x, Float32Array.of(1));
