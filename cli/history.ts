@@ -52,12 +52,17 @@ async function historyOfRun(
     name: recipe.name,
     ...(source === undefined ? {} : { source }),
     steps: [...before?.steps ?? [], `trained ${steps.toLocaleString("en-US")} steps (recipe ${recipe.name})`],
-    data: [...new Set([...before?.data ?? [], ...recipe.data.train.map((path) => basename(path))])],
+    data: [...new Set([...before?.data ?? [], ...dataOf(recipe).map((path) => basename(path))])],
     losses: [
       ...before?.losses ?? [],
       ...await lastValidation(dirname(dirname(resolve(folder))), recipe.name),
     ],
   };
+}
+
+/** What a recipe trains on: its text files, or its folder of shards. */
+function dataOf({ data: { train, shards } }: Recipe): readonly string[] {
+  return shards === undefined ? train : [shards];
 }
 
 /** The last validation in a run's events. */

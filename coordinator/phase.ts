@@ -19,7 +19,7 @@ import { stepFlops } from "./work.ts";
 /** The text of a phase, as rounds. */
 export interface PhaseData extends ValidationData {
   /** The batch of a step, from 1: a pure function of the phase's seed and the step. */
-  train(step: number): Batch;
+  train(step: number): Batch | Promise<Batch>;
 }
 
 export interface PhaseOptions {
@@ -68,8 +68,8 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
   const { clock, phase, generation, signal } = options;
   const rounds = upcoming(options);
   const open: Round[] = [];
-  const ahead = () => {
-    const next = rounds.next();
+  const ahead = async () => {
+    const next = await rounds.next();
     if (next.done) return;
     const { data, ...round } = next.value;
     generation.open(round.round, round.mode, data);
@@ -82,8 +82,8 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
   let validation: Validation | undefined;
   let began = clock.now(), pace = 0, timed = 0;
   try {
-    ahead();
-    ahead();
+    await ahead();
+    await ahead();
     for (let round = open.shift(); round !== undefined; round = open.shift()) {
       const answers = await generation.collect(round.round);
       if (round.mode === "evaluate") {
@@ -158,7 +158,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
         }
       }
       began = clock.now();
-      ahead();
+      await ahead();
     }
     await saving;
     if (saved !== position.step) await options.checkpoint(position);
@@ -169,7 +169,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
 }
 
 /** All rounds from a position to the end of the phase, in order. */
-function* upcoming(options: PhaseOptions): Generator<Round & { data: Batch }> {
+async function* upcoming(options: PhaseOptions): AsyncGenerator<Round & { data: Batch }> {
   const { phase, data, from } = options;
   let round = 0;
   function* validate(step: number): Generator<Round & { data: Batch }> {
@@ -180,7 +180,7 @@ function* upcoming(options: PhaseOptions): Generator<Round & { data: Batch }> {
   }
   if (options.before !== undefined && from.step === 0) yield* validate(0);
   for (let step = from.step + 1; step <= phase.steps; step++) {
-    const batch = data.train(step);
+    const batch = await data.train(step);
     yield { round: round++, mode: "train", step, labels: batch.validLabels, last: false, data: batch };
     const due = step === phase.steps || (phase.evaluate_every > 0 && step % phase.evaluate_every === 0);
     if (due) yield* validate(step);

@@ -6,6 +6,7 @@
 import { parse as parseToml } from "@std/toml";
 import { z } from "zod";
 import { limits } from "../mesh/limits.ts";
+import { CODECS } from "../mesh/tensor_codec.ts";
 import { RecipeError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
 import { type Phase, phaseKeys, PhaseToml, readPhase } from "./recipe_phases.ts";
@@ -18,11 +19,18 @@ const path = z.string().min(1);
 const defaultEpochs = 4;
 
 const Data = z.strictObject({
-  /** UTF-8 text files. */
-  train: z.array(path).min(1),
-  /** A share of the training texts' documents, or files of their own. */
-  validation: z.union([z.number().gt(0).max(0.5), z.array(path).min(1)]).default(0.02),
-  /** "bytes" or the path of a tokenizer.json; without it the model folder's own, and bytes for a fresh model. */
+  /** UTF-8 text files; none where shards are read. */
+  train: z.array(path).default([]),
+  /** A share of the training texts' documents (0.02 where nothing is said), or files of their own. */
+  validation: z.union([z.number().gt(0).max(0.5), z.array(path).min(1)]).optional(),
+  /** A folder that `volary data prepare` made, instead of text files. */
+  shards: path.optional(),
+  /** With shards: whether each sequence has a domain of its own ("sample"), or all of a microbatch share one. */
+  mix: z.enum(["sample", "microbatch"]).optional(),
+  /**
+   * "bytes" or the path of a tokenizer.json; without it that of the shards or of the model's folder, and bytes for a fresh
+   * model.
+   */
   tokenizer: path.optional(),
   /** Times that all phases of training together may read the text. */
   epochs: z.number().gt(0).refine(Number.isFinite, "must be finite").default(defaultEpochs),
@@ -33,6 +41,11 @@ const Mesh = z.strictObject({
   stages: count.max(limits.layers).optional(),
   /** Workers of each pipeline that hold experts but no layers; chosen by the planner where it is not set. */
   expert_hosts: z.int().min(0).max(4_096).optional(),
+  /**
+   * What activations, gradients and experts' rows are written in between workers: "f32" and "zstd" keep every bit; "bf16",
+   * "f16" and "int8" are for slow links. Weights always travel exactly.
+   */
+  codec: z.enum(CODECS).optional(),
   /** Pipelines that hold the whole model each and share every step's batch; chosen by the planner where it is not set. */
   replicas: count.max(limits.replicas).optional(),
   /**
@@ -60,11 +73,16 @@ export type ModelSource =
   | { readonly kind: "folder"; readonly folder: string }
   | { readonly kind: "fresh"; readonly seed: number; readonly config: Record<string, unknown> };
 
+/** Documents kept for validation where a recipe does not say. */
+const defaultValidation = 0.02;
+
 /** A recipe as read: paths are absolute, defaults filled in. */
 export interface Recipe {
   readonly name: string;
   readonly model: ModelSource;
-  readonly data: z.infer<typeof Data>;
+  readonly data: Omit<z.infer<typeof Data>, "validation"> & {
+    readonly validation: number | readonly string[];
+  };
   readonly mesh: z.infer<typeof Mesh>;
   readonly phases: readonly Phase[];
 }
@@ -83,13 +101,16 @@ export function parseRecipe(text: string, resolve: (path: string) => string): Re
   const read = RecipeToml.safeParse(toml);
   if (!read.success) throw new RecipeError(explain(read.error.issues, toml));
   const { model, data, phase, ...rest } = read.data;
+  checkData(data);
+  const { validation = defaultValidation } = data;
   return {
     ...rest,
     model: modelSource(model, resolve),
     data: {
       ...data,
       train: data.train.map(resolve),
-      validation: typeof data.validation === "number" ? data.validation : data.validation.map(resolve),
+      validation: typeof validation === "number" ? validation : validation.map(resolve),
+      ...(data.shards === undefined ? {} : { shards: resolve(data.shards) }),
       ...(data.tokenizer === undefined
         ? {}
         : { tokenizer: data.tokenizer === "bytes" ? "bytes" : resolve(data.tokenizer) }),
@@ -98,6 +119,26 @@ export function parseRecipe(text: string, resolve: (path: string) => string): Re
       read.kind === "prepare" ? { ...read, config: resolve(read.config) } : read
     ),
   };
+}
+
+/** Text files or shards, not both. */
+function checkData({ train, validation, shards, mix }: z.infer<typeof Data>): void {
+  if (shards === undefined) {
+    if (train.length === 0) {
+      throw new RecipeError(
+        `[data]: give train = ["..."] (text files), or shards = "..." (what volary data prepare made).`,
+      );
+    }
+    if (mix !== undefined) {
+      throw new RecipeError(`[data]: mix is about the domains of shards; text files have none.`);
+    }
+    return;
+  }
+  const both = train.length > 0 ? "train" : validation !== undefined ? "validation" : undefined;
+  if (both === undefined) return;
+  throw new RecipeError(
+    `[data]: shards bring their own text for training and validation; remove ${both}, or shards.`,
+  );
 }
 
 function modelSource(model: Record<string, unknown>, resolve: (path: string) => string): ModelSource {

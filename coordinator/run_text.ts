@@ -22,6 +22,7 @@ import type { PhaseData } from "./phase.ts";
 import { RecipeError } from "./errors.ts";
 import type { Recipe } from "./recipe.ts";
 import type { ComputePhase, Phase } from "./recipe_phases.ts";
+import { openShards } from "./run_shards.ts";
 import { number } from "./report.ts";
 
 /** A label that does not count. */
@@ -47,8 +48,9 @@ export interface RunText {
   phase(phases: readonly Phase[], index: number): PhaseData;
 }
 
-/** Reads the recipe's files. Throws TextError and TokenizerError. */
+/** Reads the recipe's files or opens its shards. Throws TextError, TokenizerError and ShardsError. */
 export async function openText(runtime: Runtime, recipe: Recipe): Promise<RunText> {
+  if (recipe.data.shards !== undefined) return await openShards(runtime, recipe, recipe.data.shards);
   const { tokenizer, files } = await openTokenizer(runtime.storage, recipe);
   const { train, validation } = await readTexts(runtime, recipe, tokenizer);
   return {
@@ -161,7 +163,7 @@ export function phaseData(
 }
 
 /** Windows spread evenly over the whole validation text, the same each time; the last batch may be part empty. */
-function validationBatches(phase: ComputePhase, tokens: Uint32Array): Batch[] {
+export function validationBatches(phase: ComputePhase, tokens: Uint32Array): Batch[] {
   if (phase.kind === "train" && phase.evaluate_batches === 0) return [];
   const windows = windowCount(tokens.length, phase.sequence);
   const wanted = phase.kind === "train" ? phase.evaluate_batches : phase.batches || Infinity;

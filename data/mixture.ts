@@ -1,6 +1,6 @@
 /**
- * Which domain and which window each sample of each step reads, so that every domain has its share: a pure function of
- * (seed, step, sample), as without domains.
+ * Which domain and which window each sample reads, so that every domain has its share: a pure function of
+ * the seed and the sample's position, as without domains.
  *
  * @module
  */
@@ -24,9 +24,6 @@ export interface Sample {
   readonly window: number;
 }
 
-/** Whether each sample has a domain of its own, or all samples of a microbatch share one. */
-export type MixBy = "sample" | "microbatch";
-
 /** Places of the cycle in which domains take turns: proportions are kept to within 1 / 8192. */
 const cycle = 8_192;
 
@@ -39,17 +36,8 @@ export class Mixture {
   readonly #seeds: readonly number[];
   readonly #orders = new Map<string, (index: number) => number>();
 
-  /**
-   * @param perStep samples of a step
-   * @param perTurn samples in a row that share a domain: 1, or those of a microbatch; divides `perStep`
-   */
-  constructor(
-    readonly domains: readonly DrawnDomain[],
-    readonly seed: number,
-    readonly perStep: number,
-    readonly perTurn = 1,
-  ) {
-    if (perStep % perTurn !== 0) throw new RangeError(`${perStep} samples in turns of ${perTurn}`);
+  /** @param perTurn samples in a row that share a domain: 1, or those of a microbatch */
+  constructor(readonly domains: readonly DrawnDomain[], seed: number, readonly perTurn = 1) {
     this.#turns = new Uint32Array(domains.length);
     // Whoever is furthest behind its share has the next turn, so that every stretch has the proportions.
     for (let place = 0; place < cycle; place++) {
@@ -64,25 +52,14 @@ export class Mixture {
     this.#seeds = domains.map(({ name }) => randomStream(seed, "domain", name).integer(2 ** 32));
   }
 
-  /** The sample's domain and window; `step` counts from 0. */
-  at(step: number, sample: number): Sample {
-    const position = step * this.perStep + sample;
+  /** The domain and the window of the sample at a position of the whole run, counted from 0. */
+  at(position: number): Sample {
     const turn = Math.floor(position / this.perTurn), place = turn % cycle;
     const domain = this.#domain[place];
     const turns = Math.floor(turn / cycle) * this.#turns[domain] + this.#before[place];
     const index = turns * this.perTurn + position % this.perTurn;
     const { windows } = this.domains[domain], epoch = Math.floor(index / windows);
     return { domain, epoch, window: this.#order(domain, epoch)(index % windows) };
-  }
-
-  /** Epochs of each domain that a number of steps takes. */
-  epochs(steps: number): number[] {
-    const turns = Math.ceil(steps * this.perStep / this.perTurn);
-    return this.domains.map(({ windows }, d) => {
-      let taken = Math.floor(turns / cycle) * this.#turns[d];
-      for (let place = 0; place < turns % cycle; place++) if (this.#domain[place] === d) taken++;
-      return taken * this.perTurn / windows;
-    });
   }
 
   #order(domain: number, epoch: number): (index: number) => number {

@@ -67,8 +67,9 @@ export class MemoryStorage implements Storage {
   }
 
   remove(path: string): Promise<void> {
-    this.#folders.delete(path);
-    this.files.delete(path);
+    const inside = (name: string) => name === path || name.startsWith(path + "/");
+    for (const folder of this.#folders) if (inside(folder)) this.#folders.delete(folder);
+    for (const file of this.files.keys()) if (inside(file)) this.files.delete(file);
     return Promise.resolve();
   }
 
