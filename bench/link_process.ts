@@ -7,6 +7,8 @@
 import { cpuUsage } from "node:process";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../mesh/frame.ts";
+import { localCredentials } from "../mesh/handshake_local.ts";
+import { identityOfSeed } from "../mesh/identity.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
 import { Linking } from "../worker/linking.ts";
@@ -41,11 +43,14 @@ export interface Received {
 
 const options = JSON.parse(Deno.args[0]) as LinkProcessOptions, { role, frameBytes, paths } = options;
 const say = (value: unknown) => console.log(JSON.stringify(value));
-const clock = denoRuntime(), sends = role === "send", [self, peer] = sends ? ["a", "b"] : ["b", "a"];
+const clock = denoRuntime(), sends = role === "send";
+const [self, peer] = sends ? ["a", "b"] as const : ["b", "a"] as const;
 const transport = (options.transport === "native" ? nativeTransport : weriftTransport)({
   clock,
   loopback: true,
 });
+// Both processes make the same coordinator's key; nothing else trusts it.
+const credentials = await localCredentials(clock, "bench", [self], await identityOfSeed(new Uint8Array(32)));
 const linking = new Linking({
   transport: paths === undefined ? transport : { ...transport, paths: () => paths },
   clock,
@@ -53,6 +58,7 @@ const linking = new Linking({
   peer,
   run: "bench",
   generation: 1,
+  credentials: credentials[self],
   lanes: { pipeline: frameBytes, request: 4, reply: 4 },
   signal: (signal) => say({ signal }),
 });

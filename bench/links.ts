@@ -7,6 +7,7 @@
 import { fromFileUrl } from "@std/path";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../mesh/frame.ts";
+import { localCredentials } from "../mesh/handshake_local.ts";
 import { frameCost, LaneBounds } from "../mesh/lanes.ts";
 import { type Link, openLink } from "../mesh/link.ts";
 import { memoryChannelPair } from "../mesh/memory_transport.ts";
@@ -250,9 +251,10 @@ async function inMemory(frames: number, frameBytes: number): Promise<number> {
     generation: 1,
     lanes: { pipeline: frameBytes, request: 0, reply: 0 },
   };
+  const credentials = await localCredentials(clock, "bench", ["a", "b"]);
   const [a, b]: Link[] = await Promise.all([
-    openLink(x, { ...options, self: "a", peer: "b" }),
-    openLink(y, { ...options, self: "b", peer: "a" }),
+    openLink(x, { ...options, self: "a", peer: "b", credentials: credentials.a }),
+    openLink(y, { ...options, self: "b", peer: "a", credentials: credentials.b }),
   ]);
   b.onframe = (_lane, _header, _payload, consumed) => consumed();
   const payload = new Uint8Array(frameBytes), began = performance.now();

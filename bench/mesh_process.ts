@@ -6,35 +6,37 @@
  * @module
  */
 import { dirname, join } from "@std/path";
+import { Admission } from "../coordinator/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
-import { control } from "../mesh/control.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { newIdentity } from "../mesh/identity.ts";
+import { parseInvite } from "../mesh/invite.ts";
 import { limits } from "../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
-import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
-import { startWorker } from "../worker/worker.ts";
+import { joinOver } from "../worker/join.ts";
 
 const [recipe, runs, count] = Deno.args;
 const runtime = denoRuntime();
+const admission = await Admission.inMemory(runtime);
 const coordinator = new Coordinator({
   runtime,
-  admission: { matches: () => true, expires: () => undefined, mesh: "bench" },
+  admission,
 });
+const invite = parseInvite(await admission.invite("ws://memory", { uses: Number(count) }));
 const hub = new MemoryHub(runtime);
-const workers = Array.from({ length: Number(count) }, (_, w) => {
+const workers = await Promise.all(Array.from({ length: Number(count) }, async (_, w) => {
   const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
   coordinator.admit(ours);
-  return startWorker({
+  return await joinOver(theirs, invite, { name: `w${w}` }, {
     clock: runtime,
+    chance: runtime,
+    identity: await newIdentity(),
     transport: hub.transport(),
-    control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, runtime),
     compute: (exchanger) => openComputeThread({ device: "auto" }, exchanger),
-    name: `w${w}`,
-    secret: "bench",
     software: "bench",
   });
-});
+}));
 const outcome = await coordinator.run({
   recipe: await Deno.readTextFile(recipe),
   resolve: (path) => join(dirname(recipe), path),

@@ -5,18 +5,19 @@
  * @module
  */
 import { join } from "@std/path";
+import { Admission } from "../coordinator/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
 import { parseRecipe } from "../coordinator/recipe.ts";
 import type { ReportData } from "../coordinator/report_data.ts";
 import { writeReport } from "../coordinator/report_files.ts";
-import { control } from "../mesh/control.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { newIdentity } from "../mesh/identity.ts";
+import { parseInvite } from "../mesh/invite.ts";
 import { limits } from "../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
-import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
-import { startWorker } from "../worker/worker.ts";
+import { joinOver } from "../worker/join.ts";
 import { chinese, english } from "../demo/corpus.ts";
 
 /** A recipe that came to its end. */
@@ -58,20 +59,18 @@ export async function runLeg(
   const begun = await runtime.storage.size(join(own, "recipe.toml")) !== undefined;
   const last = begun ? await lastEvent(join(own, "metrics.jsonl")) : undefined;
   if (last?.event !== "done") {
-    const coordinator = new Coordinator({
-      runtime,
-      admission: { matches: () => true, expires: () => undefined, mesh: "bench" },
-    });
+    const admission = await Admission.inMemory(runtime);
+    const coordinator = new Coordinator({ runtime, admission });
+    const invite = parseInvite(await admission.invite("ws://memory", { uses: 1 }));
     const hub = new MemoryHub(runtime);
     const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
     coordinator.admit(ours);
-    const worker = startWorker({
+    const worker = await joinOver(theirs, invite, { name: "bench" }, {
       clock: runtime,
+      chance: runtime,
+      identity: await newIdentity(),
       transport: hub.transport(),
-      control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, runtime),
       compute: (exchanger) => openComputeThread({ device: "auto" }, exchanger),
-      name: "bench",
-      secret: "bench",
       software: "bench",
     });
     try {

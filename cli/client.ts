@@ -4,8 +4,10 @@
  * @module
  */
 import { join, resolve } from "@std/path";
+import type { InviteTerms, KnownWorker } from "../coordinator/admission.ts";
 import type { Status } from "../coordinator/coordinator.ts";
 import { CoordinatorFile, type RunBody, type RunLine } from "../coordinator/owner_protocol.ts";
+import { readOwn } from "../mesh/deno_key_file.ts";
 import { CommandError } from "./verb.ts";
 
 /** Folder of runs and of coordinator.json where --state does not say another. */
@@ -20,14 +22,13 @@ export function coordinatorFile(state: string): string {
 export class Owner {
   private constructor(readonly file: CoordinatorFile, private readonly state: string) {}
 
-  /** Finds the coordinator of a state folder. Throws {@linkcode CommandError} where there is none. */
+  /**
+   * Finds the coordinator of a state folder. Throws {@linkcode CommandError} where there is none, `KeyFileError` where others
+   * may read its file.
+   */
   static async find(state: string): Promise<Owner> {
-    const path = coordinatorFile(state);
-    let text: string;
-    try {
-      text = await Deno.readTextFile(path);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const path = coordinatorFile(state), text = await readOwn(path);
+    if (text === undefined) {
       throw new CommandError(
         `No coordinator is running with its state in ${state} (there is no ${path}). Start one: deno task volary up` +
           (state === DEFAULT_STATE ? "" : ` --state ${state}`),
@@ -53,6 +54,24 @@ export class Owner {
   async stop(): Promise<boolean> {
     const response = await this.#request("POST", "/stop");
     return (await response.json() as { stopped: boolean }).stopped;
+  }
+
+  /** Everyone who was let in, waits or was shut out. */
+  async workers(): Promise<readonly (KnownWorker & { readonly joined: boolean })[]> {
+    const response = await this.#request("GET", "/workers");
+    return await response.json() as (KnownWorker & { joined: boolean })[];
+  }
+
+  /** Lets a worker in, or shuts it out. */
+  async change(what: "approve" | "revoke", worker: string): Promise<KnownWorker> {
+    const response = await this.#request("POST", `/${what}`, JSON.stringify({ worker }));
+    return await response.json() as KnownWorker;
+  }
+
+  /** Makes another invite and answers with its line. */
+  async invite(terms: Required<InviteTerms>): Promise<string> {
+    const response = await this.#request("POST", "/invite", JSON.stringify(terms));
+    return (await response.json() as { invite: string }).invite;
   }
 
   /** Starts a run and gives its events as they come. */
@@ -88,6 +107,9 @@ export class Owner {
       );
     }
     if (response.ok) return response;
+    if (response.status === 409) {
+      throw new CommandError((await response.json() as { message: string }).message);
+    }
     await response.body?.cancel();
     throw new CommandError(
       response.status === 404

@@ -6,12 +6,17 @@
 import { number, size } from "../coordinator/report.ts";
 import { type Device, matmulNT, openDevice, referenceDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { holdKey } from "../mesh/deno_key_file.ts";
+import { meetCoordinator } from "../mesh/handshake_control.ts";
+import { localCredentials } from "../mesh/handshake_local.ts";
+import { fingerprint, newIdentity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { type Link, openLink } from "../mesh/link.ts";
 import type { Signal } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
-import { webSocketChannel } from "../mesh/websocket_channel.ts";
+import { ownKey } from "../worker/deno.ts";
 import { measureDevice } from "../worker/device_profile.ts";
+import { reach } from "../worker/join.ts";
 import { quietDriver } from "./driver.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 
@@ -31,21 +36,24 @@ interface Finding {
 export const verb: Verb = {
   name: "doctor",
   summary: "check this machine: device, permissions, connections",
-  help: `volary doctor [INVITE] [--json]
+  help: `volary doctor [INVITE] [--key FILE] [--json]
 
-Checks Deno, its permissions, the device (with a calculation whose result is known), WebRTC inside this machine, and with an
-invite whether its coordinator can be reached. A line for each: ok, or what to do.
+Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is known), WebRTC inside this
+machine, and with an invite whether its coordinator can be reached, is the one that made the invite, and agrees on the time. A
+line for each: ok, or what to do.
 
-  --json   one JSON object for each line on stdout
+  --key FILE  the key that \`volary join\` would be given
+  --json      one JSON object for each line on stdout
 
 Exit code 0: everything is ok; 1: something is not.`,
 
   async run(args) {
-    const flags = readFlags(args, { boolean: ["json"], positional: ["INVITE?"] });
+    const flags = readFlags(args, { boolean: ["json"], string: ["key"], positional: ["INVITE?"] });
     const [invite] = flags.positional;
     const checks: [name: string, check: () => Promise<Omit<Finding, "check">>][] = [
       ["deno", deno],
       ["permissions", permissions],
+      ["key", () => key(flags.text("key"))],
       ["device", device],
       ["webrtc", webrtc],
       ...(invite === undefined ? [] : [["coordinator", () => coordinator(invite)] as [string, typeof deno]]),
@@ -142,8 +150,17 @@ async function webrtc(): Promise<Omit<Finding, "check">> {
   const [one, other] = signals();
   const channels = await Promise.all([transport.open(one, true), transport.open(other, false)]);
   const lanes = { pipeline: 1 << 20, request: 1 << 10, reply: 1 << 10 };
-  const link = (self: string, peer: string, i: number) =>
-    openLink(channels[i], { clock, self, peer, run: "doctor", generation: 1, lanes });
+  const credentials = await localCredentials(clock, "doctor", ["a", "b"]);
+  const link = (self: "a" | "b", peer: "a" | "b", i: number) =>
+    openLink(channels[i], {
+      clock,
+      self,
+      peer,
+      run: "doctor",
+      generation: 1,
+      credentials: credentials[self],
+      lanes,
+    });
   const [from, to] = await Promise.all([link("a", "b", 0), link("b", "a", 1)]);
   const opened = clock.now() - began;
   const speed = await send(from, to, () => clock.now());
@@ -203,14 +220,30 @@ function signals(): [Signal, Signal] {
   return [a.signal, b.signal];
 }
 
+/** The key that `volary join` would use. */
+async function key(path: string | undefined): Promise<Omit<Finding, "check">> {
+  const runtime = denoRuntime();
+  const held = path === undefined ? await ownKey(runtime) : await holdKey(path, runtime);
+  held.release();
+  return { ok: true, found: `${fingerprint(held.identity.publicKey)} in ${held.path}` };
+}
+
+/** As far as a worker goes before it shows its invite: nothing is used up. */
 async function coordinator(line: string): Promise<Omit<Finding, "check">> {
-  const clock = denoRuntime(), invite = parseInvite(line, clock.wall());
-  const url = new URL("/mesh", invite.address), began = clock.now();
-  const channel = await webSocketChannel(new WebSocket(url), clock);
-  const took = clock.now() - began;
-  channel.close("only looked");
-  const ends = invite.expires === undefined
-    ? "does not expire"
-    : `is good until ${new Date(invite.expires).toISOString()}`;
-  return { ok: true, found: `${url.host} answers in ${took.toFixed(0)} ms; the invite ${ends}` };
+  const clock = denoRuntime(), invite = parseInvite(line), began = clock.now();
+  const channel = await reach(invite, { clock, socket: (url) => new WebSocket(url) });
+  try {
+    await meetCoordinator(channel, invite, { clock, chance: clock, identity: await newIdentity() });
+  } finally {
+    channel.close("only looked");
+  }
+  const took = clock.now() - began, { expires } = invite;
+  const found = `${new URL(invite.address).host} (${fingerprint(invite.coordinator)}) answers in ${
+    took.toFixed(0)
+  } ms`;
+  if (expires === undefined) return { ok: true, found: `${found}; the invite does not expire` };
+  const until = new Date(expires).toISOString();
+  if (expires > clock.wall()) return { ok: true, found: `${found}; the invite is good until ${until}` };
+  const advice = "Ask for a new one (volary invite), unless this machine was admitted before.";
+  return { ok: false, found: `${found}; the invite expired on ${until}`, advice };
 }

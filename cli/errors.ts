@@ -5,7 +5,14 @@
  */
 import { CoordinatorError } from "../coordinator/errors.ts";
 import { DeviceError } from "../kernels/errors.ts";
-import { FrameError, InviteError, LinkError, MessageError } from "../mesh/errors.ts";
+import {
+  ClockError,
+  FrameError,
+  InviteError,
+  KeyFileError,
+  LinkError,
+  MessageError,
+} from "../mesh/errors.ts";
 import { ModelError } from "../model/errors.ts";
 import { CommandError, UsageError } from "./verb.ts";
 
@@ -17,6 +24,8 @@ const ours = [
   ModelError,
   DeviceError,
   InviteError,
+  ClockError,
+  KeyFileError,
   LinkError,
   MessageError,
   FrameError,

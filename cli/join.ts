@@ -21,13 +21,15 @@ const CALM_MS = 10_000;
 export const verb: Verb = {
   name: "join",
   summary: "add this machine's device to a mesh",
-  help: `volary join INVITE [--device auto] [--name NAME] [--memory SIZE] [--stay] [--json]
+  help: `volary join INVITE [--device auto] [--name NAME] [--key FILE] [--memory SIZE] [--stay] [--json]
 
 Joins the mesh of an invite (\`volary up\` prints one) and works for it until the coordinator ends. Ctrl-C leaves: a run under
 way is saved first.
 
   --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow, needs nothing)
   --name NAME     unique in the mesh; default: this machine's name and four digits
+  --key FILE      this worker's own key, made where it is missing, readable by you only; by it the coordinator knows the
+                  worker again. Default: worker.key in your configuration, worker-2.key for the second on this machine, ...
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
   --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
   --stay          wait for the coordinator and join again when it is gone
@@ -36,7 +38,7 @@ way is saved first.
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["stay", "json"],
-      string: ["device", "name", "memory", "transport"],
+      string: ["device", "name", "key", "memory", "transport"],
       positional: ["INVITE"],
     });
     const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();
@@ -45,6 +47,7 @@ way is saved first.
       device: oneOf("device", DEVICES, flags.text("device") ?? "auto"),
       transport: oneOf("transport", TRANSPORTS, flags.text("transport") ?? "werift"),
       name: flags.text("name"),
+      key: flags.text("key"),
       memory: memoryOf(flags.text("memory")),
       onevent: reporter(screen, json),
     };
@@ -125,6 +128,8 @@ function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
         );
         return;
       }
+      case "waiting":
+        return screen.say(`waiting  ${event.reason}`);
       case "joined":
         return screen.say(`joined   as ${event.id}; waiting for work`);
       case "assigned":

@@ -3,72 +3,91 @@
  *
  * @module
  */
-import { resolve } from "@std/path";
+import { join, resolve } from "@std/path";
+import { Admission, type InviteTerms } from "../coordinator/admission.ts";
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
 import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
 import { number } from "../coordinator/report.ts";
 import { serve } from "../coordinator/server.ts";
+import { base64url } from "../mesh/base64url.ts";
+import { holdKey, readOwn, writeOwn } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { formatInvite, type Invite, newInvite, sameSecret } from "../mesh/invite.ts";
+import { fingerprint } from "../mesh/identity.ts";
+import { sameSecret } from "../mesh/secret.ts";
+import type { Clock } from "../mesh/runtime.ts";
 import { WebSocketChannel } from "../mesh/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
+import { DEFAULT_TERMS, termsOf } from "./terms.ts";
 import { CommandError, printJson, readFlags, say, type Verb } from "./verb.ts";
 
 const DEFAULT_PORT = 7450;
+/** Between two refusals that are told. */
+const CALM_MS = 1_000;
 
 export const verb: Verb = {
   name: "up",
   summary: "start a coordinator and print how to join it",
   help:
-    `volary up [--port ${DEFAULT_PORT}] [--host 127.0.0.1] [--state ${DEFAULT_STATE}] [--expires HOURS] [--json]
+    `volary up [--port ${DEFAULT_PORT}] [--host 127.0.0.1] [--state ${DEFAULT_STATE}] [--invites ${DEFAULT_TERMS.uses}] [--expires ${DEFAULT_TERMS.expires}]
+          [--approve] [--json]
 
 Starts a coordinator: workers join it, and \`volary run\` gives it something to do. It runs until Ctrl-C; a run under way is
-saved first.
+saved first. Workers that were admitted once join again without an invite's use; see \`volary workers\`.
 
   --port N          port to listen on; 0 takes any that is free
   --host ADDRESS    address to listen on; only this machine unless you say otherwise (0.0.0.0: everywhere)
-  --state FOLDER    where runs and coordinator.json (address and owner's secret, readable by you only) are kept
-  --expires HOURS   the invite ends after so many hours (default: never)
+  --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it this coordinator),
+                    admissions.json (whom it let in) and coordinator.json (address and owner's secret)
+  --invites N       workers that the printed invite admits; 1: a single one (\`volary invite\` makes more)
+  --expires TIME    how long the invite is good, for instance 30m, 2h or 7d
+  --approve         a worker with an invite waits until you say \`volary approve WORKER\`
   --json            one JSON object a line on stdout: "up" with the invite, then "joined" and "left"`,
 
   async run(args) {
-    const flags = readFlags(args, { boolean: ["json"], string: ["port", "host", "state", "expires"] });
+    const flags = readFlags(args, {
+      boolean: ["json", "approve"],
+      string: ["port", "host", "state", "invites", "expires"],
+    });
     const port = flags.number("port", { min: 0, max: 65_535, integer: true }) ?? DEFAULT_PORT;
-    const hours = flags.number("expires", { min: 0.001, max: 24 * 365 });
+    const terms = termsOf(flags, "invites");
     const host = flags.text("host") ?? "127.0.0.1", state = flags.text("state") ?? DEFAULT_STATE;
     const json = flags.has("json");
     const runtime = denoRuntime(), runs = resolve(state);
-    const owner = token(runtime.random(32));
-    const door: { invite?: Invite } = {}; // the invite names the port, which is known once the server listens
+    const owner = base64url(runtime.random(32));
     await Deno.mkdir(runs, { recursive: true });
     await refuseSecond(state);
+    const key = await holdKey(join(runs, "coordinator.key"), runtime),
+      admissions = join(runs, "admissions.json");
+    const admission = await Admission.open({
+      runtime,
+      identity: key.identity,
+      keeper: { read: () => readOwn(admissions), write: (text) => writeOwn(admissions, text) },
+      approve: flags.has("approve"),
+      mesh: "volary",
+    });
+    const tell = calmly(runtime, (event) => say(memberText(event)));
     const coordinator = new Coordinator({
       runtime,
-      admission: {
-        matches: async (given) =>
-          door.invite !== undefined && await sameSecret(runtime, given, door.invite.secret),
-        expires: () => door.invite?.expires,
-        mesh: "volary",
-      },
+      admission,
       onmember: (event) => {
         if (json) printJson(event);
-        else say(memberText(event));
+        else tell(event);
       },
     });
+    // Invites name the port, which is known once the server listens.
+    const invite = (terms: InviteTerms): Promise<string> =>
+      admission.invite(`ws://${reachable(host)}:${server.port}/mesh`, terms);
     const server = serve({
       coordinator,
       host,
       port,
       runs,
       isOwner: (given) => sameSecret(runtime, given, owner),
+      invite,
       channel: (socket) => new WebSocketChannel(socket, runtime),
     });
     const address = `http://${reachable(host)}:${server.port}`;
-    door.invite = newInvite(
-      runtime,
-      `ws://${reachable(host)}:${server.port}/mesh`,
-      hours === undefined ? undefined : hours * 3_600_000,
-    );
+    const print = fingerprint(key.identity.publicKey);
     const file: CoordinatorFile = {
       version: 1,
       address: local(host, server.port),
@@ -77,11 +96,14 @@ saved first.
       pid: Deno.pid,
     };
     await writeOwn(coordinatorFile(state), JSON.stringify(file, null, 2) + "\n");
-    const line = formatInvite(door.invite);
-    if (json) printJson({ event: "up", address, invite: line, state: runs });
+    const line = await invite(terms);
+    if (json) printJson({ event: "up", address, invite: line, state: runs, fingerprint: print });
     say(
-      `Coordinator at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +
-        `  deno task volary join ${line}\n`,
+      `Coordinator ${print} at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +
+        `  deno task volary join ${line}\n\n` +
+        `The invite admits ${terms.uses === 1 ? "one worker" : `${terms.uses} workers`} until ${
+          new Date(runtime.wall() + terms.forMs).toISOString().slice(0, 16).replace("T", " ")
+        } UTC${flags.has("approve") ? ", each once you approve it" : ""}. More: volary invite\n`,
     );
     await interrupted();
     say("Ending: a run under way is saved first. Ctrl-C again ends at once.");
@@ -89,6 +111,7 @@ saved first.
     Deno.addSignalListener("SIGINT", hard);
     await server.close();
     await Deno.remove(coordinatorFile(state)).catch(() => {});
+    key.release();
     Deno.removeSignalListener("SIGINT", hard);
     return 0;
   },
@@ -122,17 +145,16 @@ async function refuseSecond(state: string): Promise<void> {
   );
 }
 
-/** Writes a file that only its owner may read, in one step. */
-async function writeOwn(path: string, text: string): Promise<void> {
-  const partial = `${path}.partial`;
-  await Deno.writeTextFile(partial, text, { mode: 0o600 });
-  if (Deno.build.os !== "windows") await Deno.chmod(partial, 0o600);
-  await Deno.rename(partial, path);
-}
-
-/** Random bytes as text that is safe in a header and in an invite. */
-function token(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+/** At most one refusal a second is told: whoever knocks all the time must not fill a screen. */
+function calmly(clock: Clock, tell: (event: MemberEvent) => void): (event: MemberEvent) => void {
+  let last = -Infinity;
+  return (event) => {
+    if (event.event === "refused") {
+      if (clock.now() - last < CALM_MS) return;
+      last = clock.now();
+    }
+    tell(event);
+  };
 }
 
 function memberText(event: MemberEvent): string {
@@ -141,6 +163,8 @@ function memberText(event: MemberEvent): string {
       return `${event.worker} joined (${event.device}, ${number(event.flops)}FLOPS)`;
     case "left":
       return `${event.worker} left (${event.reason})`;
+    case "waiting":
+      return `${event.worker} waits to be let in: volary approve ${event.worker} (fingerprint ${event.fingerprint})`;
     case "refused":
       return `somebody was refused: ${event.reason}`;
   }

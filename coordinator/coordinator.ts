@@ -5,15 +5,16 @@
  * @module
  */
 import type { Channel, Runtime } from "../mesh/runtime.ts";
+import type { Admission, KnownWorker } from "./admission.ts";
 import { CoordinatorError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Member } from "./member.ts";
-import { type Admission, Membership } from "./membership.ts";
+import { Membership } from "./membership.ts";
 import { type Outcome, run, type RunRequest } from "./run.ts";
 
 export interface CoordinatorOptions {
   readonly runtime: Runtime;
-  /** What invites carry. */
+  /** The coordinator's key, its invites, and whom it let in. */
   readonly admission: Admission;
   /** Told of everyone who joins and leaves. */
   readonly onmember?: (event: MemberEvent) => void;
@@ -23,7 +24,9 @@ export interface CoordinatorOptions {
 export type MemberEvent =
   | { readonly event: "joined"; readonly worker: string; readonly device: string; readonly flops: number }
   | { readonly event: "left"; readonly worker: string; readonly reason: string }
-  | { readonly event: "refused"; readonly reason: string };
+  | { readonly event: "refused"; readonly reason: string }
+  /** It has an invite, but the owner must approve it. */
+  | { readonly event: "waiting"; readonly worker: string; readonly fingerprint: string };
 
 /** What a coordinator says about itself; see `volary status`. */
 export interface Status {
@@ -83,6 +86,14 @@ export class Coordinator {
   /** Workers that are there. */
   get members(): readonly Member[] {
     return this.#membership.members;
+  }
+
+  /** Invites, and everyone who was let in, waits or was shut out. */
+  get membership(): Pick<Membership, "approve" | "revoke"> & {
+    readonly known: readonly (KnownWorker & { readonly joined: boolean })[];
+    readonly halfOpen: number;
+  } {
+    return this.#membership;
   }
 
   /** Runs a recipe. Throws where a run is under way, and what `run` in run.ts throws. */

@@ -34,6 +34,11 @@ export class ServerError extends CoordinatorError {
   override readonly name = "ServerError";
 }
 
+/** Invites and admitted workers: no such worker, too many invites, a damaged list. */
+export class AdmissionError extends CoordinatorError {
+  override readonly name = "AdmissionError";
+}
+
 /** A worker left, failed or broke the protocol in the middle of a run. */
 export class WorkerFailed extends CoordinatorError {
   override readonly name = "WorkerFailed";

@@ -7,7 +7,8 @@
 import { links, microbatchesOf, pipelineOf, type Plan, sliceFor } from "../mesh/plan.ts";
 import type { PullRequest } from "../mesh/control.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
-import type { Clock } from "../mesh/runtime.ts";
+import { limits } from "../mesh/limits.ts";
+import type { Clock, Timer } from "../mesh/runtime.ts";
 import { WorkerFailed } from "./errors.ts";
 import type { Member, MemberMessage } from "./member.ts";
 import { pause } from "./pause.ts";
@@ -55,6 +56,7 @@ export class Generation {
     { waiting: Set<string>; all: PromiseWithResolvers<void> }
   >();
   readonly #rounds = new Map<number, Open>();
+  #renewal: Timer | undefined;
   #over = false;
 
   constructor(plan: Plan, members: readonly Member[], source: ParameterSource, clock: Clock) {
@@ -88,9 +90,15 @@ export class Generation {
   /** Hands out the plan and waits until every worker has its tensors and its links; calls `at` at each stage. */
   async begin(moments: boolean, at: (stage: "loading" | "linking" | "ready") => void): Promise<void> {
     at("loading");
-    for (const member of this.#members.values()) {
-      member.send({ type: "assign", slice: sliceFor(this.plan, member.id), moments });
+    const { run } = this.plan, members = [...this.#members.values()];
+    // All words first: who has its part may signal at once to who has not.
+    const words = await Promise.all(members.map((member) => member.delegate(run)));
+    if (!this.#over) {
+      members.forEach((member, i) => {
+        member.send({ type: "assign", slice: sliceFor(this.plan, member.id), moments, delegation: words[i] });
+      });
     }
+    this.#renew();
     await this.#or(this.#barrier.get("loaded")!.all.promise);
     at("linking");
     await this.#or(this.#barrier.get("linked")!.all.promise);
@@ -154,8 +162,22 @@ export class Generation {
   end(reason: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#renewal?.cancel();
     this.send({ type: "stop", generation: this.plan.generation, reason: reason.slice(0, 2000) });
     for (const member of this.#members.values()) member.onmessage = member.onpull = undefined;
+  }
+
+  /** Workers that connect again in the middle of a generation need a word that still holds. */
+  #renew(): void {
+    if (this.#over) return;
+    this.#renewal = this.#clock.timer(limits.delegationMs / 2, async () => {
+      const { run, generation } = this.plan;
+      for (const member of this.#members.values()) {
+        const delegation = await member.delegate(run);
+        if (!this.#over) member.send({ type: "delegation", generation, delegation });
+      }
+      this.#renew();
+    });
   }
 
   /** Waits for `promise` unless the generation fails first. */

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Heard, PullRequest } from "../mesh/control.ts";
+import type { Delegation } from "../mesh/identity.ts";
 import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
 
 /** What a member says, but for heartbeats and tensors, which the connection itself answers. */
@@ -24,6 +25,8 @@ export interface Member {
   onpull: ((request: PullRequest) => Promise<Uint8Array<ArrayBuffer>>) | undefined;
   /** Words of one part of a tensor that it holds: little-endian f32. Rejects when the connection closes. */
   pull(request: PullRequest): Promise<Uint8Array<ArrayBuffer>>;
+  /** The coordinator's word that this worker's key speaks for it in a run, from now on for `limits.delegationMs`. */
+  delegate(run: string): Promise<Delegation>;
   /** Resolves with the reason once it is gone. */
   readonly closed: Promise<string>;
   close(reason: string): void;

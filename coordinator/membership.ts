@@ -1,140 +1,222 @@
 /**
- * Who belongs to the mesh. A stranger may say hello and nothing else; only who shows the secret, speaks our version and
- * has a name of its own becomes a member.
+ * Who belongs to the mesh. A stranger must first prove who it is and that it was invited; only then it is listened to, says
+ * its name and what it measured, and becomes a member.
  *
  * @module
  */
-import { z } from "zod";
-import { decodeMessage, encodeMessage } from "../mesh/codec.ts";
-import { control as openControl } from "../mesh/control.ts";
+import { type Control, control as openControl, type Heard } from "../mesh/control.ts";
+import { HandshakeError } from "../mesh/errors.ts";
+import { interview, tellVerdict } from "../mesh/handshake_control.ts";
+import { delegate, fingerprint, sameBytes } from "../mesh/identity.ts";
 import { limits } from "../mesh/limits.ts";
-import { type FromCoordinator, FromWorker, PROTOCOL_VERSION } from "../mesh/messages.ts";
-import type { Channel, Clock, Runtime } from "../mesh/runtime.ts";
+import { type FromCoordinator, FromWorker } from "../mesh/messages.ts";
+import type { Chance, Channel, Clock } from "../mesh/runtime.ts";
+import type { Admission, KnownWorker } from "./admission.ts";
 import type { MemberEvent } from "./coordinator.ts";
 import type { Member } from "./member.ts";
 
-/** What a newcomer is measured against. */
-export interface Admission {
-  /** Whether a secret is the invite's; takes the same time for every wrong one. */
-  readonly matches: (secret: string) => boolean | Promise<boolean>;
-  /** When the invite ends, in ms since 1970; undefined: never. */
-  readonly expires: () => number | undefined;
-  /** Names this mesh in the welcome. */
-  readonly mesh: string;
-}
-
-/** Connections that have not said hello yet, at one time: a room full of people, not a flood. */
-export const MOST_STRANGERS = 64;
-/** Time for a hello, in ms: a worker opens its device and measures it before it speaks. */
+/** Time for a hello once a worker was let in, in ms: it opens its device and measures it before it speaks. */
 export const HELLO_MS = 60_000;
-/** Members of one mesh: the planner's largest case. */
+/** Members of one mesh, and newcomers that are to become some: the planner's largest case. */
 export const MOST_MEMBERS = 4_096;
 
 /** Names that are safe in plans, tables and paths. */
 const goodName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 
-/** What a hello of any version has, so that another version can be told which. */
-const AnyHello = z.looseObject({ type: z.literal("hello"), protocol: z.int() });
-const Ping = z.strictObject({ type: z.literal("ping"), id: z.int().min(0).max(0xffff_ffff) });
-const Pong = z.strictObject({ type: z.literal("pong"), id: z.int().min(0).max(0xffff_ffff) });
-const FromStranger = z.discriminatedUnion("type", [AnyHello, Ping, Pong]);
 type Hello = Extract<FromWorker, { type: "hello" }>;
+
+/** A connection whose other end proved to have a key that may join. */
+interface Connection {
+  readonly control: Control<FromWorker, FromCoordinator>;
+  readonly publicKey: Uint8Array<ArrayBuffer>;
+  /** Silent for longer than a living worker is. */
+  suspected: boolean;
+  /** What it said, while it waits for the owner's word. */
+  waiting?: Hello;
+}
 
 /** See the module's description. */
 export class Membership {
-  readonly #members = new Map<string, Member>();
+  readonly #members = new Map<string, { readonly member: Member; readonly connection: Connection }>();
+  /** Connections that have proved nothing yet, oldest first. */
   readonly #strangers = new Set<Channel>();
+  /** Connections that were let in and are no members yet. */
+  readonly #newcomers = new Set<Connection>();
   #closed: string | undefined;
 
   constructor(
-    private readonly runtime: Pick<Runtime, keyof Clock>,
+    private readonly runtime: Clock & Chance,
     private readonly admission: Admission,
     private readonly onevent: (event: MemberEvent) => void,
   ) {}
 
   /** In the order in which they joined. */
   get members(): readonly Member[] {
-    return [...this.#members.values()];
+    return [...this.#members.values()].map(({ member }) => member);
+  }
+
+  /** Everyone who was ever let in or waits, with whether it is connected. */
+  get known(): readonly (KnownWorker & { readonly joined: boolean })[] {
+    const prints = new Set(
+      [...this.#members.values()].map(({ connection }) => fingerprint(connection.publicKey)),
+    );
+    return this.admission.workers.map((worker) => ({ ...worker, joined: prints.has(worker.fingerprint) }));
+  }
+
+  /** Connections that have not shown who they are. */
+  get halfOpen(): number {
+    return this.#strangers.size;
   }
 
   /** Listens to a stranger until it is a member or gone. */
   admit(channel: Channel): void {
     if (this.#closed !== undefined) return channel.close(this.#closed);
-    if (this.#strangers.size >= MOST_STRANGERS) {
-      return channel.close("too many connections that did not say hello");
+    if (this.#strangers.size >= limits.halfOpen) {
+      // Whoever means it needs a moment only, so the oldest is the least likely to.
+      const [oldest] = this.#strangers;
+      this.#strangers.delete(oldest);
+      oldest.close("others wait to show who they are");
     }
     this.#strangers.add(channel);
-    const timer = this.runtime.timer(HELLO_MS, () => channel.close("no hello came in time"));
+    const timer = this.runtime.timer(limits.connectMs, () => channel.close("no proof came in time"));
     const done = () => {
       timer.cancel();
       this.#strangers.delete(channel);
     };
     channel.closed.then(done);
-    let greeted = false, gone = false;
-    channel.closed.then(() => gone = true);
-    channel.onmessage = (bytes) => {
-      try {
-        const message = decodeMessage(FromStranger, bytes, limits.strangerBytes);
-        if (message.type === "ping") return channel.send(encodeMessage({ type: "pong", id: message.id }));
-        if (message.type === "pong") return;
-        if (greeted) return channel.close("said hello twice"); // the first is still being judged
-        greeted = true;
-        const refused = message.protocol === PROTOCOL_VERSION ? undefined : otherVersion(message.protocol);
-        if (refused) return this.#refuse(channel, refused);
-        const hello = decodeMessage(FromWorker, bytes, limits.strangerBytes) as Hello;
-        this.#judge(hello).then((reason) => {
-          done();
-          if (gone) return;
-          if (reason) this.#refuse(channel, reason);
-          else this.#welcome(channel, hello);
-        });
-      } catch (error) {
-        channel.close(error instanceof Error ? error.message : "not understood");
+    this.#interview(channel).catch((error) => {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (error instanceof HandshakeError) this.onevent({ event: "refused", reason });
+      channel.drained(0).then(() => channel.close(reason));
+    }).finally(done);
+  }
+
+  /** Lets a worker in that waits, or one that was revoked. Throws `AdmissionError` where nobody is meant. */
+  async approve(who: string): Promise<KnownWorker> {
+    const { publicKey, ...worker } = await this.admission.approve(who);
+    for (const connection of [...this.#newcomers]) {
+      if (connection.waiting === undefined || !sameBytes(connection.publicKey, publicKey)) continue;
+      const hello = connection.waiting;
+      connection.waiting = undefined;
+      this.#decide(connection, hello);
+    }
+    return worker;
+  }
+
+  /** Shuts a worker out and ends its connection. Throws `AdmissionError` where nobody is meant. */
+  async revoke(who: string): Promise<KnownWorker> {
+    const { publicKey, ...worker } = await this.admission.revoke(who);
+    const connections = [...this.#newcomers, ...[...this.#members.values()].map((each) => each.connection)];
+    for (const connection of connections) {
+      if (sameBytes(connection.publicKey, publicKey)) {
+        this.#refuse(connection, "The coordinator's owner has revoked this worker.");
       }
-    };
+    }
+    return worker;
   }
 
   /** Closes all connections, now and later. */
   close(reason: string): void {
     this.#closed = reason;
     for (const stranger of this.#strangers) stranger.close(reason);
-    for (const member of this.#members.values()) member.close(reason);
+    for (const { control } of this.#newcomers) control.close(reason);
+    for (const { member } of this.#members.values()) member.close(reason);
   }
 
-  /** Why not, or undefined: welcome. */
-  async #judge(hello: Hello): Promise<string | undefined> {
-    // The secret first: who does not know it learns nothing about names and members.
-    if (!await this.admission.matches(hello.secret)) {
-      return "The invite is not valid here: its secret is wrong. Copy the whole invite that `volary up` printed; each " +
-        "start of a coordinator may make a new one.";
+  async #interview(channel: Channel): Promise<void> {
+    let gone = false;
+    channel.closed.then(() => gone = true);
+    const { runtime, admission } = this, { identity } = admission;
+    const applicant = await interview(channel, { clock: runtime, chance: runtime, identity });
+    const refused = this.#newcomers.size + this.#members.size >= MOST_MEMBERS
+      ? `The mesh is full: ${MOST_MEMBERS} workers have joined.`
+      : await admission.judge(applicant);
+    if (gone || this.#closed !== undefined) return;
+    tellVerdict(channel, refused);
+    if (refused !== undefined) throw new HandshakeError(refused);
+    this.#welcomeNewcomer(channel, applicant.publicKey);
+  }
+
+  /** Waits for the hello of somebody who was let in. */
+  #welcomeNewcomer(channel: Channel, publicKey: Uint8Array<ArrayBuffer>): void {
+    const control: Connection["control"] = openControl<typeof FromWorker, FromCoordinator>(
+      channel,
+      FromWorker,
+      this.runtime,
+    );
+    control.maxBytes = limits.strangerBytes;
+    const connection: Connection = { control, publicKey, suspected: false };
+    this.#newcomers.add(connection);
+    const timer = this.runtime.timer(HELLO_MS, () => control.close("no hello came in time"));
+    control.closed.then(() => {
+      timer.cancel();
+      this.#newcomers.delete(connection);
+    });
+    control.onsuspected = (suspected) => connection.suspected = suspected;
+    control.onmessage = (message: Heard<FromWorker>) => {
+      timer.cancel();
+      control.onmessage = () => control.close("spoke before it was welcome");
+      if (message.type !== "hello") return control.close("a hello was expected");
+      this.#decide(connection, message);
+    };
+  }
+
+  async #decide(connection: Connection, hello: Hello): Promise<void> {
+    const refused = await this.#judge(connection, hello.name);
+    if (!this.#newcomers.has(connection)) return; // gone meanwhile
+    if (refused !== undefined) return this.#refuse(connection, refused);
+    switch (this.admission.state(connection.publicKey)) {
+      case "waiting": {
+        const print = fingerprint(connection.publicKey);
+        connection.waiting = hello;
+        const reason =
+          `The coordinator's owner must let this worker in: volary approve ${hello.name} (its fingerprint is ` +
+          `${print}; compare it)`;
+        connection.control.send({ type: "waiting", reason });
+        return this.onevent({ event: "waiting", worker: hello.name, fingerprint: print });
+      }
+      case "admitted":
+        return this.#welcome(connection, hello);
+      default:
+        return this.#refuse(connection, "The coordinator's owner has revoked this worker.");
     }
-    const expires = this.admission.expires();
-    if (expires !== undefined && this.runtime.wall() >= expires) {
-      return `The invite has expired (${new Date(expires).toISOString()}). Ask for a new one.`;
-    }
-    if (!goodName.test(hello.name)) {
-      return `The name "${hello.name}" cannot be used: take letters, digits, '.', '_' and '-', at most 63, beginning with a ` +
+  }
+
+  /** Why not under this name, or undefined. */
+  async #judge({ publicKey }: Connection, name: string): Promise<string | undefined> {
+    if (!goodName.test(name)) {
+      return `The name "${name}" cannot be used: take letters, digits, '.', '_' and '-', at most 63, beginning with a ` +
         "letter or a digit (--name).";
     }
-    if (this.#members.has(hello.name)) {
-      return `A worker called ${hello.name} has joined already. Choose another name (--name).`;
+    for (const { member, connection } of this.#members.values()) {
+      if (!sameBytes(connection.publicKey, publicKey)) continue;
+      if (!connection.suspected) {
+        return `This worker's key (${
+          fingerprint(publicKey)
+        }) has joined already, as ${member.id}. Every worker needs a key of ` +
+          "its own: give this one another file with --key.";
+      }
+      // It came back before we noticed that it was gone.
+      member.close("the same worker has connected again");
+      await member.closed;
     }
-    if (this.#members.size >= MOST_MEMBERS) return `The mesh is full: ${MOST_MEMBERS} workers have joined.`;
-    return undefined;
+    return await this.admission.name(publicKey, name);
   }
 
-  #refuse(channel: Channel, reason: string): void {
+  #refuse({ control }: Connection, reason: string): void {
     this.onevent({ event: "refused", reason });
-    try {
-      channel.send(encodeMessage({ type: "refused", reason } satisfies FromCoordinator));
-    } catch {
-      // It is gone already.
-    }
-    channel.drained(0).then(() => channel.close("refused"));
+    control.send({ type: "refused", reason });
+    control.drained(0).then(() => control.close("refused"));
   }
 
-  #welcome(channel: Channel, hello: Hello): void {
-    const control = openControl<typeof FromWorker, FromCoordinator>(channel, FromWorker, this.runtime);
+  #welcome(connection: Connection, hello: Hello): void {
+    const { control, publicKey } = connection, { runtime, admission } = this;
+    if (this.#members.has(hello.name)) {
+      return this.#refuse(
+        connection,
+        `A worker called ${hello.name} has joined already. Choose another name (--name).`,
+      );
+    }
     const member: Member = {
       id: hello.name,
       profile: hello.profile,
@@ -143,28 +225,28 @@ export class Membership {
       send: (message) => void control.send(message),
       drained: (bytes) => control.drained(bytes),
       pull: (request) => control.pull(request),
+      delegate: (run) => {
+        // With room for clocks that are a little apart.
+        const wall = runtime.wall(), to = { run, worker: hello.name, publicKey };
+        return delegate(admission.identity, to, wall - limits.clockSkewMs, wall + limits.delegationMs);
+      },
       closed: control.closed,
       close: (reason) => control.close(reason),
     };
+    control.maxBytes = limits.messageBytes;
     control.onmessage = (message) => member.onmessage?.(message);
     control.onpull = (request) => {
       if (member.onpull) return member.onpull(request);
       return Promise.reject(new Error("there is no plan that gives it to this worker"));
     };
-    this.#members.set(member.id, member);
+    this.#newcomers.delete(connection);
+    this.#members.set(member.id, { member, connection });
     control.closed.then((reason) => {
       this.#members.delete(member.id);
       this.onevent({ event: "left", worker: member.id, reason });
     });
-    member.send({ type: "welcome", id: member.id, run: this.admission.mesh });
+    member.send({ type: "welcome", id: member.id, run: admission.mesh });
     const { deviceName, flops } = hello.profile;
     this.onevent({ event: "joined", worker: member.id, device: deviceName, flops });
   }
-}
-
-function otherVersion(theirs: number): string {
-  const upgrade = theirs < PROTOCOL_VERSION
-    ? "The worker's program is older: update it (git pull in its clone, or its newer release)."
-    : "The coordinator's program is older: update it and start it again.";
-  return `The worker speaks protocol ${theirs}, this coordinator ${PROTOCOL_VERSION}. ${upgrade}`;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { limits } from "../mesh/limits.ts";
 import type { RunEvent } from "./events.ts";
 
 /** The file coordinator.json in the state folder, readable by its owner only. */
@@ -33,6 +34,15 @@ export const RunBody = z.strictObject({
   workers: z.int().min(1).max(4_096).optional(),
 });
 export type RunBody = z.infer<typeof RunBody>;
+
+/** Body of POST /approve and POST /revoke: a worker's name, or the beginning of its fingerprint. */
+export const WorkerBody = z.strictObject({ worker: z.string().min(1).max(limits.nameLength) });
+
+/** Body of POST /invite. */
+export const InviteBody = z.strictObject({
+  uses: z.int().min(1).max(limits.inviteUses),
+  forMs: z.int().min(1).max(limits.inviteMs),
+});
 
 /** One line of the answer to POST /run. */
 export type RunLine =

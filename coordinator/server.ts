@@ -1,14 +1,16 @@
 /**
- * The coordinator's door: workers come in by a WebSocket at /mesh and must show the invite's secret in their first message;
- * the owner's requests (run, stop, status) carry the owner's secret. Everyone else gets an empty 404.
+ * The coordinator's door: workers come in by a WebSocket at /mesh and must prove there who they are and that they were
+ * invited; the owner's requests carry the owner's secret. Everyone else gets an empty 404.
  *
  * @module
  */
 import type { Channel } from "../mesh/runtime.ts";
 import type { Coordinator } from "./coordinator.ts";
-import { ServerError } from "./errors.ts";
+import type { z } from "zod";
+import type { InviteTerms } from "./admission.ts";
+import { CoordinatorError, ServerError } from "./errors.ts";
 import { isKnown } from "./run.ts";
-import { RunBody, type RunLine } from "./owner_protocol.ts";
+import { InviteBody, RunBody, type RunLine, WorkerBody } from "./owner_protocol.ts";
 
 export interface ServerOptions {
   readonly coordinator: Coordinator;
@@ -20,6 +22,8 @@ export interface ServerOptions {
   readonly runs: string;
   /** Whether a bearer token is the owner's; takes the same time for every wrong one. */
   readonly isOwner: (token: string) => boolean | Promise<boolean>;
+  /** Makes an invite to this server. */
+  readonly invite: (terms: InviteTerms) => Promise<string>;
   /** Makes a channel of an upgraded socket. */
   readonly channel: (socket: WebSocket) => Channel;
 }
@@ -31,6 +35,8 @@ export interface CoordinatorServer {
   close(): Promise<void>;
 }
 
+/** Bytes of any other body: a name or two numbers. */
+const mostBody = 4 << 10;
 /** Bytes of a recipe: text that a person wrote. */
 const mostRecipe = 1 << 20;
 
@@ -72,8 +78,37 @@ async function route(request: Request, options: ServerOptions): Promise<Response
       return Response.json({ stopped: await options.coordinator.stop() });
     case "POST /run":
       return await startRun(request, options);
+    case "GET /workers":
+      return Response.json(options.coordinator.membership.known);
+    case "POST /approve":
+      return await answer(
+        request,
+        WorkerBody,
+        ({ worker }) => options.coordinator.membership.approve(worker),
+      );
+    case "POST /revoke":
+      return await answer(request, WorkerBody, ({ worker }) => options.coordinator.membership.revoke(worker));
+    case "POST /invite":
+      return await answer(request, InviteBody, async (terms) => ({ invite: await options.invite(terms) }));
   }
   return new Response(null, { status: 404 });
+}
+
+/** Does what a body asks for. What its user can put right is told with status 409. */
+async function answer<S extends z.ZodType>(
+  request: Request,
+  schema: S,
+  act: (body: z.output<S>) => Promise<unknown>,
+): Promise<Response> {
+  const text = await request.text();
+  const body = text.length > mostBody ? undefined : schema.safeParse(parseJson(text));
+  if (!body?.success) return new Response(null, { status: 400 });
+  try {
+    return Response.json(await act(body.data), { headers: { "cache-control": "no-store" } });
+  } catch (error) {
+    if (!(error instanceof CoordinatorError)) throw error;
+    return Response.json({ message: error.message }, { status: 409 });
+  }
 }
 
 /** Runs a recipe and streams its events, one JSON object a line. The run goes on when the reader goes away. */

@@ -90,7 +90,16 @@ async function onMesh(device: "webgpu" | "reference", work: (train: Train) => Pr
     running.push(up);
     const { invite } = await first(up, "up") as { invite: string };
     for (let i = 1; i <= WORKERS; i++) {
-      const args = ["join", invite, "--name", `w${i}`, "--device", device];
+      const args = [
+        "join",
+        invite,
+        "--name",
+        `w${i}`,
+        "--device",
+        device,
+        "--key",
+        join(folder, `w${i}.key`),
+      ];
       // The workers share the processor: one thread of the software adapter each.
       const worker = volary(`worker w${i}`, args, { env: { LP_NUM_THREADS: "1" } });
       running.push(worker);

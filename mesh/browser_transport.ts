@@ -10,7 +10,7 @@
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
-import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
+import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
 /** The part of the platform's data channel that is used. */
 interface PlatformChannel extends EventTarget {
@@ -91,8 +91,9 @@ async function open(
   });
   gone.catch(() => {}); // the channel may also close later, when nobody waits here
   try {
-    await Promise.race([gone, negotiate(clock, connection, signal, initiator)]);
+    const certificates = await Promise.race([gone, negotiate(clock, connection, signal, initiator)]);
     await Promise.race([gone, channel.opened]);
+    channel.binding = { certificates, proven: true };
     return channel;
   } catch (error) {
     channel.close("could not be opened");
@@ -104,13 +105,13 @@ async function open(
   }
 }
 
-/** Exchanges descriptions; the initiator offers. */
+/** Exchanges descriptions; the initiator offers. Answers with the certificates that they name. */
 async function negotiate(
   clock: Clock,
   connection: PlatformConnection,
   signal: Signal,
   initiator: boolean,
-): Promise<void> {
+): Promise<NonNullable<ChannelBinding["certificates"]>> {
   const remote = awaitDescription(signal, initiator ? "answer" : "offer");
   const setRemote = async () => {
     const peer = await remote;
@@ -121,8 +122,10 @@ async function negotiate(
     initiator ? await connection.createOffer() : await connection.createAnswer(),
   );
   await gathered(clock, connection);
-  signal.send(readDescription(connection.localDescription?.sdp ?? "", initiator ? "offer" : "answer"));
+  const own = readDescription(connection.localDescription?.sdp ?? "", initiator ? "offer" : "answer");
+  signal.send(own);
   if (initiator) await setRemote();
+  return { own: own.fingerprint, peer: (await remote).fingerprint };
 }
 
 /** Resolves when all own addresses are known, or time is up. */
@@ -141,6 +144,8 @@ function gathered(clock: Clock, connection: PlatformConnection): Promise<void> {
 /** One data channel of the platform as a `Channel`. */
 class BrowserChannel implements Channel {
   readonly kind = "webrtc (browser)";
+  /** Browsers show no keying material, but the other end must prove that its certificate is its own. Set when open. */
+  binding!: ChannelBinding;
   readonly maxMessage = MAX_MESSAGE;
   readonly closed: Promise<string>;
   /** Resolves when messages can be sent. */

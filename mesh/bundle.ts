@@ -158,7 +158,6 @@ export class Bundle {
     const old = this.paths.filter((each) => each.stalled);
     this.paths.push(path);
     this.counters.paths = this.paths.length;
-    path.start();
     // Those that stand still have been replaced by this one; what they hold is sent again.
     for (const each of old) this.drop(each, "stood still");
     if (!this.started) {
@@ -166,6 +165,7 @@ export class Bundle {
       this.liveness.start();
       this.events.opened();
     }
+    path.start(); // only now: what came early is delivered at once, to a link that is ready for it
     this.resend();
   }
 

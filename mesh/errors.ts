@@ -16,10 +16,25 @@ export class FrameError extends Error {
 
 /** A connection that could not be opened, or that is gone. */
 export class LinkError extends Error {
-  override readonly name = "LinkError";
+  override readonly name: string = "LinkError";
 }
 
-/** An invite that cannot be read or has expired. */
+/** The other end is not who it should be, or could not show it; nothing else of it was read. */
+export class HandshakeError extends LinkError {
+  override readonly name = "HandshakeError";
+}
+
+/** Two machines' clocks are too far apart for anything that has a time to hold. */
+export class ClockError extends Error {
+  override readonly name = "ClockError";
+}
+
+/** A key file that must not be used as it is. */
+export class KeyFileError extends Error {
+  override readonly name = "KeyFileError";
+}
+
+/** An invite that cannot be read. */
 export class InviteError extends Error {
   override readonly name = "InviteError";
 }

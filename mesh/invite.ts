@@ -1,63 +1,68 @@
 /**
- * Invites: one line that says where the coordinator is and proves that its bearer was asked to come.
+ * Invites: one line that says where a coordinator is and what its key is, with a secret of which the coordinator keeps the
+ * public half only. Whoever has the line can prove it without showing the secret to anybody.
  *
  * ```text
- * volary: base64url( u8 version, u8 flags, [u32 expiry in minutes since 1970,] 16 bytes secret, address, u32 CRC )
+ * volary: base64url( u8 version, u8 flags, [u32 expiry in minutes since 1970,] 32 bytes coordinator's key,
+ *                    32 bytes secret, address, u32 CRC )
  * ```
  *
  * @module
  */
+import { base64url, fromBase64url } from "./base64url.ts";
 import { InviteError } from "./errors.ts";
+import { KEY_BYTES } from "./identity.ts";
 import { limits } from "./limits.ts";
-import type { Chance, Clock } from "./runtime.ts";
+import type { Chance } from "./runtime.ts";
 
 export interface Invite {
   /** Where to connect: ws:// or wss://, host and port. */
   readonly address: string;
-  /** What the coordinator asks of whoever comes: 22 characters of base64url. */
-  readonly secret: string;
-  /** Milliseconds since 1970, or undefined for an invite that does not expire. */
+  /** The coordinator's public key: whoever answers at the address must have its private half. */
+  readonly coordinator: Uint8Array<ArrayBuffer>;
+  /** The seed of an Ed25519 key. */
+  readonly secret: Uint8Array<ArrayBuffer>;
+  /** Milliseconds since 1970, whole minutes, or undefined for an invite that does not expire; the coordinator judges. */
   readonly expires: number | undefined;
 }
 
 const PREFIX = "volary:";
-const VERSION = 1;
+const VERSION = 2;
 const HAS_EXPIRY = 1;
-const SECRET_BYTES = 16;
+/** Bytes of key and secret. */
+const KEYS = 2 * KEY_BYTES;
 const MINUTE = 60_000;
 const AGAIN = 'Ask for a new one, or copy it again as a whole: one line that begins with "volary:".';
 
-/** A new invite with a secret of its own, that expires after `forMs` (rounded up to minutes) where given. */
-export function newInvite(runtime: Chance & Pick<Clock, "wall">, address: string, forMs?: number): Invite {
+/** A new invite with a secret of its own; `expires` is rounded up to whole minutes. */
+export function newInvite(
+  chance: Chance,
+  { address, coordinator, expires }: Pick<Invite, "address" | "coordinator" | "expires">,
+): Invite {
   checkAddress(address);
-  const expires = forMs === undefined ? undefined : Math.ceil((runtime.wall() + forMs) / MINUTE) * MINUTE;
-  return { address, secret: base64url(runtime.random(SECRET_BYTES)), expires };
+  const minutes = expires === undefined ? undefined : Math.ceil(expires / MINUTE) * MINUTE;
+  return { address, coordinator, secret: chance.random(KEY_BYTES), expires: minutes };
 }
 
 /** The line that a worker is started with. */
-export function formatInvite({ address, secret, expires }: Invite): string {
-  const place = new TextEncoder().encode(address), key = fromBase64url(secret);
-  if (key?.length !== SECRET_BYTES) {
-    throw new InviteError("Cannot write an invite: its secret is not 16 bytes");
-  }
+export function formatInvite({ address, coordinator, secret, expires }: Invite): string {
+  const place = new TextEncoder().encode(address);
   const head = expires === undefined ? 2 : 6;
-  const bytes = new Uint8Array(head + SECRET_BYTES + place.length + 4), view = new DataView(bytes.buffer);
+  const bytes = new Uint8Array(head + KEYS + place.length + 4), view = new DataView(bytes.buffer);
   bytes[0] = VERSION;
   if (expires !== undefined) {
     bytes[1] = HAS_EXPIRY;
     view.setUint32(2, expires / MINUTE);
   }
-  bytes.set(key, head);
-  bytes.set(place, head + SECRET_BYTES);
+  bytes.set(coordinator, head);
+  bytes.set(secret, head + KEY_BYTES);
+  bytes.set(place, head + KEYS);
   view.setUint32(bytes.length - 4, crc32(bytes.subarray(0, -4)));
   return PREFIX + base64url(bytes);
 }
 
-/**
- * Reads an invite. Throws `InviteError` that says what is wrong with it, also for one that expired before `wall`
- * (milliseconds since 1970).
- */
-export function parseInvite(text: string, wall: number): Invite {
+/** Reads an invite. Throws `InviteError` that says what is wrong with it. */
+export function parseInvite(text: string): Invite {
   const line = text.trim();
   if (!line.startsWith(PREFIX)) {
     throw new InviteError(`This is not an invite: it does not begin with "${PREFIX}". ${AGAIN}`);
@@ -71,7 +76,7 @@ export function parseInvite(text: string, wall: number): Invite {
       `This invite has characters that no invite has (a space, a quote, a line end?). ${AGAIN}`,
     );
   }
-  if (bytes.length < 2 + SECRET_BYTES + 4) throw new InviteError(`This invite is cut short. ${AGAIN}`);
+  if (bytes.length < 6) throw new InviteError(`This invite is cut short. ${AGAIN}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (view.getUint32(bytes.length - 4) !== crc32(bytes.subarray(0, -4))) {
     throw new InviteError(
@@ -84,29 +89,18 @@ export function parseInvite(text: string, wall: number): Invite {
     );
   }
   const hasExpiry = bytes[1] === HAS_EXPIRY, head = hasExpiry ? 6 : 2;
-  if (bytes[1] > HAS_EXPIRY || bytes.length < head + SECRET_BYTES + 4) {
+  if (bytes[1] > HAS_EXPIRY || bytes.length < head + KEYS + 4) {
     throw new InviteError(`This invite says things that this program does not know: update Volary. ${AGAIN}`);
   }
   const expires = hasExpiry ? view.getUint32(2) * MINUTE : undefined;
-  const address = new TextDecoder().decode(bytes.subarray(head + SECRET_BYTES, -4));
+  const address = new TextDecoder().decode(bytes.subarray(head + KEYS, -4));
   checkAddress(address);
-  if (expires !== undefined && wall > expires) {
-    throw new InviteError(
-      `This invite expired on ${new Date(expires).toISOString()}; it is now ${
-        new Date(wall).toISOString()
-      } here. ` +
-        "Ask for a new one (or set this machine's clock).",
-    );
-  }
-  return { address, secret: base64url(bytes.subarray(head, head + SECRET_BYTES)), expires };
-}
-
-/** Compares secrets in a time that tells nothing of where they differ: by their HMACs under a key of the moment. */
-export async function sameSecret(chance: Chance, given: string, wanted: string): Promise<boolean> {
-  const hash = { name: "HMAC", hash: "SHA-256" }, text = new TextEncoder();
-  const key = await crypto.subtle.importKey("raw", chance.random(32), hash, false, ["sign", "verify"]);
-  const mark = await crypto.subtle.sign("HMAC", key, text.encode(wanted));
-  return await crypto.subtle.verify("HMAC", key, mark, text.encode(given));
+  return {
+    address,
+    coordinator: bytes.slice(head, head + KEY_BYTES),
+    secret: bytes.slice(head + KEY_BYTES, head + KEYS),
+    expires,
+  };
 }
 
 function checkAddress(address: string): void {
@@ -116,16 +110,6 @@ function checkAddress(address: string): void {
       `An invite cannot name the address "${address.slice(0, 200)}": it must be ws:// or wss://`,
     );
   }
-}
-
-function base64url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
-
-function fromBase64url(text: string): Uint8Array<ArrayBuffer> | undefined {
-  if (!/^[A-Za-z0-9_-]*$/.test(text) || text.length % 4 === 1) return undefined;
-  const binary = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }
 
 /** CRC-32 of IEEE 802.3, bit by bit: invites are short. */

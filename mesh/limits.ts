@@ -33,8 +33,24 @@ export const limits = {
   roundBytes: 1 << 26,
   /** Bytes of one control message: a round's ids and labels plus a header. */
   messageBytes: (1 << 27) + (1 << 20),
-  /** Bytes of a message from someone who has not shown the secret yet: a hello. */
+  /** Bytes of a message from a worker that was let in but is no member yet: its profile. */
   strangerBytes: 1 << 16,
+  /** Bytes of a message of a handshake: a paragraph why somebody is refused; everything else in it has a fixed size. */
+  handshakeBytes: 4 << 10,
+  /** Connections to a coordinator that have not shown who they are; one more, and the oldest goes. */
+  halfOpen: 256,
+  /** Between two machines' clocks, in ms: what machines that set their clocks by themselves stay far below. */
+  clockSkewMs: 5 * 60_000,
+  /** For how long a worker may show peers the coordinator's word, in ms. It is renewed while a run goes. */
+  delegationMs: 60 * 60_000,
+  /** Workers that one invite may admit. */
+  inviteUses: 10_000,
+  /** For how long an invite may be good, in ms: a year. */
+  inviteMs: 366 * 24 * 60 * 60_000,
+  /** Invites that are good at one time. */
+  invites: 1_000,
+  /** Workers that a coordinator remembers: four times the largest mesh. */
+  knownWorkers: 16_384,
   /** Values (numbers, strings, lists...) in one message: twenty for each tensor of the longest vote. */
   messageValues: 1 << 22,
   /** Lists within lists in one message: a model's config inside an assignment needs 8. */

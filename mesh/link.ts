@@ -83,9 +83,10 @@ export interface Link {
 }
 
 /**
- * Opens a link over one channel: both ends greet, check each other and are ready. Rejects with `LinkError` when the peer
- * speaks another version, belongs to another run or generation, is someone else, or does not answer in time. The link
- * ends with the channel; one that outlives its channels is a matter of worker/linking.ts.
+ * Opens a link over one channel: both ends prove who they are and are ready. Rejects with `LinkError` when the peer does not
+ * answer in time, or speaks another version, is in another generation or cannot prove that it is the expected worker of the
+ * run at the end of this very connection. The link ends with the channel; one that outlives its channels is a matter of
+ * worker/linking.ts.
  */
 export function openLink(channel: Channel, options: LinkOptions): Promise<Link> {
   const bundle = new Bundle(options), link = new ChannelLink(bundle, options);

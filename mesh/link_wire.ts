@@ -4,8 +4,6 @@
  *
  * @module
  */
-import { z } from "zod";
-import { decodeMessage, encodeMessage } from "./codec.ts";
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 
@@ -31,41 +29,14 @@ export const KIND = {
   numbered: 20,
   /** u32: so many numbered messages have arrived over this channel. */
   arrived: 21,
+  /** Shows who it is; see handshake.ts. */
+  proof: 10,
+  /** Does not take the other end for who it should be: u8 why, u16 own version. Stays the same in all versions. */
+  refuse: 11,
 } as const;
 
 /** Bytes before a piece's own in a data message. */
 export const DATA_PREFIX = 2;
-
-/** Who is at an end of a link. Proof of it is a matter of the transport's channel; this is what it claims to be. */
-const Hello = z.strictObject({
-  run: z.string().max(limits.nameLength),
-  generation: z.int().min(0).max(0xffff_ffff),
-  id: z.string().min(1).max(limits.nameLength),
-});
-export type Hello = z.infer<typeof Hello>;
-
-export function encodeHello(version: number, hello: Hello): Uint8Array<ArrayBuffer> {
-  const body = encodeMessage(hello), message = new Uint8Array(3 + body.length);
-  message[0] = KIND.hello;
-  new DataView(message.buffer).setUint16(1, version, true);
-  message.set(body, 3);
-  return message;
-}
-
-/** Reads a hello; its version is looked at before anything else. Throws `LinkError` or `MessageError`. */
-export function decodeHello(message: Uint8Array<ArrayBuffer>, version: number): Hello {
-  if (message.length < 3 || message[0] !== KIND.hello) {
-    throw new LinkError("The peer does not begin with a hello");
-  }
-  const theirs = view(message).getUint16(1, true);
-  if (theirs !== version) {
-    const older = theirs < version ? "the peer's worker" : "this worker";
-    throw new LinkError(
-      `The peer speaks protocol ${theirs}, this worker speaks ${version}: update Volary on ${older} and join again`,
-    );
-  }
-  return decodeMessage(Hello, message.slice(3), limits.strangerBytes);
-}
 
 export function encodeCredit(lane: number, bytes: number): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(10);

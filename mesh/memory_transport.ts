@@ -5,7 +5,7 @@
  */
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
-import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
+import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
 export interface MemoryOptions {
   /** Needed for a delay or a bandwidth. */
@@ -39,16 +39,22 @@ export function memoryChannelPair(options: MemoryOptions = {}): [MemoryChannel, 
   const a = new MemoryChannel(options), b = new MemoryChannel(options);
   a.other = b;
   b.other = a;
+  const shared = new TextEncoder().encode(`memory ${pairs++}`);
+  a.binding = b.binding = { shared, proven: false };
   return [a, b];
 }
+
+/** Pairs that were made so far in this process: the number of one tells it from all others, and nobody stands between. */
+let pairs = 0;
 
 /** One end. Delivers each message, and then the other end's close, in a microtask or at its time on the clock. */
 export class MemoryChannel implements Channel {
   readonly kind = "memory";
   readonly maxMessage: number;
   readonly closed: Promise<string>;
-  /** The end that receives; set by `memoryChannelPair`. */
+  /** The end that receives, and what both have in common; set by `memoryChannelPair`. */
   other!: MemoryChannel;
+  binding!: ChannelBinding;
 
   private over = false;
   private resolveClosed!: (reason: string) => void;

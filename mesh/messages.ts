@@ -4,11 +4,12 @@
  * @module
  */
 import { z } from "zod";
+import { SIGNATURE_BYTES } from "./identity.ts";
 import { limits } from "./limits.ts";
 import { Slice } from "./plan.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 const id = z.int().min(0).max(0xffff_ffff);
 const name = z.string().min(1).max(limits.nameLength);
@@ -80,13 +81,18 @@ export const Losses = z.strictObject({
 });
 export type Losses = z.infer<typeof Losses>;
 
+/** The coordinator's word that a worker's key speaks for it in the run: see identity.ts. */
+export const SignedDelegation = z.strictObject({
+  notBefore: finite,
+  notAfter: finite,
+  signature: z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length === SIGNATURE_BYTES),
+});
+
 /** Worker to coordinator. */
 export const FromWorker = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("hello"),
-    protocol: z.int(),
     software: text,
-    secret: text,
     name,
     profile: Profile,
   }),
@@ -125,13 +131,22 @@ export type FromWorker = z.infer<typeof FromWorker>;
 export const FromCoordinator = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("welcome"), id: name, run: text }),
   z.strictObject({ type: z.literal("refused"), reason: text }),
+  /** The coordinator's owner has yet to let this worker in; `reason` says how. */
+  z.strictObject({ type: z.literal("waiting"), reason: text }),
   Signal,
   Pull,
   Chunk,
   Ping,
   Pong,
   /** Load this part of a plan (pulling weights, and moments where there are any), then open its links. */
-  z.strictObject({ type: z.literal("assign"), slice: Slice, moments: z.boolean() }),
+  z.strictObject({
+    type: z.literal("assign"),
+    slice: Slice,
+    moments: z.boolean(),
+    delegation: SignedDelegation,
+  }),
+  /** The coordinator's word for this worker, renewed. */
+  z.strictObject({ type: z.literal("delegation"), generation: id, delegation: SignedDelegation }),
   /** Everyone is linked: rounds of this generation may begin. */
   z.strictObject({ type: z.literal("start"), generation: id }),
   /**

@@ -15,7 +15,7 @@ import type { DataChannel, PeerConnection } from "node-datachannel";
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
-import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
+import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
 /** What a {@linkcode nativeTransport} is given. */
 export interface NativeOptions {
@@ -83,8 +83,12 @@ async function open(
   gone.catch(() => {}); // the channel may also close later, when nobody waits here
   try {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote)]);
+    const certificates = await Promise.race([
+      gone,
+      negotiate(connection, channel, signal, initiator, remote),
+    ]);
     await Promise.race([gone, channel.opened]);
+    channel.binding = { certificates, proven: true };
     return channel;
   } catch (error) {
     channel.close("could not be opened");
@@ -96,14 +100,14 @@ async function open(
   }
 }
 
-/** Exchanges descriptions; the initiator offers. */
+/** Exchanges descriptions; the initiator offers. Answers with the certificates that they name. */
 async function negotiate(
   connection: PeerConnection,
   channel: NativeChannel,
   signal: Signal,
   initiator: boolean,
   remote: ReturnType<typeof awaitDescription>,
-): Promise<void> {
+): Promise<NonNullable<ChannelBinding["certificates"]>> {
   const setRemote = async () => {
     const peer = await remote;
     connection.setRemoteDescription(sessionDescription(peer, MAX_MESSAGE), peer.role);
@@ -120,11 +124,14 @@ async function negotiate(
   }
   signal.send(own);
   if (initiator) await setRemote();
+  return { own: own.fingerprint, peer: (await remote).fingerprint };
 }
 
 /** One data channel of node-datachannel as a `Channel`. */
 class NativeChannel implements Channel {
   readonly kind = "webrtc (native)";
+  /** The library shows no keying material, but the other end must prove that its certificate is its own. Set when open. */
+  binding!: ChannelBinding;
   readonly maxMessage = MAX_MESSAGE;
   readonly closed: Promise<string>;
   /** Resolves when messages can be sent. */

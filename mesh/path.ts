@@ -4,6 +4,7 @@
  * @module
  */
 import { LinkError } from "./errors.ts";
+import { whyRefused } from "./handshake.ts";
 import { limits } from "./limits.ts";
 import { decodeAbort, decodeNumber, encodeNumber, KIND } from "./link_wire.ts";
 import type { Channel, Clock, Timer } from "./runtime.ts";
@@ -140,6 +141,8 @@ export class Path {
         return this.pong(decodeNumber(message));
       case KIND.abort:
         return this.events.aborted(decodeAbort(message));
+      case KIND.refuse:
+        return this.channel.close(whyRefused(message, "the peer")); // this end was content with the handshake
       default:
         throw new LinkError(`The peer sends a message of the unknown kind ${message[0]}`);
     }

@@ -49,7 +49,22 @@ export interface Channel {
   acceptBytes?: number;
   /** For people: "webrtc (werift)", "memory", "websocket". */
   readonly kind: string;
+  /** What makes this connection unlike every other; asked for once it is open. */
+  readonly binding: ChannelBinding;
   close(reason?: string): void;
+}
+
+/**
+ * What two ends of one connection have in common and nobody between them can have with both: a signature over it holds
+ * for this connection alone.
+ */
+export interface ChannelBinding {
+  /** Equal at both ends, and different for any two connections: what DTLS agreed on, the number of a pair in memory. */
+  readonly shared?: Uint8Array;
+  /** SHA-256 of the certificates that were used, as in a session's description. */
+  readonly certificates?: { readonly own: string; readonly peer: string };
+  /** Whether this end's stack made the other end prove that it has its certificate's private key. */
+  readonly proven: boolean;
 }
 
 /** Durable bytes by name: checkpoints, journals, shards. */

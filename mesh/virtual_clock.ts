@@ -6,6 +6,7 @@
  * @module
  */
 import { LinkError } from "./errors.ts";
+import { holdResults, releaseNext } from "./outside_work.ts";
 import type { Chance, Clock, Timer } from "./runtime.ts";
 
 interface Due {
@@ -55,36 +56,52 @@ export class VirtualClock implements Clock, Chance {
   }
 
   /** Lets time pass until `promise` settles and answers with its result; `LinkError` where nothing is left to happen. */
-  async until<T>(promise: Promise<T>): Promise<T> {
+  until<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
     promise.then(() => settled = true, () => settled = true);
-    await this.turn();
-    while (!settled) {
-      if (!this.fireNext(Infinity)) throw new LinkError("Nothing is left to happen, but the awaited has not");
+    return this.driving(async () => {
       await this.turn();
-    }
-    return promise;
+      while (!settled) {
+        if (!this.fireNext(Infinity)) {
+          throw new LinkError("Nothing is left to happen, but the awaited has not");
+        }
+        await this.turn();
+      }
+      return promise;
+    });
   }
 
   /** Lets `ms` pass. */
   async pass(ms: number): Promise<void> {
     const end = this.time + ms;
-    await this.turn();
-    while (this.fireNext(end)) await this.turn();
+    await this.driving(() => this.fireUpTo(end));
     this.time = end;
   }
 
   /** Lets time pass until no timer is left; throws after `maxMs`, as something then goes on for ever. */
   async idle(maxMs: number): Promise<void> {
-    const end = this.time + maxMs;
-    await this.turn();
-    while (this.fireNext(end)) await this.turn();
+    await this.driving(() => this.fireUpTo(this.time + maxMs));
     if (this.peek() !== undefined) throw new LinkError(`Timers are still left after ${maxMs} ms`);
   }
 
-  /** Until every promise that can settle without a timer has. */
-  private turn(): Promise<void> {
-    return new Promise((resolve) => setImmediate(resolve));
+  /** Until every promise that can settle without a timer has; what others' threads do takes no time. */
+  private async turn(): Promise<void> {
+    do await new Promise<void>((resolve) => setImmediate(resolve)); while (await releaseNext());
+  }
+
+  /** Does something while results of others' threads come in the clock's order. */
+  private async driving<T>(go: () => Promise<T>): Promise<T> {
+    const letGo = holdResults();
+    try {
+      return await go();
+    } finally {
+      letGo();
+    }
+  }
+
+  private async fireUpTo(end: number): Promise<void> {
+    await this.turn();
+    while (this.fireNext(end)) await this.turn();
   }
 
   private peek(): Due | undefined {

@@ -10,7 +10,7 @@
  */
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
-import type { Channel, Clock } from "./runtime.ts";
+import type { Channel, ChannelBinding, Clock } from "./runtime.ts";
 
 /**
  * What a piece is: a part of a message, its last part, a last part that wants to be answered, only the wish to be
@@ -45,6 +45,8 @@ export async function webSocketChannel(socket: WebSocket, clock: Clock): Promise
 
 export class WebSocketChannel implements Channel {
   readonly kind = "websocket";
+  /** None: a program does not see the TLS under a WebSocket. So links do not run on one; see handshake.ts. */
+  readonly binding: ChannelBinding = { proven: false };
   readonly maxMessage = limits.messageBytes;
   readonly closed: Promise<string>;
   readonly opened: Promise<void>;

@@ -1,20 +1,20 @@
 /** A whole mesh in one process: a coordinator and workers with real devices, joined by channels in memory (or werift). */
+import { Admission } from "../coordinator/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
 import type { Outcome } from "../coordinator/run.ts";
 import type { Device } from "../kernels/mod.ts";
-import { control } from "../mesh/control.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { newIdentity } from "../mesh/identity.ts";
+import { parseInvite } from "../mesh/invite.ts";
 import { limits } from "../mesh/limits.ts";
 import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
-import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
 import type { Transport } from "../mesh/runtime.ts";
 import type { Compute } from "../worker/compute.ts";
 import { LocalCompute } from "../worker/local_compute.ts";
-import { type RunningWorker, startWorker } from "../worker/worker.ts";
+import { joinOver } from "../worker/join.ts";
+import type { RunningWorker } from "../worker/worker.ts";
 import { MemoryStorage } from "./memory_storage.ts";
-
-const SECRET = "a secret of the test";
 
 export interface MeshOptions {
   /** Workers, called w0, w1, ...; w0 is the fastest, so that plans do not depend on measurements. */
@@ -46,9 +46,11 @@ export class MeshInMemory {
     const runtime = { ...denoRuntime(), storage };
     const arrived = Promise.withResolvers<void>();
     let joined = 0;
+    const admission = await Admission.inMemory(runtime, "test");
+    const invite = parseInvite(await admission.invite("ws://memory", { uses: options.workers }));
     const coordinator = new Coordinator({
       runtime,
-      admission: { matches: (secret) => secret === SECRET, expires: () => undefined, mesh: "test" },
+      admission,
       onmember: ({ event }) => {
         if (event === "joined" && ++joined === options.workers) arrived.resolve();
       },
@@ -58,18 +60,17 @@ export class MeshInMemory {
     for (let w = 0; w < options.workers; w++) {
       const name = `w${w}`, [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
       coordinator.admit(ours);
-      const worker = startWorker({
+      const worker = await joinOver(theirs, invite, { name }, {
         clock: runtime,
+        chance: runtime,
+        identity: await newIdentity(),
         transport: options.transport?.() ?? hub.transport(),
-        control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, runtime),
         compute: async (exchanger) => {
           const device = await options.device();
           const local = new LocalCompute({ device, exchanger, now: runtime.now, memory: 2 ** 32 });
           const ranked = withProfile(local, 1e9 - w);
           return options.wrap?.(ranked, name) ?? ranked;
         },
-        name,
-        secret: SECRET,
         software: "test",
       });
       workers.set(name, { worker, channel: theirs });

@@ -5,6 +5,7 @@
  * @module
  */
 import { browserTransport } from "../mesh/browser_transport.ts";
+import { type Identity, newIdentity } from "../mesh/identity.ts";
 import type { Clock, Transport } from "../mesh/runtime.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
 import { join, type JoinOptions } from "./join.ts";
@@ -22,6 +23,8 @@ export interface BrowserJoinOptions extends JoinOptions {
   readonly thread?: URL;
   /** Default: the browser's own WebRTC without any server. */
   readonly transport?: Transport;
+  /** Who this worker is; default: a key of this page's own, gone with it. */
+  readonly identity?: Identity;
 }
 
 /** Time as a page has it. */
@@ -35,11 +38,13 @@ const clock: Clock = {
 };
 
 /** Joins the mesh of an invite from this page. Throws what `join` in join.ts throws. */
-export function joinMesh(
-  { device = "auto", thread, transport, ...options }: BrowserJoinOptions,
+export async function joinMesh(
+  { device = "auto", thread, transport, identity, ...options }: BrowserJoinOptions,
 ): Promise<RunningWorker> {
-  return join(options, {
+  return await join(options, {
     clock,
+    chance: { random: (count) => crypto.getRandomValues(new Uint8Array(count)) },
+    identity: identity ?? await newIdentity(),
     transport: () => transport ?? browserTransport({ clock }),
     socket: (url) => new WebSocket(url),
     compute: (exchanger) =>

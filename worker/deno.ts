@@ -1,13 +1,18 @@
 /**
  * A worker as a Deno process: WebSocket to the coordinator, WebRTC between workers, the device on a thread of its own.
  *
- * Permissions: `--allow-net --allow-env --allow-sys=networkInterfaces,hostname`, and `--allow-read` of the program itself.
+ * Permissions: `--allow-net --allow-env --allow-sys=networkInterfaces,hostname`, `--allow-read` of the program itself, and both
+ * `--allow-read` and `--allow-write` of the key's file.
  *
  * @module
  */
 import project from "../deno.json" with { type: "json" };
+import { join as inFolder } from "@std/path";
+import { type HeldKey, holdKey, KeyInUseError } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { KeyFileError } from "../mesh/errors.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
+import type { Chance } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
 import { openComputeThread } from "./compute_client.ts";
 import { join, type JoinOptions } from "./join.ts";
@@ -18,6 +23,8 @@ import type { RunningWorker } from "./worker.ts";
 export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
   /** Default: the machine's name and four random digits. */
   readonly name?: string;
+  /** File of this worker's key, made where it is missing; default: see {@linkcode ownKey}. */
+  readonly key?: string;
   /** Default "auto": the WebGPU adapter where there is one, plain arrays otherwise. */
   readonly device?: DeviceChoice;
   /** Default "werift": WebRTC in TypeScript. "native" is faster and needs the permission --allow-ffi. */
@@ -28,19 +35,64 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
 export const TRANSPORTS = ["werift", "native"] as const;
 export type TransportChoice = typeof TRANSPORTS[number];
 
-/** Joins the mesh of an invite from this process. Throws what `join` in join.ts throws. */
-export function joinMesh(
-  { name = ownName(), device = "auto", transport = "werift", ...options }: DenoJoinOptions,
+/** Joins the mesh of an invite from this process. Throws `KeyFileError` and what `join` in join.ts throws. */
+export async function joinMesh(
+  { name = ownName(), device = "auto", transport = "werift", key, ...options }: DenoJoinOptions,
 ): Promise<RunningWorker> {
-  const clock = denoRuntime();
-  return join({ ...options, name }, {
-    clock,
-    transport: (local) =>
-      (transport === "native" ? nativeTransport : weriftTransport)({ clock, loopback: local }),
-    socket: (url) => new WebSocket(url),
-    compute: (exchanger) => openComputeThread({ device, memory: options.memory }, exchanger),
-    software: `volary ${project.version} (deno ${Deno.version.deno})`,
-  });
+  const runtime = denoRuntime();
+  const held = key === undefined ? await ownKey(runtime) : await holdKey(key, runtime);
+  try {
+    const worker = await join({ ...options, name }, {
+      clock: runtime,
+      chance: runtime,
+      identity: held.identity,
+      transport: (local) =>
+        (transport === "native" ? nativeTransport : weriftTransport)({ clock: runtime, loopback: local }),
+      socket: (url) => new WebSocket(url),
+      compute: (exchanger) => openComputeThread({ device, memory: options.memory }, exchanger),
+      software: `volary ${project.version} (deno ${Deno.version.deno})`,
+    });
+    worker.ended.catch(() => {}).finally(held.release);
+    return worker;
+  } catch (error) {
+    held.release();
+    throw error;
+  }
+}
+
+/** Workers of one user on one machine that find a key of their own without being told. */
+const MOST_KEYS = 64;
+
+/**
+ * The first of this user's keys that no other worker on this machine uses: worker.key, worker-2.key, ... in the folder
+ * `volary` of the user's configuration.
+ */
+export async function ownKey(chance: Chance): Promise<HeldKey> {
+  for (let i = 1; i <= MOST_KEYS; i++) {
+    try {
+      return await holdKey(inFolder(keyFolder(), i === 1 ? "worker.key" : `worker-${i}.key`), chance);
+    } catch (error) {
+      if (!(error instanceof KeyInUseError)) throw error;
+    }
+  }
+  throw new KeyInUseError(
+    `${MOST_KEYS} workers of this user run here already; give this one a key with --key FILE.`,
+  );
+}
+
+/** Where programs of this user keep what is theirs. */
+function keyFolder(): string {
+  const { env, build } = Deno;
+  const home = env.get(build.os === "windows" ? "USERPROFILE" : "HOME");
+  const base = build.os === "windows"
+    ? env.get("APPDATA")
+    : env.get("XDG_CONFIG_HOME") ?? (home && inFolder(home, ".config"));
+  if (!base) {
+    throw new KeyFileError(
+      "There is no home folder to keep this worker's key in: name a file with --key FILE.",
+    );
+  }
+  return inFolder(base, "volary");
 }
 
 /** A name that is likely to be unique and tells where the worker runs. */

@@ -8,6 +8,8 @@ import type { Losses, Profile, RoundReport } from "../mesh/messages.ts";
 /** Something that happened in a worker, in order. */
 export type WorkerEvent =
   | { readonly type: "profiled"; readonly profile: Profile }
+  /** The coordinator's owner has yet to let this worker in; the reason says how. */
+  | { readonly type: "waiting"; readonly reason: string }
   | { readonly type: "joined"; readonly id: string; readonly run: string }
   | {
     readonly type: "assigned";

@@ -5,6 +5,7 @@
  * @module
  */
 import type { FrameHeader } from "../mesh/frame.ts";
+import type { Credentials } from "../mesh/handshake.ts";
 import { limits } from "../mesh/limits.ts";
 import type { Lane, Link } from "../mesh/link.ts";
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
@@ -33,6 +34,8 @@ export interface GenerationOptions {
   readonly compute: Compute;
   readonly transport: Transport;
   readonly clock: Clock;
+  /** What links show to peers. */
+  readonly credentials: Credentials;
   readonly pull: Puller;
   readonly tell: (message: FromWorker) => void;
   readonly event: (event: WorkerEvent) => void;
@@ -248,7 +251,7 @@ export class Generation {
 
   /** Begins to connect at once: it needs no tensors, and peers must find us even while we still load. */
   #connect(): void {
-    const { slice, transport, clock, tell } = this.#options, { self, run, generation } = slice;
+    const { slice, transport, clock, credentials, tell } = this.#options, { self, run, generation } = slice;
     for (const pair of sliceLinks(slice)) {
       if (!pair.includes(self)) continue;
       const peer = pair[0] === self ? pair[1] : pair[0];
@@ -260,7 +263,10 @@ export class Generation {
           peer,
           body: body as Extract<FromWorker, { type: "signal" }>["body"],
         });
-      this.#linkings.set(peer, new Linking({ transport, clock, self, peer, run, generation, lanes, signal }));
+      this.#linkings.set(
+        peer,
+        new Linking({ transport, clock, self, peer, run, generation, credentials, lanes, signal }),
+      );
     }
   }
 

@@ -5,11 +5,14 @@
  */
 import { control } from "../mesh/control.ts";
 import { LinkError } from "../mesh/errors.ts";
-import { parseInvite } from "../mesh/invite.ts";
+import { applyToCoordinator } from "../mesh/handshake_control.ts";
+import type { Identity } from "../mesh/identity.ts";
+import { type Invite, parseInvite } from "../mesh/invite.ts";
 import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
-import type { Clock, Transport } from "../mesh/runtime.ts";
+import type { Chance, Channel, Clock, Transport } from "../mesh/runtime.ts";
 import { webSocketChannel } from "../mesh/websocket_channel.ts";
 import type { Compute, Exchanger } from "./compute.ts";
+import { RefusedError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";
 import { type RunningWorker, startWorker } from "./worker.ts";
 
@@ -24,9 +27,11 @@ export interface JoinOptions {
   readonly onevent?: (event: WorkerEvent) => void;
 }
 
-/** How this kind of process reaches the outside. */
+/** How this kind of process reaches the outside, and who it is. */
 export interface Surroundings {
   readonly clock: Clock;
+  readonly chance: Chance;
+  readonly identity: Identity;
   /** Opens data channels; `local` says that the coordinator runs on this machine. */
   readonly transport: (local: boolean) => Transport;
   readonly socket: (url: string) => WebSocket;
@@ -40,31 +45,73 @@ const DOOR = "/mesh";
 
 /**
  * Connects to the coordinator of an invite and starts a worker there. Throws `InviteError` for an invite that cannot be
- * read and `LinkError` where nobody answers; see {@linkcode RunningWorker} for what may go wrong later.
+ * read, `LinkError` where nobody answers, and what {@linkcode joinOver} throws.
  */
 export async function join(options: JoinOptions, around: Surroundings): Promise<RunningWorker> {
-  const { invite, name, memory, onevent } = options, { clock, transport, socket, compute, software } = around;
-  const { address, secret } = parseInvite(invite, clock.wall());
-  const url = new URL(DOOR, address);
-  let channel;
+  const invite = parseInvite(options.invite), url = door(invite);
+  const channel = await reach(invite, around);
+  const local = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+  return await joinOver(channel, invite, options, { ...around, transport: around.transport(local) });
+}
+
+/** A connection to the coordinator of an invite. Throws `LinkError` that says what to look at. */
+export async function reach(
+  invite: Invite,
+  { clock, socket }: Pick<Surroundings, "clock" | "socket">,
+): Promise<Channel> {
+  const url = door(invite), { expires } = invite;
   try {
-    channel = await webSocketChannel(socket(url.href), clock);
+    return await webSocketChannel(socket(url.href), clock);
   } catch (error) {
+    const over = expires !== undefined && expires < clock.wall()
+      ? ` The invite has also expired (${new Date(expires).toISOString()}).`
+      : "";
     throw new LinkError(
       `Cannot reach the coordinator at ${url.host}: ${
         (error as Error).message
-      }. Is \`volary up\` running there, and may ` +
-        "this machine connect to that address?",
+      }. Is \`volary up\` running there, and may this ` +
+        `machine connect to that address?${over}`,
     );
   }
-  const local = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
+}
+
+function door({ address }: Invite): URL {
+  return new URL(DOOR, address);
+}
+
+/**
+ * Shows the coordinator at the other end of a fresh channel who this worker is, and starts it once it is admitted. Throws
+ * `HandshakeError` where somebody else answers, `ClockError` where the two clocks are far apart, {@linkcode RefusedError} with
+ * the coordinator's reason; see {@linkcode RunningWorker} for what may go wrong later.
+ */
+export async function joinOver(
+  channel: Channel,
+  invite: Invite,
+  { name, memory, onevent }: Omit<JoinOptions, "invite">,
+  { clock, chance, identity, transport, compute, software }: Omit<Surroundings, "transport" | "socket"> & {
+    readonly transport: Transport;
+  },
+): Promise<RunningWorker> {
+  let refused: string | undefined;
+  try {
+    refused = await applyToCoordinator(channel, invite, { clock, chance, identity });
+  } catch (error) {
+    channel.close("the handshake failed");
+    throw error;
+  }
+  if (refused !== undefined) {
+    channel.close("refused");
+    throw new RefusedError(refused);
+  }
   return startWorker({
     clock,
-    transport: transport(local),
+    chance,
+    identity,
+    coordinator: invite.coordinator,
+    transport,
     control: control<typeof FromCoordinator, FromWorker>(channel, FromCoordinator, clock),
     compute,
     name,
-    secret,
     software,
     memory,
     onevent,

@@ -6,10 +6,11 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
-import { type FromCoordinator, type FromWorker, type Profile, PROTOCOL_VERSION } from "../mesh/messages.ts";
+import type { Delegation, Identity } from "../mesh/identity.ts";
+import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
 import type { Control, Heard, PullRequest } from "../mesh/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
-import type { Clock, Transport } from "../mesh/runtime.ts";
+import type { Chance, Clock, Transport } from "../mesh/runtime.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { PlanViolationError, RefusedError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";
@@ -33,8 +34,10 @@ export interface WorkerOptions {
   readonly compute: (exchanger: Exchanger) => Promise<Compute>;
   /** The name to join with; the coordinator refuses one that is taken. */
   readonly name: string;
-  /** The invite's secret. */
-  readonly secret: string;
+  /** Who this worker is, and the public key of the coordinator that let it in: what links prove and ask for. */
+  readonly identity: Identity;
+  readonly coordinator: Uint8Array<ArrayBuffer>;
+  readonly chance: Chance;
   /** Name and version of this program, for people. */
   readonly software: string;
   /** Bytes of the device that the mesh may use; absent: what the device offers. */
@@ -65,6 +68,8 @@ class MeshWorker implements RunningWorker {
   /** Of generations before the current one. */
   #dropped = { generation: 0, stale: 0, duplicates: 0 };
   #admitted = false;
+  /** The coordinator's latest word for this worker in the run that is under way. */
+  #delegation: Delegation | undefined;
   #refusal: RefusedError | undefined;
   /** Why the device is gone for good. */
   #broken: Error | undefined;
@@ -76,7 +81,7 @@ class MeshWorker implements RunningWorker {
   }
 
   async #live(): Promise<string> {
-    const { control, name, secret, software } = this.options;
+    const { control, name, software } = this.options;
     control.onmessage = (message) => this.#receive(message);
     control.onpull = (request) => this.#answer(request);
     try {
@@ -85,7 +90,7 @@ class MeshWorker implements RunningWorker {
       this.#compute = compute;
       const profile = this.#limited(await compute.profile());
       this.#event({ type: "profiled", profile });
-      control.send({ type: "hello", protocol: PROTOCOL_VERSION, software, secret, name, profile });
+      control.send({ type: "hello", software, name, profile });
       const reason = await control.closed;
       const fault = this.#refusal ?? this.#broken;
       if (fault !== undefined) throw fault;
@@ -147,6 +152,7 @@ class MeshWorker implements RunningWorker {
       this.#admitted = true;
       return this.#event({ type: "joined", id: message.id, run: message.run });
     }
+    if (message.type === "waiting") return this.#event({ type: "waiting", reason: message.reason });
     if (!this.#admitted) return this.options.control.close("the coordinator spoke before it said welcome");
     switch (message.type) {
       case "assign":
@@ -156,6 +162,9 @@ class MeshWorker implements RunningWorker {
         this.#end(message.reason);
         this.#event({ type: "stopped", reason: message.reason });
         return this.#leaving?.();
+      case "delegation":
+        if (this.#current(message.generation)) this.#delegation = message.delegation;
+        return;
       case "signal":
       case "start":
       case "round":
@@ -176,8 +185,9 @@ class MeshWorker implements RunningWorker {
     return false;
   }
 
-  #assign({ slice, moments }: Extract<FromCoordinator, { type: "assign" }>): void {
-    const { clock, transport, control } = this.options, before = this.#generation;
+  #assign({ slice, moments, delegation }: Extract<FromCoordinator, { type: "assign" }>): void {
+    const { clock, transport, control, identity, coordinator, chance } = this.options;
+    const before = this.#generation;
     if (before !== undefined) {
       if (slice.generation <= before.number) {
         this.#dropped.generation++;
@@ -189,6 +199,7 @@ class MeshWorker implements RunningWorker {
       this.#dropped.stale += stale;
       this.#dropped.duplicates += duplicates;
     }
+    this.#delegation = delegation;
     const own = slice.stages.filter((stage) => stage.worker === slice.self);
     this.#event({
       type: "assigned",
@@ -202,6 +213,7 @@ class MeshWorker implements RunningWorker {
         moments,
         clock,
         transport,
+        credentials: { identity, coordinator, chance, delegation: () => this.#delegation! },
         compute: this.#compute!,
         pull: (tensor, part, start, length) => control.pull({ tensor, part, start, length }),
         tell: (message) => this.#say(message),

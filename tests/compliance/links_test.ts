@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { FrameError, LinkError } from "../../mesh/errors.ts";
 import type { FrameHeader } from "../../mesh/frame.ts";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { type Lane, LANES, type Link, type LinkOptions, openLink } from "../../mesh/link.ts";
 import { clean, lenient } from "./clean.ts";
 import { type Pair, type TransportCase, transports } from "./transports.ts";
@@ -29,6 +31,8 @@ function same(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
+const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
+
 type Sizes = LinkOptions["lanes"];
 const sizes = (pipeline: number, request = pipeline, reply = pipeline): Sizes => ({
   pipeline,
@@ -43,6 +47,7 @@ function options(pair: Pair, self: "a" | "b", lanes: Sizes, more: Partial<LinkOp
     peer: self === "a" ? "b" : "a",
     run: "run",
     generation: 7,
+    credentials: credentials[self],
     lanes,
     ...more,
   };

@@ -1,169 +1,336 @@
 /** Who is let in, and what strangers are told. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { MemberEvent } from "../../coordinator/coordinator.ts";
-import { HELLO_MS, Membership, MOST_STRANGERS } from "../../coordinator/membership.ts";
-import { decodeMessage, encodeMessage } from "../../mesh/codec.ts";
-import { type MemoryChannel, memoryChannelPair } from "../../mesh/memory_transport.ts";
-import { FromCoordinator, PROTOCOL_VERSION } from "../../mesh/messages.ts";
-import type { Runtime } from "../../mesh/runtime.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { Admission, type Keeper } from "../../coordinator/admission.ts";
+import { AdmissionError } from "../../coordinator/errors.ts";
+import { HELLO_MS } from "../../coordinator/membership.ts";
+import { encodeMessage } from "../../mesh/codec.ts";
+import { meetCoordinator } from "../../mesh/handshake_control.ts";
+import { fingerprint, newIdentity } from "../../mesh/identity.ts";
+import { newInvite } from "../../mesh/invite.ts";
+import { limits } from "../../mesh/limits.ts";
+import { PROTOCOL_VERSION } from "../../mesh/messages.ts";
+import { door, hello, said } from "./door.ts";
 
-/** A clock that stands still until it is told the time. */
-class StillClock implements Pick<Runtime, "now" | "wall" | "timer"> {
-  time = 0;
-  #timers: { at: number; fire: () => void }[] = [];
-  now = () => this.time;
-  wall = () => this.time;
-  timer(ms: number, fire: () => void) {
-    const entry = { at: this.time + ms, fire };
-    this.#timers.push(entry);
-    return { cancel: () => this.#timers = this.#timers.filter((t) => t !== entry) };
-  }
-  advance(ms: number) {
-    this.time += ms;
-    const due = this.#timers.filter((t) => t.at <= this.time);
-    this.#timers = this.#timers.filter((t) => t.at > this.time);
-    for (const { fire } of due) fire();
-  }
-}
-
-const profile = { device: "reference", deviceName: "d", flops: 1, bandwidth: 1, memory: 1, maxBinding: 1 };
-const hello = {
-  type: "hello",
-  protocol: PROTOCOL_VERSION,
-  software: "t",
-  secret: "right",
-  name: "a",
-  profile,
-};
-
-function door(expires?: number, judging: Promise<void> = Promise.resolve()) {
-  const clock = new StillClock(), events: MemberEvent[] = [];
-  const matches = (secret: string) => judging.then(() => secret === "right");
-  const admission = { matches, expires: () => expires, mesh: "m" };
-  const membership = new Membership(clock, admission, (event) => events.push(event));
-  /** Knocks, says something and answers with what came back and why the connection ended (if it did). */
-  const knock = async (...messages: unknown[]) => {
-    const [ours, theirs] = memoryChannelPair();
-    membership.admit(ours);
-    const heard: FromCoordinator[] = [];
-    theirs.onmessage = (bytes) => heard.push(decodeMessage(FromCoordinator, bytes));
-    for (const message of messages) theirs.send(encodeMessage(message));
-    const reason = await Promise.race([theirs.closed, settle().then(() => undefined)]);
-    return { heard, reason, theirs };
+/** A keeper that shows what it was given. */
+function memory(text?: string): Keeper & { text: string | undefined } {
+  return {
+    text,
+    read() {
+      return Promise.resolve(this.text);
+    },
+    write(text: string) {
+      this.text = text;
+      return Promise.resolve();
+    },
   };
-  return { clock, events, membership, knock };
 }
 
-/** Lets everything that needs no time happen. */
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise((resolve) => setTimeout(resolve, 0));
-}
-
-const close = (membership: Membership, ...channels: MemoryChannel[]) => {
-  membership.close("the test is over");
-  for (const channel of channels) channel.close();
-};
-
-Deno.test("who shows the secret is welcome and a member until it goes", async () => {
-  const { membership, knock, events } = door();
-  const { heard, theirs } = await knock(hello);
-  assertEquals(heard, [{ type: "welcome", id: "a", run: "m" }]);
+Deno.test("who proves to be invited is welcome and a member until it goes", async () => {
+  const { membership, invite, knock, events, clock } = await door(), worker = await newIdentity();
+  const came = await knock(await invite(), worker, "a");
+  assertEquals(said(came), [{ type: "welcome", id: "a", run: "m" }]);
   assertEquals(membership.members.map((m) => m.id), ["a"]);
-  theirs.close("goodbye");
-  await settle();
+  assertEquals(membership.known.map(({ worker, state, joined }) => [worker, state, joined]), [
+    ["a", "admitted", true],
+  ]);
+  came.channel.close("goodbye");
+  await clock.pass(1);
   assertEquals(membership.members, []);
+  assertEquals(membership.known[0].joined, false);
   assertEquals(events.map((e) => e.event), ["joined", "left"]);
-  close(membership);
+  membership.close("over");
 });
 
-const refusals: [what: string, hello: unknown, says: string][] = [
-  ["a wrong secret", { ...hello, secret: "wrong" }, "secret is wrong"],
-  ["an older version", { ...hello, protocol: 0 }, `speaks protocol 0, this coordinator ${PROTOCOL_VERSION}`],
-  [
-    "a newer version whose hello looks different",
-    { type: "hello", protocol: 99, what: [1] },
-    "coordinator's program is older",
-  ],
-  ["a name that is no name", { ...hello, name: "../x" }, '"../x" cannot be used'],
-  ["the name of a prototype", { ...hello, name: "__proto__" }, "cannot be used"],
-];
-for (const [what, message, says] of refusals) {
-  Deno.test(`a stranger is refused: ${what}`, async () => {
-    const { membership, knock, events } = door();
-    const { heard, reason } = await knock(message);
-    assert(heard.length === 1 && heard[0].type === "refused");
-    assertStringIncludes(heard[0].reason, says);
-    assertEquals([reason, events.map((e) => e.event), membership.members], ["refused", ["refused"], []]);
-    close(membership);
+Deno.test("a wrong invite is refused, of another coordinator or of none", async () => {
+  const { membership, identity, invite, knock, clock, events } = await door(), worker = await newIdentity();
+  await invite();
+  const made = newInvite(clock, {
+    address: "ws://memory",
+    coordinator: identity.publicKey,
+    expires: undefined,
   });
-}
-
-Deno.test("an invite that has expired is refused", async () => {
-  const { membership, knock, clock } = door(1_000);
-  const first = await knock(hello);
-  assertEquals(first.heard[0].type, "welcome");
-  clock.time = 1_000;
-  const { heard } = await knock({ ...hello, name: "b" });
-  assert(heard[0].type === "refused");
-  assertStringIncludes(heard[0].reason, "has expired (1970-01-01T00:00:01.000Z)");
-  close(membership, first.theirs);
+  assertStringIncludes((await knock(made, worker, "a")).refused!, "The invite is not valid here");
+  const stranger = await newIdentity();
+  const other = { ...await invite(), coordinator: stranger.publicKey };
+  assertStringIncludes(
+    (await knock(other, worker, "a")).refused!,
+    "not the coordinator that made the invite",
+  );
+  assertEquals(membership.members, []);
+  assertEquals(events.map((e) => e.event), ["refused"], "the second one left by itself");
+  membership.close("over");
 });
 
-Deno.test("a name can be had once at a time, and the secret comes before the name", async () => {
-  const { membership, knock } = door();
-  const first = await knock(hello),
-    second = await knock(hello),
-    liar = await knock({ ...hello, secret: "wrong" });
-  assert(second.heard[0].type === "refused" && liar.heard[0].type === "refused");
-  assertStringIncludes(second.heard[0].reason, "called a has joined already");
-  assertStringIncludes(liar.heard[0].reason, "secret");
-  first.theirs.close();
-  await settle();
-  assertEquals((await knock(hello)).heard[0].type, "welcome");
-  close(membership);
+Deno.test("a single-use invite is used once; its worker comes back without using it", async () => {
+  const { membership, invite, knock, clock } = await door();
+  const first = await newIdentity(), second = await newIdentity(), single = await invite({ uses: 1 });
+  const one = await knock(single, first, "a");
+  assertEquals(said(one)[0].type, "welcome");
+  assertStringIncludes((await knock(single, second, "b")).refused!, "used up");
+  one.channel.close("restart");
+  await clock.pass(1);
+  assertEquals(said(await knock(single, first, "a"))[0].type, "welcome");
+  membership.close("over");
 });
 
-Deno.test("strangers get answers to pings and to nothing else", async () => {
-  const { membership, knock } = door();
-  const quiet = await knock({ type: "ping", id: 7 });
-  assertEquals([quiet.heard, quiet.reason], [[{ type: "pong", id: 7 }], undefined]);
+Deno.test("two who come at once with one use: one of them is let in", async () => {
+  const { membership, invite, knock } = await door(), single = await invite({ uses: 1 });
+  const both = await Promise.all([
+    knock(single, await newIdentity(), "a"),
+    knock(single, await newIdentity(), "b"),
+  ]);
+  assertEquals(both.filter(({ refused }) => refused === undefined).length, 1);
+  assertEquals(membership.members.length, 1);
+  membership.close("over");
+});
+
+Deno.test("a counted invite admits as many as it says", async () => {
+  const { membership, invite, knock } = await door(), three = await invite({ uses: 3 });
+  const came = [];
+  for (const name of ["a", "b", "c", "d"]) came.push(await knock(three, await newIdentity(), name));
+  assertEquals(came.map(({ refused }) => refused === undefined), [true, true, true, false]);
+  membership.close("over");
+});
+
+Deno.test("an invite that has expired is refused, but not to who was admitted before", async () => {
+  const { membership, invite, knock, clock } = await door(), known = await newIdentity();
+  const hour = await invite({ uses: 9, forMs: 3_600_000 });
+  const first = await knock(hour, known, "a");
+  first.channel.close();
+  await clock.pass(3_660_000);
+  assertStringIncludes(
+    (await knock(hour, await newIdentity(), "b")).refused!,
+    "has expired (2026-01-01T01:00:00.000Z)",
+  );
+  assertEquals(said(await knock(hour, known, "a"))[0].type, "welcome");
+  membership.close("over");
+});
+
+Deno.test("a revoked worker loses its connection and stays out, its invite too; others stay", async () => {
+  const { membership, invite, knock, clock } = await door(), bad = await newIdentity();
+  const shared = await invite({ uses: 9 });
+  const honest = await knock(shared, await newIdentity(), "honest"), one = await knock(shared, bad, "bad");
+  assertEquals((await membership.revoke("bad")).state, "revoked");
+  await clock.pass(1);
+  const told = said(one).at(-1)!;
+  assert(told.type === "refused");
+  assertStringIncludes(told.reason, "revoked");
+  assertEquals(await clock.until(one.channel.closed), "refused");
+  assertEquals(membership.members.map((m) => m.id), ["honest"]);
+  assertStringIncludes((await knock(shared, bad, "bad")).refused!, "revoked");
+  assertStringIncludes((await knock(shared, await newIdentity(), "bad2")).refused!, "not valid here");
+  assertEquals(said(honest).map(({ type }) => type), ["welcome"]);
+  await membership.approve(fingerprint(bad.publicKey).slice(0, 9));
+  assertEquals(said(await knock(shared, bad, "bad"))[0].type, "welcome");
+  await assertRejects(() => membership.revoke("nobody"), AdmissionError, "No worker is called nobody");
+  membership.close("over");
+});
+
+Deno.test("with --approve a worker waits for its owner's word", async () => {
+  const { membership, invite, knock, clock, events } = await door({ approve: true });
+  const all = await invite(), worker = await newIdentity();
+  const one = await knock(all, worker, "a"), other = await knock(all, await newIdentity(), "b");
+  const told = said(one)[0];
+  assert(told.type === "waiting");
+  assertStringIncludes(told.reason, `approve a (its fingerprint is ${fingerprint(worker.publicKey)}`);
+  assertEquals(membership.members, []);
+  await membership.approve("a");
+  await clock.pass(1);
+  assertEquals(said(one)[1].type, "welcome");
+  await membership.revoke("b");
+  await clock.pass(1);
+  assertEquals(said(other)[1].type, "refused");
+  assertEquals(membership.members.map((m) => m.id), ["a"]);
+  assertEquals(events.map((e) => e.event), ["waiting", "waiting", "joined", "refused"]);
+  one.channel.close();
+  await clock.pass(1);
+  assertEquals(said(await knock(all, worker, "a"))[0].type, "welcome", "approved once");
+  membership.close("over");
+});
+
+Deno.test("names: bad ones, one that is another's, a key that is there already", async () => {
+  const { membership, invite, knock } = await door(), all = await invite();
+  const reason = async (worker: Awaited<ReturnType<typeof newIdentity>>, name: string) => {
+    const last = said(await knock(all, worker, name)).at(-1)!;
+    return last.type === "refused" ? last.reason : last.type;
+  };
+  for (const name of ["../x", "__proto__", ".hidden", "x".repeat(64)]) {
+    assertStringIncludes(await reason(await newIdentity(), name), "cannot be used");
+  }
+  const a = await newIdentity();
+  assertEquals(await reason(a, "a"), "welcome");
+  assertStringIncludes(await reason(await newIdentity(), "a"), "belongs to another worker");
+  assertStringIncludes(await reason(a, "a2"), "has joined already, as a");
+  assertEquals(membership.members.map((m) => m.id), ["a"]);
+  membership.close("over");
+});
+
+Deno.test("a worker that comes back before its old connection counts as dead takes its place", async () => {
+  const { membership, invite, knock, clock } = await door(), all = await invite(), a = await newIdentity();
+  const old = await knock(all, a, "a");
+  await clock.pass(limits.suspectedMs + 2 * limits.heartbeatMs); // and says nothing
+  assertEquals(membership.members.length, 1);
+  const back = await knock(all, a, "a");
+  assertEquals(said(back)[0].type, "welcome");
+  assertEquals(await clock.until(old.channel.closed), "the same worker has connected again");
+  assertEquals(membership.members.length, 1);
+  membership.close("over");
+});
+
+Deno.test("another version is told which, and how to upgrade", async () => {
+  const { membership, open, clock, identity, events } = await door();
+  const knock = new Uint8Array(67);
+  new DataView(knock.buffer).setUint16(1, PROTOCOL_VERSION + 1, true);
+  const channel = open(), heard: Uint8Array[] = [];
+  channel.onmessage = (bytes) => heard.push(bytes);
+  channel.send(knock);
+  assertStringIncludes(
+    await clock.until(channel.closed),
+    `speaks protocol ${
+      PROTOCOL_VERSION + 1
+    }, this coordinator ${PROTOCOL_VERSION}. The coordinator's program is older`,
+  );
+  assertEquals(heard, [Uint8Array.of(5, PROTOCOL_VERSION, 0)]);
+  assertEquals(events.length, 1);
+  // And a worker that is told so.
+  const old = open(), worker = await newIdentity();
+  const asked = meetCoordinator(old, { coordinator: identity.publicKey }, {
+    clock,
+    chance: clock,
+    identity: worker,
+  });
+  old.other.send(Uint8Array.of(5, 1, 0));
+  await assertRejects(() => clock.until(asked), Error, "The coordinator speaks protocol 1, this worker");
+  membership.close("over");
+});
+
+Deno.test("strangers are not listened to: whatever they say, nothing of it is read", async () => {
+  const { membership, open, clock, events } = await door();
   for (
     const message of [
-      { type: "linked", generation: 1 },
-      { type: "pull", id: 1, tensor: "t", part: "weight", start: 0, length: 1 },
-      { ...hello, extra: 1 },
-      "hello",
-      { ...hello, software: "x".repeat(70_000) },
+      encodeMessage({ type: "linked", generation: 1 }),
+      encodeMessage({ type: "pull", id: 1, tensor: "t", part: "weight", start: 0, length: 1 }),
+      encodeMessage(hello("a")),
+      new Uint8Array(0),
+      new Uint8Array(2),
+      new Uint8Array(67), // a knock of version 0
+      Uint8Array.of(0, PROTOCOL_VERSION, 0),
+      new Uint8Array(70_000),
     ]
   ) {
-    const { heard, reason } = await knock(message);
-    assertEquals(heard, []);
-    assert(reason !== undefined, "the connection is closed");
+    const channel = open();
+    channel.onmessage = () => {};
+    channel.send(message);
+    assert((await clock.until(channel.closed)).length > 0);
   }
-  assertEquals(membership.members, []);
-  close(membership, quiet.theirs);
+  assertEquals([membership.members.length, membership.halfOpen], [0, 0]);
+  assert(events.every((e) => e.event === "refused"));
+  membership.close("over");
 });
 
-Deno.test("signs of life while a hello is judged are no fault, a second hello is", async () => {
-  const judged = Promise.withResolvers<void>(),
-    { membership, knock, events } = door(undefined, judged.promise);
-  const one = await knock(hello, { type: "ping", id: 1 }, { type: "pong", id: 2 });
-  assertEquals(one.heard, [{ type: "pong", id: 1 }]);
-  assertEquals((await knock({ ...hello, name: "b" }, { ...hello, name: "b" })).reason, "said hello twice");
-  judged.resolve();
-  await settle();
-  assertEquals(one.heard.at(-1), { type: "welcome", id: "a", run: "m" });
-  assertEquals(events.map((e) => e.event), ["joined"], "who went before is not let in");
-  close(membership);
+Deno.test("what was overheard of a handshake opens nothing", async () => {
+  const { membership, invite, knock, open, clock } = await door();
+  const overheard: Uint8Array<ArrayBuffer>[] = [];
+  const channel = open(),
+    send = channel.send.bind(channel),
+    worker = await newIdentity(),
+    all = await invite();
+  channel.send = (message) => {
+    overheard.push(message.slice());
+    send(message);
+  };
+  const { applyToCoordinator } = await import("../../mesh/handshake_control.ts");
+  const admitted = applyToCoordinator(channel, all, { clock, chance: clock, identity: worker });
+  assertEquals(await clock.until(admitted), undefined);
+  assertEquals(overheard.length, 2);
+  const replay = open();
+  replay.onmessage = () => {};
+  for (const message of overheard) replay.send(message);
+  assertEquals(await clock.until(replay.closed), "the proof is not good");
+  // Another's proof under one's own key: the words name the key.
+  const mine = open(), stolen = overheard[0].slice();
+  mine.onmessage = () => {};
+  stolen.set((await newIdentity()).publicKey, 35);
+  mine.send(stolen);
+  mine.send(overheard[1]);
+  assertEquals(await clock.until(mine.closed), "the proof is not good");
+  assertEquals(said(await knock(all, await newIdentity(), "b"))[0].type, "welcome", "others are unharmed");
+  membership.close("over");
 });
 
-Deno.test("strangers who say nothing are few and do not stay", async () => {
-  const { membership, knock, clock } = door();
-  const silent = await Promise.all(Array.from({ length: MOST_STRANGERS }, () => knock()));
-  assertStringIncludes((await knock(hello)).reason!, "too many");
-  clock.advance(HELLO_MS);
-  await settle();
-  for (const { theirs } of silent) assertStringIncludes(await theirs.closed, "no hello");
-  assertEquals((await knock(hello)).heard[0].type, "welcome");
-  close(membership);
+Deno.test("who is let in but says nothing, or not hello, does not stay", async () => {
+  const { membership, invite, knock, clock } = await door(), all = await invite();
+  const rude = await knock(all, await newIdentity());
+  rude.channel.send(encodeMessage({ type: "linked", generation: 1 }));
+  assertEquals(await clock.until(rude.channel.closed), "a hello was expected");
+  const mute = await knock(all, await newIdentity());
+  const alive = () => {
+    try {
+      mute.channel.send(encodeMessage({ type: "ping", id: 1 }));
+      clock.timer(limits.heartbeatMs, alive);
+    } catch {
+      // It is closed, as it should be.
+    }
+  };
+  alive();
+  const began = clock.now();
+  assertEquals(await clock.until(mute.channel.closed), "no hello came in time");
+  assert(clock.now() - began <= HELLO_MS);
+  membership.close("over");
+});
+
+Deno.test("a flood of 1,000 half-open joins delays a real one by nothing and fills nothing", async () => {
+  const { membership, invite, knock, open, clock, identity } = await door(), all = await invite();
+  const worker = await newIdentity(), flood = [];
+  for (let i = 0; i < 1_000; i++) {
+    const channel = open();
+    flood.push(channel);
+    if (i % 2 === 0) continue; // says nothing
+    // The other half knocks, has the coordinator sign, and stops there.
+    const introduction = { clock, chance: clock, identity: worker };
+    meetCoordinator(channel, { coordinator: identity.publicKey }, introduction).catch(() => {});
+  }
+  assertEquals(membership.halfOpen, limits.halfOpen);
+  const began = clock.now();
+  assertEquals(said(await knock(all, await newIdentity(), "real"))[0].type, "welcome");
+  assert(clock.now() - began <= 1_000, `${clock.now() - began} ms`);
+  assert(membership.halfOpen <= limits.halfOpen);
+  assertEquals(membership.members.map((m) => m.id), ["real"]);
+  await clock.pass(limits.connectMs);
+  assertEquals(membership.halfOpen, 0, "their time is over");
+  assertEquals((await Promise.all(flood.map(({ closed }) => closed))).length, 1_000);
+  membership.close("over");
+});
+
+Deno.test("admissions outlive the coordinator; a use is on the disk before its worker hears of it", async () => {
+  const keeper = memory(), identity = await newIdentity(), worker = await newIdentity();
+  const first = await door({ keeper, identity }), single = await first.invite({ uses: 1 });
+  assert(!keeper.text!.includes(JSON.stringify([...single.secret])), "only the public half is kept");
+  let left: number | undefined;
+  const write = keeper.write.bind(keeper);
+  keeper.write = (text) => {
+    left ??= JSON.parse(text).invites.length;
+    assertEquals(first.membership.members, []);
+    return write(text);
+  };
+  assertEquals(said(await first.knock(single, worker, "a"))[0].type, "welcome");
+  assertEquals(left, 0);
+  keeper.write = write;
+  await first.membership.revoke("a");
+  first.membership.close("over");
+  const second = await door({ keeper, identity });
+  assertStringIncludes((await second.knock(single, worker, "a")).refused!, "revoked");
+  assertStringIncludes((await second.knock(single, await newIdentity(), "b")).refused!, "not valid");
+  second.membership.close("over");
+});
+
+Deno.test("a damaged list of admissions stops the coordinator, not its locks", async () => {
+  const { clock, identity } = await door();
+  for (const text of ["", "{", "[]", '{"version":2,"invites":[],"workers":[]}']) {
+    await assertRejects(
+      () => Admission.open({ runtime: clock, identity, mesh: "m", keeper: memory(text) }),
+      AdmissionError,
+      "is damaged",
+    );
+  }
 });

@@ -7,6 +7,7 @@ const root = fromFileUrl(new URL("../../", import.meta.url));
 /** Files that make a Runtime or are the entry of a process or thread, with what they may use. */
 const makers = new Set([
   "mesh/deno_runtime.ts",
+  "mesh/deno_key_file.ts",
   "mesh/browser_runtime.ts",
   "mesh/werift_transport.ts",
   "worker/deno.ts",

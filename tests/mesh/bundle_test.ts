@@ -1,7 +1,9 @@
 /** Links that outlive their channels: faults of single channels and of the whole road, on a virtual clock. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import type { FrameHeader } from "../../mesh/frame.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
 import type { Link } from "../../mesh/link.ts";
 import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/memory_transport.ts";
@@ -11,6 +13,7 @@ import { Linking } from "../../worker/linking.ts";
 import { clean } from "../compliance/clean.ts";
 
 const FRAME = 100_000;
+const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
 
 interface Road {
   readonly clock: VirtualClock;
@@ -30,7 +33,7 @@ async function road(
   const clock = new VirtualClock(seed),
     hub = new MemoryHub(clock, { latencyMs: 5, bytesPerSecond: 20e6, ...options });
   const ends = new Map<string, Linking>();
-  const linking = (self: string, peer: string) =>
+  const linking = (self: "a" | "b", peer: "a" | "b") =>
     new Linking({
       transport: wrap(hub.transport(), clock),
       clock,
@@ -38,6 +41,7 @@ async function road(
       peer,
       run: "run",
       generation: 7,
+      credentials: credentials[self],
       lanes: { pipeline: FRAME, request: FRAME, reply: FRAME },
       signal: (body) => void clock.timer(3, () => ends.get(peer)?.receive(structuredClone(body))),
     });

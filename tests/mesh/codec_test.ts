@@ -78,7 +78,7 @@ Deno.test("no key reaches a prototype", () => {
 Deno.test("10,000 damaged messages: refused as MessageError, or valid", () => {
   const chance = new VirtualClock(23);
   const samples = [
-    { type: "hello", protocol: 1, software: "volary 0.1", secret: "s", name: "n", profile: profile() },
+    { type: "hello", software: "volary 0.1", name: "n", profile: profile() },
     {
       type: "signal",
       generation: 1,

@@ -1,9 +1,12 @@
 /** Links against peers that lie, fall silent or differ, in memory on a virtual clock. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { encodeFrame, type FrameHeader } from "../../mesh/frame.ts";
+import { greet } from "../../mesh/greeting.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { type Link, type LinkOptions, openLink } from "../../mesh/link.ts";
-import { decodeAbort, encodeCredit, encodeHello, encodeNumber, KIND } from "../../mesh/link_wire.ts";
+import { decodeAbort, encodeCredit, encodeNumber, KIND } from "../../mesh/link_wire.ts";
 import { memoryChannelPair } from "../../mesh/memory_transport.ts";
 import { PROTOCOL_VERSION } from "../../mesh/messages.ts";
 import type { Channel } from "../../mesh/runtime.ts";
@@ -19,23 +22,33 @@ const header: FrameHeader = {
   microbatch: 0,
   sequence: 0,
 };
-const hello = { run: "run", generation: 7, id: "b" };
+const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
 
 function options(clock: VirtualClock, more: Partial<LinkOptions> = {}): LinkOptions {
   const lanes = { pipeline: { frameBytes: 300_000, frames: 2 }, request: 1_000, reply: 1_000 };
-  return { clock, self: "a", peer: "b", run: "run", generation: 7, lanes, ...more };
+  const { self = "a" } = more;
+  return {
+    clock,
+    self,
+    peer: "b",
+    run: "run",
+    generation: 7,
+    lanes,
+    credentials: credentials[self as "a" | "b"],
+    ...more,
+  };
 }
 
 /** A link whose other end is played by hand. */
 async function byHand(): Promise<{ clock: VirtualClock; link: Link; peer: Channel; heard: Uint8Array[] }> {
   const clock = new VirtualClock(), [mine, peer] = memoryChannelPair({ clock, latencyMs: 1 });
   const heard: Uint8Array[] = [];
+  const opening = openLink(mine, options(clock));
+  await clock.until(greet(peer, options(clock, { self: "b", peer: "a" })));
   peer.onmessage = (message) => {
     heard.push(message);
     if (message[0] === KIND.abort) peer.close("read");
   };
-  const opening = openLink(mine, options(clock));
-  peer.send(encodeHello(PROTOCOL_VERSION, hello));
   for (let lane = 0; lane < 3; lane++) peer.send(numbered(lane, encodeCredit(lane, 1 << 20)));
   peer.send(numbered(3, Uint8Array.of(KIND.ready)));
   return { clock, link: await clock.until(opening), peer, heard };
@@ -74,7 +87,7 @@ const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
   ["negative credit", "credit", [encodeCredit(0, -5)]],
   ["credit on an unknown lane", "unknown lane", [encodeCredit(9, 5)]],
   ["a ping as one", "unknown kind", [encodeNumber(KIND.ping, 1)]],
-  ["a second hello", "unknown kind", [encodeHello(PROTOCOL_VERSION, hello)]],
+  ["a second hello", "unknown kind", [Uint8Array.of(KIND.hello, PROTOCOL_VERSION, 0)]],
   ["bye in the middle of a frame", "middle", [data(0, encodeFrame(header, 10)), Uint8Array.of(KIND.bye)]],
   ["frames behind its bye", "behind", [Uint8Array.of(KIND.bye), data(0, encodeFrame(header, 0))]],
   ["an answer to no bye", "not said", [Uint8Array.of(KIND.byeAck)]],
@@ -142,32 +155,6 @@ Deno.test(
   },
 );
 
-Deno.test("hellos that do not fit are refused with what differs", clean, async () => {
-  const cases: [string, Uint8Array<ArrayBuffer>][] = [
-    [
-      `peer speaks protocol ${
-        PROTOCOL_VERSION + 1
-      }, this worker speaks ${PROTOCOL_VERSION}: update Volary on this worker`,
-      encodeHello(PROTOCOL_VERSION + 1, hello),
-    ],
-    ["update Volary on the peer's worker", encodeHello(PROTOCOL_VERSION - 1, hello)],
-    ["another run", encodeHello(PROTOCOL_VERSION, { ...hello, run: "other" })],
-    ["generation 6", encodeHello(PROTOCOL_VERSION, { ...hello, generation: 6 })],
-    ['says it is "c", expected "b"', encodeHello(PROTOCOL_VERSION, { ...hello, id: "c" })],
-    ["does not begin with a hello", Uint8Array.of(KIND.ready)],
-    ["cannot", Uint8Array.of(KIND.hello, PROTOCOL_VERSION, 0, 0xc1)],
-  ];
-  for (const [text, message] of cases) {
-    const clock = new VirtualClock(), [mine, peer] = memoryChannelPair({ clock, latencyMs: 1 });
-    peer.onmessage = (heard) => heard[0] === KIND.abort && peer.close("read");
-    const opening = openLink(mine, options(clock));
-    peer.send(message);
-    const error = await assertRejects(() => clock.until(opening), LinkError);
-    assertStringIncludes(error.message, text === "cannot" ? "message" : text);
-    await clock.idle(10_000);
-  }
-});
-
 Deno.test("ends with different plans do not open", clean, async () => {
   const clock = new VirtualClock(), [x, y] = memoryChannelPair({ clock, latencyMs: 1 });
   const lanes = { pipeline: 4_000_000, request: 0, reply: 0 };
@@ -210,7 +197,7 @@ Deno.test("time in which this program could not run is not the peer's silence", 
   const [x, y] = memoryChannelPair({ clock: real, latencyMs: 1 });
   const [a, b] = await real.until(Promise.all([
     openLink(x, { ...options(real), clock }),
-    openLink(y, { ...options(real), clock, self: "b", peer: "a" }),
+    openLink(y, { ...options(real, { self: "b", peer: "a" }), clock }),
   ]));
   let suspected = 0;
   a.onsuspected = b.onsuspected = () => suspected++;

@@ -2,6 +2,7 @@
 import { assertRejects } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { openLink } from "../../mesh/link.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { clean } from "../compliance/clean.ts";
@@ -13,6 +14,7 @@ Deno.test(
   async () => {
     const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
     const hasty = weriftTransport({ clock: { ...clock, timer: (ms, fire) => clock.timer(ms / 10, fire) } });
+    const credentials = await localCredentials(clock, "r", ["a", "b"]);
     const [alone] = signalPair();
     await assertRejects(() => hasty.open(alone, true), LinkError);
     for (const orderly of [true, false]) {
@@ -20,8 +22,8 @@ Deno.test(
       const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
       const options = { clock, run: "r", generation: 1, lanes: { pipeline: 9, request: 9, reply: 9 } };
       const [x, y] = await Promise.all([
-        openLink(a, { ...options, self: "a", peer: "b" }),
-        openLink(b, { ...options, self: "b", peer: "a" }),
+        openLink(a, { ...options, self: "a", peer: "b", credentials: credentials.a }),
+        openLink(b, { ...options, self: "b", peer: "a", credentials: credentials.b }),
       ]);
       if (orderly) x.close();
       else a.close("killed");

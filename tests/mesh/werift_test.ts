@@ -8,6 +8,7 @@ import { RTCPeerConnection } from "werift";
 import { isApplicationData } from "../../mesh/datagram.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { openLink } from "../../mesh/link.ts";
 import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
 import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
@@ -83,9 +84,10 @@ Deno.test("datagrams from strangers do not disturb an open connection", lenient,
   const { a, b, said } = await both();
   const lanes = { pipeline: 1 << 20, request: 0, reply: 0 };
   const common = { clock, run: "r", generation: 1, lanes };
+  const credentials = await localCredentials(clock, "r", ["a", "b"]);
   const [x, y] = await Promise.all([
-    openLink(a, { ...common, self: "a", peer: "b" }),
-    openLink(b, { ...common, self: "b", peer: "a" }),
+    openLink(a, { ...common, self: "a", peer: "b", credentials: credentials.a }),
+    openLink(b, { ...common, self: "b", peer: "a", credentials: credentials.b }),
   ]);
   let got = 0;
   y.onframe = (_lane, _header, _payload, consumed) => {

@@ -24,7 +24,9 @@ function nobody(): string {
 }
 
 Deno.test("join says what is wrong with its arguments in one paragraph", async () => {
-  const good = formatInvite(newInvite(clock, nobody()));
+  const good = formatInvite(
+    newInvite(clock, { address: nobody(), coordinator: new Uint8Array(32), expires: undefined }),
+  );
   const cases: [string[], number, RegExp][] = [
     [[], 2, /^INVITE is missing\. See: volary join --help$/],
     [["volary:nonsense"], 1, /^This invite /],

@@ -1,6 +1,8 @@
 /** Opening links: attempts, retries, bodies that come early, giving up. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
 import { MemoryHub } from "../../mesh/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
@@ -8,6 +10,7 @@ import type { Transport } from "../../mesh/runtime.ts";
 import { GenerationOverError } from "../../worker/errors.ts";
 import { Linking } from "../../worker/linking.ts";
 
+const credentials = await localCredentials(denoRuntime(), "test", ["a", "b"]);
 const lanes = { pipeline: 1024, request: 1024, reply: 1024 };
 
 /** Both ends between "a" and "b"; `late` holds back b's beginning. */
@@ -21,6 +24,7 @@ function pair(transports: (hub: MemoryHub) => { a: Transport; b: Transport }, cl
     peer,
     run: "test",
     generation: 1,
+    credentials: credentials[self],
     lanes,
     signal: (body: unknown) => void clock.timer(1, () => ends[peer]!.receive(structuredClone(body))),
   });
@@ -94,6 +98,7 @@ Deno.test("signals that nobody can read are refused; an ended generation gives u
     peer: "a",
     run: "test",
     generation: 1,
+    credentials: credentials.b,
     lanes,
     signal: () => {},
   });

@@ -1,5 +1,7 @@
 /** Generations of several workers in one process, with the coordinator's part played by the test. */
 import type { FromWorker } from "../../mesh/messages.ts";
+import type { Credentials } from "../../mesh/handshake.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
 import { MemoryHub } from "../../mesh/memory_transport.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { type Operation, type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
@@ -8,6 +10,12 @@ import { Generation } from "../../worker/generation.ts";
 import { FakeCompute, HIDDEN } from "./fake_compute.ts";
 
 export const clock = denoRuntime();
+/** What the workers of these tests show each other. */
+const credentials: Readonly<Record<string, Credentials>> = await localCredentials(
+  clock,
+  "test",
+  ["a", "b", "h", ...Array.from({ length: 8 }, (_, w) => `w${w}`)],
+);
 
 /** A tiny model of `layers` layers; with `experts` experts in each. */
 export function tinyModel(layers: number, experts = 0, tied = false): Plan["model"] {
@@ -85,6 +93,7 @@ export function smallMesh(
   for (const self of Object.keys(plan.operations)) {
     const compute = computes[self];
     const generation = new Generation({
+      credentials: credentials[self],
       slice: sliceFor(plan, self),
       moments: false,
       compute,

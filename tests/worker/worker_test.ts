@@ -2,15 +2,18 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { DeviceLostError } from "../../kernels/errors.ts";
 import { type Control, control } from "../../mesh/control.ts";
+import { newIdentity } from "../../mesh/identity.ts";
 import { limits } from "../../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
-import { FromCoordinator, FromWorker, PROTOCOL_VERSION } from "../../mesh/messages.ts";
+import { FromCoordinator, FromWorker } from "../../mesh/messages.ts";
 import { sliceFor } from "../../mesh/plan.ts";
 import { RefusedError } from "../../worker/errors.ts";
 import type { WorkerEvent } from "../../worker/events.ts";
 import { startWorker } from "../../worker/worker.ts";
 import { FAKE_WORDS, FakeCompute } from "./fake_compute.ts";
 import { clock, tinyPlan, zeros } from "./small_mesh.ts";
+
+const identity = await newIdentity();
 
 /** A worker on a fake device, and the coordinator's end of its connection. */
 function worker(compute = new FakeCompute()) {
@@ -31,8 +34,10 @@ function worker(compute = new FakeCompute()) {
       compute.exchanger = exchanger;
       return Promise.resolve(compute);
     },
+    chance: clock,
+    identity,
+    coordinator: identity.publicKey,
     name: "a",
-    secret: "open sesame",
     software: "test 1",
     memory: 1 << 20,
     onevent: (event) => events.push(event),
@@ -46,11 +51,12 @@ function worker(compute = new FakeCompute()) {
   return { running, coordinator, compute, events, said, heard };
 }
 
+const delegation = { notBefore: 0, notAfter: 1, signature: new Uint8Array(64) };
 const stages = [{ worker: "a", from: 0, to: 1, embedding: true, head: true, experts: [[]] }];
 const plan = (generation: number) =>
   tinyPlan({ stages, operations: { a: { train: [{ do: "vote" }], evaluate: [] } }, generation });
 const assign = (generation: number) =>
-  ({ type: "assign", slice: sliceFor(plan(generation), "a"), moments: false }) as const;
+  ({ type: "assign", slice: sliceFor(plan(generation), "a"), moments: false, delegation }) as const;
 const round = (generation: number, round: number) =>
   ({
     type: "round",
@@ -76,15 +82,10 @@ const decision = (generation: number, round: number) =>
     weightDecay: 0,
   }) as const;
 
-Deno.test("a worker says hello with its secret and profile, within the memory that it lends", async () => {
+Deno.test("a worker says hello with its name and profile, within the memory that it lends", async () => {
   const { heard, coordinator, running, compute } = worker();
   const hello = await heard("hello");
-  assertEquals(hello.type === "hello" && [hello.protocol, hello.name, hello.secret, hello.software], [
-    PROTOCOL_VERSION,
-    "a",
-    "open sesame",
-    "test 1",
-  ]);
+  assertEquals(hello.type === "hello" && [hello.name, hello.software], ["a", "test 1"]);
   assertEquals(hello.type === "hello" && hello.profile.memory, 1 << 20);
   coordinator.close("enough");
   assertEquals(await running.ended, "enough");
