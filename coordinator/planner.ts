@@ -8,7 +8,8 @@ import type { ModelConfig } from "../model/config.ts";
 import { configToJson } from "../model/config.ts";
 import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Profile } from "../mesh/messages.ts";
-import type { Pipeline, Plan, Shape, Stage } from "../mesh/plan.ts";
+import { links, type Pipeline, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
+import type { Codec } from "../mesh/tensor_codec.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
 import { schedulePlan } from "./schedule.ts";
@@ -18,7 +19,7 @@ import { teamsOf } from "./teams.ts";
 /** A worker as the planner sees it. */
 export interface Candidate {
   readonly id: string;
-  readonly profile: Pick<Profile, "flops" | "memory" | "deviceName">;
+  readonly profile: Pick<Profile, "flops" | "memory" | "deviceName" | "codecs">;
 }
 
 /** What to plan. */
@@ -26,12 +27,16 @@ export interface PlanRequest {
   readonly run: string;
   readonly generation: number;
   readonly config: ModelConfig;
+  /** Pipelines train locally, with outer steps of these settings. */
+  readonly local?: Plan["local"];
   /** In the order in which they joined. */
   readonly workers: readonly Candidate[];
   readonly shape: Shape;
   readonly recompute: boolean;
   /** What factors of matrix products are rounded to. Default "f32". */
   readonly precision?: Precision;
+  /** What tensors are written in between workers. Default "f32". */
+  readonly codec?: Codec;
   /** Number of stages of each pipeline; default: as many as there are layers and workers for. */
   readonly stages?: number;
   /** Workers of each pipeline with experts only; default: those without a stage, where the model has experts. */
@@ -74,20 +79,49 @@ export function makePlan(request: PlanRequest): Planned {
     const microbatches = shares.reduce((sum, share) => sum + share, 0);
     return { shares: [...shares], stages: divide(config, { ...shape, microbatches }, holders, hosts) };
   });
+  if (request.local !== undefined && pipelines.length < 2) {
+    throw new PlanInfeasible(
+      "Local training needs at least two replicas, but the plan has one: set [mesh] replicas (each needs a worker of its " +
+        "own and a microbatch of each step), or leave local out of the phase.",
+    );
+  }
+  const owners = shareOwnership(config, pipelines.length);
   const plan: Plan = {
     run: request.run,
     generation: request.generation,
     model: configToJson(config),
     shape,
     pipelines,
-    owners: shareOwnership(config, pipelines.length),
+    owners,
     recompute: request.recompute,
     ...(request.precision === undefined ? {} : { precision: request.precision }),
-    operations: schedulePlan(pipelines, config.tiedEmbeddings),
+    ...codecsOf(request.codec ?? "f32", members, pipelines, owners),
+    ...(request.local === undefined ? {} : { local: request.local }),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings, undefined, request.local !== undefined),
   };
   const held = holdings(config, plan);
   checkMemory(members, held);
   return { plan, holdings: held, idle: ranked.filter((w) => !members.includes(w)).map(({ id }) => id) };
+}
+
+/** The same codec on every link. Throws {@linkcode PlanInfeasible} where a worker cannot write and read it. */
+function codecsOf(
+  codec: Codec,
+  members: readonly Candidate[],
+  pipelines: readonly Pipeline[],
+  owners: readonly number[],
+): Pick<Plan, "codecs"> {
+  if (codec === "f32") return {};
+  const unable = members.find(({ profile }) => !profile.codecs?.includes(codec));
+  if (unable !== undefined) {
+    throw new PlanInfeasible(
+      `The recipe wants ${codec} between workers, which ${unable.id} cannot write or read (it offers ` +
+        `${unable.profile.codecs?.join(", ") || "f32"}): set [mesh] codec to one that every worker offers.`,
+    );
+  }
+  return {
+    codecs: links({ pipelines: [...pipelines], owners: [...owners] }).map((workers) => ({ workers, codec })),
+  };
 }
 
 /** Bytes a second that a link of WebRTC in TypeScript carries between two cores, measured on loopback. */

@@ -2,7 +2,7 @@
  * Tensors on the road: a fixed binary header, then raw little-endian words.
  *
  * ```text
- *  0 u32 magic "VLRF"     4 u8 version   5 u8 what   6 u16 flags
+ *  0 u32 magic "VLRF"     4 u8 version   5 u8 what   6 u8 flags   7 u8 codec
  *  8 u32 generation      12 u32 round   16 u32 index (stage or layer)
  * 20 u32 microbatch      24 u32 sequence              28 u32 payload bytes
  * ```
@@ -11,6 +11,7 @@
  */
 import { FrameError } from "./errors.ts";
 import { limits } from "./limits.ts";
+import { type Codec, CODECS } from "./tensor_codec.ts";
 
 /** What a frame carries; the place in the list is its number on the wire. */
 export const WHATS = [
@@ -26,6 +27,7 @@ export const WHATS = [
   "expert-end",
   "replica-gradient",
   "replica-weight",
+  "replica-delta",
 ] as const;
 export type What = typeof WHATS[number];
 
@@ -44,6 +46,8 @@ export interface FrameHeader {
   readonly microbatch: number;
   /** Tells apart frames whose other fields agree. */
   readonly sequence: number;
+  /** What the payload is written in; absent: f32, as it is. */
+  readonly codec?: Codec;
 }
 
 /** Bytes of a header. */
@@ -64,7 +68,8 @@ export function encodeFrame(header: FrameHeader, payloadBytes: number): Uint8Arr
   view.setUint32(0, MAGIC, true);
   view.setUint8(4, VERSION);
   view.setUint8(5, what);
-  view.setUint16(6, header.evaluate ? EVALUATE : 0, true);
+  view.setUint8(6, header.evaluate ? EVALUATE : 0);
+  view.setUint8(7, CODECS.indexOf(header.codec ?? "f32"));
   const { generation, round, index, microbatch, sequence } = header;
   Object.entries({ generation, round, index, microbatch, sequence }).forEach(([field, value], i) => {
     if (value >>> 0 !== value) {
@@ -91,8 +96,9 @@ export function decodeFrame(bytes: Uint8Array): { header: FrameHeader; payloadBy
   }
   const what = WHATS[view.getUint8(5)];
   if (what === undefined) throw new FrameError(`A frame has the unknown kind ${view.getUint8(5)}`);
-  const flags = view.getUint16(6, true);
+  const flags = view.getUint8(6), codec = CODECS[view.getUint8(7)];
   if ((flags & ~EVALUATE) !== 0) throw new FrameError(`A frame has unknown flags ${flags}`);
+  if (codec === undefined) throw new FrameError(`A frame has the unknown codec ${view.getUint8(7)}`);
   const payloadBytes = view.getUint32(28, true);
   if (payloadBytes > limits.frameBytes) {
     throw new FrameError(`A frame says ${payloadBytes} bytes, the most is ${limits.frameBytes}`);
@@ -106,6 +112,7 @@ export function decodeFrame(bytes: Uint8Array): { header: FrameHeader; payloadBy
       index: view.getUint32(16, true),
       microbatch: view.getUint32(20, true),
       sequence: view.getUint32(24, true),
+      ...(codec === "f32" ? {} : { codec }),
     },
     payloadBytes,
   };

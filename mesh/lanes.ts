@@ -7,13 +7,20 @@ import { FrameError } from "./errors.ts";
 import { decodeFrame, encodeFrame, FRAME_BYTES, type FrameHeader } from "./frame.ts";
 import { limits } from "./limits.ts";
 import type { LaneSize } from "./link.ts";
+import type { Codec } from "./tensor_codec.ts";
 
 /** What holding a frame costs beside its payload: the objects around it. Frames without payload are not free. */
 const FRAME_COST = 256;
 
-/** Bytes of credit that a frame of `payloadBytes` takes. */
-export function frameCost(payloadBytes: number): number {
-  return payloadBytes + FRAME_COST;
+/** How many times as large a payload can be once it is decoded; zstd's is known only then. */
+const GROWTH: Readonly<Record<Codec, number>> = { f32: 1, bf16: 2, f16: 2, int8: 4, zstd: Infinity };
+
+/**
+ * Bytes of credit that a frame of `payloadBytes` takes: what holding it costs once it is decoded, where the lane's largest
+ * has `most`.
+ */
+export function frameCost(payloadBytes: number, codec: Codec = "f32", most = payloadBytes): number {
+  return (codec === "f32" ? payloadBytes : Math.min(most, payloadBytes * GROWTH[codec])) + FRAME_COST;
 }
 
 /** The bounds of a lane that follow from its size in the plan. */
@@ -50,6 +57,8 @@ interface Outgoing {
   /** The header and the payload's parts. */
   readonly parts: readonly Uint8Array[];
   readonly payloadBytes: number;
+  /** Credit that it takes. */
+  readonly cost: number;
   readonly handedOver: () => void;
   readonly failed: (error: Error) => void;
   waited: boolean;
@@ -83,8 +92,9 @@ export class Sender {
       );
     }
     const parts = [encodeFrame(header, payloadBytes), ...payload];
+    const cost = frameCost(payloadBytes, header.codec, this.bounds.frameBytes);
     return new Promise((handedOver, failed) => {
-      this.queue.push({ parts, payloadBytes, handedOver, failed, waited: false });
+      this.queue.push({ parts, payloadBytes, cost, handedOver, failed, waited: false });
     });
   }
 
@@ -93,7 +103,7 @@ export class Sender {
     if (this.current !== undefined) return true;
     const next = this.queue[this.head];
     if (next === undefined) return false;
-    if (frameCost(next.payloadBytes) <= this.credit) return true;
+    if (next.cost <= this.credit) return true;
     if (!next.waited) waits();
     next.waited = true;
     return false;
@@ -111,8 +121,8 @@ export class Sender {
     if (count === this.left) {
       let credit = this.credit;
       for (; last < this.queue.length; last++) {
-        const { payloadBytes } = this.queue[last], size = FRAME_BYTES + payloadBytes;
-        credit -= frameCost(payloadBytes);
+        const { payloadBytes, cost } = this.queue[last], size = FRAME_BYTES + payloadBytes;
+        credit -= cost;
         if (credit < 0 || prefix + count + size > maxMessage) break;
         count += size;
       }
@@ -133,7 +143,7 @@ export class Sender {
     const frame = this.queue[this.head++];
     // Shift the queue now and then rather than for every frame: 10,000 small ones would cost a quadratic time.
     if (this.head > 1_024) this.queue.splice(0, this.head), this.head = 0;
-    this.credit -= frameCost(frame.payloadBytes);
+    this.credit -= frame.cost;
     this.part = this.at = 0;
     this.left = FRAME_BYTES + frame.payloadBytes;
     return frame;
@@ -176,7 +186,7 @@ export class Receiver {
   /** Consumed and not yet given back. */
   owed = 0;
   private arriving:
-    | { header: FrameHeader; payload: Uint8Array<ArrayBuffer> | undefined; bytes: number }
+    | { header: FrameHeader; payload: Uint8Array<ArrayBuffer> | undefined; bytes: number; cost: number }
     | undefined;
   private at = 0;
 
@@ -198,13 +208,13 @@ export class Receiver {
         this.begin(rest);
         rest = rest.subarray(FRAME_BYTES);
       }
-      const { header, payload, bytes: total } = this.arriving!,
+      const { header, payload, bytes: total, cost } = this.arriving!,
         count = Math.min(rest.length, total - this.at);
       payload?.set(count === rest.length ? rest : rest.subarray(0, count), this.at);
       this.at += count;
       if (this.at < total) return;
       this.arriving = undefined;
-      arrive({ header, payload, cost: frameCost(total) });
+      arrive({ header, payload, cost });
       rest = rest.subarray(count);
     }
   }
@@ -217,12 +227,13 @@ export class Receiver {
         `A frame (${header.what}) of ${payloadBytes} bytes came, the plan's largest has ${this.bounds.frameBytes}`,
       );
     }
-    if (this.held + this.owed + frameCost(payloadBytes) > this.bounds.window) {
+    const cost = frameCost(payloadBytes, header.codec, this.bounds.frameBytes);
+    if (this.held + this.owed + cost > this.bounds.window) {
       throw new FrameError(`A frame (${header.what}) of ${payloadBytes} bytes came without credit`);
     }
-    this.held += frameCost(payloadBytes);
+    this.held += cost;
     const payload = header.generation === this.generation ? new Uint8Array(payloadBytes) : undefined;
-    this.arriving = { header, payload, bytes: payloadBytes };
+    this.arriving = { header, payload, bytes: payloadBytes, cost };
     this.at = 0;
   }
 

@@ -25,6 +25,8 @@ export const limits = {
   microbatches: 1_024,
   /** Pipelines of a plan: all hold the whole model, and each of them has links to all others. */
   replicas: 64,
+  /** Links of a plan with a codec of their own: each of a thousand workers has eight. */
+  codecs: 8_192,
   /** Operations of one worker in a round: 5 for each microbatch and stage, 1,024 microbatches, some stages. */
   operations: 65_536,
   /** Bytes of one piece of a tensor on the control connection: large enough to fill it, small enough to interleave. */

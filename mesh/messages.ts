@@ -7,6 +7,7 @@ import { z } from "zod";
 import { SIGNATURE_BYTES } from "./identity.ts";
 import { limits } from "./limits.ts";
 import { Slice } from "./plan.ts";
+import { CODECS } from "./tensor_codec.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
 export const PROTOCOL_VERSION = 3;
@@ -31,6 +32,8 @@ export const Profile = z.strictObject({
   memory: finite,
   /** Largest span of memory a kernel can bind, in bytes. */
   maxBinding: finite,
+  /** What it can write and read tensors in; f32 where nothing is said. */
+  codecs: z.array(z.enum(CODECS)).max(CODECS.length).optional(),
 });
 export type Profile = z.infer<typeof Profile>;
 
@@ -179,6 +182,8 @@ export const FromCoordinator = z.discriminatedUnion("type", [
     beta2: finite,
     epsilon: finite,
     weightDecay: finite,
+    /** An outer step follows, the one of this number: what the progress of each pipeline counts. */
+    outer: z.optional(z.strictObject({ index: id, weights: z.array(finite).max(limits.replicas) })),
   }),
   /** The run is over (or was stopped); stay connected for the next. */
   z.strictObject({ type: z.literal("stop"), generation: id, reason: text }),

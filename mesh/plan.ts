@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { limits } from "./limits.ts";
+import { CODECS } from "./tensor_codec.ts";
 
 const index = z.int().min(0).max(0xffff_ffff);
 const workerId = z.string().min(1).max(limits.nameLength);
@@ -43,6 +44,11 @@ export const Operation = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("vote") }),
   /** Between pipelines: updated weights go from the pipeline that owns them to all others. */
   z.strictObject({ do: z.literal("spread") }),
+  /**
+   * Where pipelines train locally, and only where the decision says so: how far each has come goes to the owners, whose
+   * steps everyone takes over.
+   */
+  z.strictObject({ do: z.literal("outer") }),
   z.discriminatedUnion("what", [
     z.strictObject({
       do: z.enum(["send", "receive"]),
@@ -97,6 +103,10 @@ export const Operations = z.strictObject({
   evaluate: z.array(Operation).max(limits.operations),
 });
 
+/** What activations, gradients and experts' rows are written in on the link between two workers. */
+export const LinkCodec = z.strictObject({ workers: z.tuple([workerId, workerId]), codec: z.enum(CODECS) });
+export type LinkCodec = z.infer<typeof LinkCodec>;
+
 export const Plan = z.strictObject({
   run: z.string().max(limits.nameLength),
   /** Grows with every new plan of a run; whatever carries another number is dropped. */
@@ -111,10 +121,20 @@ export const Plan = z.strictObject({
    * their gradients, votes on them and steps them; the others keep copies of the weights.
    */
   owners: z.array(index).min(3).max(limits.layers + 2),
+  /**
+   * Pipelines train locally: each votes, clips and steps for itself over its own microbatches and keeps all its tensors'
+   * moments; from time to time they take an outer step together, over which the owners have the say.
+   */
+  local: z.optional(z.strictObject({
+    learningRate: z.number().gt(0).refine(Number.isFinite),
+    momentum: z.number().min(0).lt(1),
+  })),
   /** Keep only each layer's input and compute the rest again in the backward pass. */
   recompute: z.boolean(),
   /** What factors of matrix products are rounded to (model/precision.ts); f32 where nothing is said. */
   precision: z.enum(["f32", "bf16"]).optional(),
+  /** Codecs of links between two workers; f32 where nothing is said. Weights travel exactly over all of them. */
+  codecs: z.array(LinkCodec).max(limits.codecs).optional(),
   /** By worker; hosts that hold only experts have empty lists but for the vote. */
   operations: z.record(workerId, Operations),
 });

@@ -8,6 +8,7 @@ import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { newIdentity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { limits } from "../mesh/limits.ts";
+import { zstd } from "../mesh/zstd_deno.ts";
 import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
 import type { Transport } from "../mesh/runtime.ts";
 import type { Compute } from "../worker/compute.ts";
@@ -65,6 +66,7 @@ export class MeshInMemory {
         chance: runtime,
         identity: await newIdentity(),
         transport: options.transport?.() ?? hub.transport(),
+        zstd,
         compute: async (exchanger) => {
           const device = await options.device();
           const local = new LocalCompute({ device, exchanger, now: runtime.now, memory: 2 ** 32 });

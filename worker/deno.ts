@@ -14,6 +14,7 @@ import { KeyFileError } from "../mesh/errors.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
+import { zstd } from "../mesh/zstd_deno.ts";
 import { openComputeThread } from "./compute_client.ts";
 import { join, type JoinOptions } from "./join.ts";
 import type { DeviceChoice } from "./thread_protocol.ts";
@@ -50,6 +51,7 @@ export async function joinMesh(
         (transport === "native" ? nativeTransport : weriftTransport)({ clock: runtime, loopback: local }),
       socket: (url) => new WebSocket(url),
       compute: (exchanger) => openComputeThread({ device, memory: options.memory }, exchanger),
+      zstd,
       software: `volary ${project.version} (deno ${Deno.version.deno})`,
     });
     worker.ended.catch(() => {}).finally(held.release);

@@ -7,14 +7,16 @@
 import type { FrameHeader } from "../mesh/frame.ts";
 import type { Credentials } from "../mesh/handshake.ts";
 import { limits } from "../mesh/limits.ts";
-import type { Lane, Link } from "../mesh/link.ts";
+import type { Lane, LaneSize, Link } from "../mesh/link.ts";
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
 import { type Slice, sliceLinks } from "../mesh/plan.ts";
 import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
+import type { Zstd } from "../mesh/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";
 import { ExpertClient, ExpertServer } from "./experts.ts";
+import { Coding } from "./coding.ts";
 import { Inbox } from "./inbox.ts";
 import { Linking } from "./linking.ts";
 import { loadTensors, type Puller } from "./loading.ts";
@@ -39,6 +41,8 @@ export interface GenerationOptions {
   readonly pull: Puller;
   readonly tell: (message: FromWorker) => void;
   readonly event: (event: WorkerEvent) => void;
+  /** Compression, where the platform has it. */
+  readonly zstd?: Zstd;
   /** Resolves once the device is free of the generation before. */
   readonly after: Promise<void>;
   /** Called once with what went wrong here, after which the generation is over. */
@@ -65,13 +69,17 @@ export class Generation {
   readonly #sizes: Sizes;
   /** What is exchanged with other pipelines. */
   readonly #bundles: readonly Bundle[];
+  readonly #coding: Coding;
   readonly #roads: Roads;
   readonly #inbox: Inbox;
+  /** Frames of outer steps, where pipelines train locally. */
+  readonly #outer: Inbox;
   readonly #client: ExpertClient;
   readonly #server: ExpertServer;
   readonly #meter: Meter;
   #executor: RoundExecutor | undefined;
   readonly #linkings = new Map<string, Linking>();
+  readonly #lanes = new Map<string, Record<Lane, LaneSize>>();
   readonly #rounds: Round[] = [];
   #lastRound = -1;
   #nextRound: (() => void) | undefined;
@@ -94,10 +102,12 @@ export class Generation {
     this.number = slice.generation;
     this.#sizes = sizesOf(slice);
     const fault = (error: Error) => this.#fail(error);
-    this.#roads = new Roads(this.number, fault);
+    this.#coding = new Coding(slice, options.zstd);
+    this.#roads = new Roads(this.number, this.#coding, fault);
     this.#meter = new Meter(clock, () => this.#roads.links());
     this.#bundles = bundlesOf(slice, this.#sizes.config);
     this.#inbox = new Inbox(slice, this.#sizes, this.#bundles);
+    this.#outer = new Inbox(slice, this.#sizes, this.#bundles);
     this.#client = new ExpertClient(slice, this.#roads, this.#meter);
     this.#server = new ExpertServer(slice, this.#sizes, this.#roads, compute, fault);
     this.exchange = (exchange) => this.#client.exchange(exchange);
@@ -163,6 +173,7 @@ export class Generation {
     if (this.#over !== undefined) return;
     const over = this.#over = new GenerationOverError(`Generation ${this.number} is over: ${reason}`);
     this.#inbox.close(over);
+    this.#outer.close(over);
     this.#client.close(over);
     this.#server.close(over);
     for (const linking of this.#linkings.values()) linking.close(over);
@@ -221,6 +232,7 @@ export class Generation {
       held,
       roads: this.#roads,
       inbox: this.#inbox,
+      outer: this.#outer,
       client: this.#client,
       server: this.#server,
       meter: this.#meter,
@@ -256,6 +268,7 @@ export class Generation {
       if (!pair.includes(self)) continue;
       const peer = pair[0] === self ? pair[1] : pair[0];
       const lanes = laneSizes(slice, this.#sizes, this.#bundles.filter((bundle) => bundle.peer === peer));
+      this.#lanes.set(peer, lanes);
       const signal = (body: unknown) =>
         tell({
           type: "signal",
@@ -268,6 +281,12 @@ export class Generation {
         new Linking({ transport, clock, self, peer, run, generation, credentials, lanes, signal }),
       );
     }
+  }
+
+  /** The plan's largest payload on a lane of a link. */
+  #largest(peer: string, lane: Lane): number {
+    const size = this.#lanes.get(peer)![lane];
+    return typeof size === "number" ? size : size.frameBytes;
   }
 
   #use(link: Link): void {
@@ -304,9 +323,11 @@ export class Generation {
     if (LANE_OF[header.what] !== lane) {
       throw new PlanViolationError(`${peer} sent ${header.what} on the lane ${lane}`);
     }
-    if (lane === "pipeline") this.#inbox.deliver(peer, header, payload, consumed);
-    else if (lane === "request") this.#server.deliver(peer, header, payload, consumed);
-    else this.#client.deliver(peer, header, payload, consumed);
+    const plain = this.#coding.decode(peer, header, payload, this.#largest(peer, lane));
+    const local = this.#options.slice.local !== undefined && header.what.startsWith("replica-");
+    if (lane === "pipeline") (local ? this.#outer : this.#inbox).deliver(peer, header, plain, consumed);
+    else if (lane === "request") this.#server.deliver(peer, header, plain, consumed);
+    else this.#client.deliver(peer, header, plain, consumed);
   }
 }
 
@@ -318,6 +339,7 @@ const LANE_OF: Readonly<Record<FrameHeader["what"], Lane>> = {
   "tied-weight": "pipeline",
   "replica-gradient": "pipeline",
   "replica-weight": "pipeline",
+  "replica-delta": "pipeline",
   "expert-input": "request",
   "expert-output-gradient": "request",
   "expert-end": "request",

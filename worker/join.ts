@@ -10,6 +10,7 @@ import type { Identity } from "../mesh/identity.ts";
 import { type Invite, parseInvite } from "../mesh/invite.ts";
 import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
 import type { Chance, Channel, Clock, Transport } from "../mesh/runtime.ts";
+import type { Zstd } from "../mesh/tensor_codec.ts";
 import { webSocketChannel } from "../mesh/websocket_channel.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { RefusedError } from "./errors.ts";
@@ -38,6 +39,8 @@ export interface Surroundings {
   readonly compute: (exchanger: Exchanger) => Promise<Compute>;
   /** Name and version of this program, for people. */
   readonly software: string;
+  /** Compression, where the platform has it. */
+  readonly zstd?: Zstd;
 }
 
 /** Where a coordinator lets workers in, whatever stands in the invite's path. */
@@ -88,9 +91,11 @@ export async function joinOver(
   channel: Channel,
   invite: Invite,
   { name, memory, onevent }: Omit<JoinOptions, "invite">,
-  { clock, chance, identity, transport, compute, software }: Omit<Surroundings, "transport" | "socket"> & {
-    readonly transport: Transport;
-  },
+  { clock, chance, identity, transport, compute, software, zstd }:
+    & Omit<Surroundings, "transport" | "socket">
+    & {
+      readonly transport: Transport;
+    },
 ): Promise<RunningWorker> {
   let refused: string | undefined;
   try {
@@ -115,5 +120,6 @@ export async function joinOver(
     software,
     memory,
     onevent,
+    zstd,
   });
 }

@@ -7,6 +7,7 @@ import type { FrameHeader } from "../mesh/frame.ts";
 import { limits } from "../mesh/limits.ts";
 import type { Lane, Link } from "../mesh/link.ts";
 import type { Clock } from "../mesh/runtime.ts";
+import type { Coding } from "./coding.ts";
 import { type GenerationOverError, PlanViolationError } from "./errors.ts";
 
 /** What else a frame's header says; the generation is added. */
@@ -18,7 +19,11 @@ export class Roads {
   #over: Error | undefined;
 
   /** `fault` hears of a send that failed, once for each. */
-  constructor(readonly generation: number, private readonly fault: (error: Error) => void) {}
+  constructor(
+    readonly generation: number,
+    private readonly coding: Coding,
+    private readonly fault: (error: Error) => void,
+  ) {}
 
   add(link: Link): void {
     this.#links.set(link.peer, link);
@@ -41,7 +46,8 @@ export class Roads {
       );
     }
     try {
-      await link.send(lane, { ...heading, generation: this.generation }, parts);
+      const coded = this.coding.encode(peer, heading, parts);
+      await link.send(lane, { ...coded.heading, generation: this.generation }, coded.parts);
     } catch (error) {
       if (this.#over === undefined) this.fault(error as Error);
     }

@@ -11,6 +11,7 @@ import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
 import type { Control, Heard, PullRequest } from "../mesh/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
 import type { Chance, Clock, Transport } from "../mesh/runtime.ts";
+import { offeredCodecs, type Zstd } from "../mesh/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { PlanViolationError, RefusedError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";
@@ -43,6 +44,8 @@ export interface WorkerOptions {
   /** Bytes of the device that the mesh may use; absent: what the device offers. */
   readonly memory?: number;
   readonly onevent?: (event: WorkerEvent) => void;
+  /** Compression, where the platform has it. */
+  readonly zstd?: Zstd;
 }
 
 /** A worker that runs. */
@@ -107,8 +110,8 @@ class MeshWorker implements RunningWorker {
   }
 
   #limited(profile: Profile): Profile {
-    const { memory } = this.options;
-    return memory === undefined ? profile : { ...profile, memory: Math.min(memory, profile.memory) };
+    const { memory = Infinity, zstd } = this.options;
+    return { ...profile, memory: Math.min(memory, profile.memory), codecs: offeredCodecs(zstd) };
   }
 
   async leave(reason: string): Promise<void> {
@@ -186,7 +189,7 @@ class MeshWorker implements RunningWorker {
   }
 
   #assign({ slice, moments, delegation }: Extract<FromCoordinator, { type: "assign" }>): void {
-    const { clock, transport, control, identity, coordinator, chance } = this.options;
+    const { clock, transport, control, identity, coordinator, chance, zstd } = this.options;
     const before = this.#generation;
     if (before !== undefined) {
       if (slice.generation <= before.number) {
@@ -213,6 +216,7 @@ class MeshWorker implements RunningWorker {
         moments,
         clock,
         transport,
+        zstd,
         credentials: { identity, coordinator, chance, delegation: () => this.#delegation! },
         compute: this.#compute!,
         pull: (tensor, part, start, length) => control.pull({ tensor, part, start, length }),

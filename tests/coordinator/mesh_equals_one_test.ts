@@ -69,6 +69,22 @@ for (const [kind, steps] of [["reference", 20], ["webgpu", 5]] as const) {
   });
 }
 
+Deno.test("lossless codecs keep mesh = one worker; the others train with an error of their own", async () => {
+  const one = await train("reference", 1, { tied: true, steps: 8 });
+  const spread = (codec: string) => ({
+    tied: true,
+    steps: 8,
+    mesh: `stages = 2\nexpert_hosts = 1\ncodec = "${codec}"`,
+  });
+  assertEquals(await train("reference", 3, spread("zstd")), one);
+  for (const codec of ["bf16", "f16", "int8"] as const) {
+    const { steps } = await train("reference", 3, spread(codec));
+    const [rounded, exact] = [steps, one.steps].map((each) => each.at(-1)!.loss!);
+    assert(rounded !== exact, `${codec} takes part`);
+    assert(Math.abs(rounded - exact) < 0.02 * exact, `${codec}: ${rounded}, exact ${exact}`);
+  }
+});
+
 Deno.test("a run that goes on from a checkpoint ends in the weights of one that was never stopped", async () => {
   const whole = await train("reference", 1, {});
   // Stopped after step 10, then on another mesh with another plan.

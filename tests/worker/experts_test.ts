@@ -3,6 +3,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import type { FrameHeader } from "../../mesh/frame.ts";
 import { sliceFor } from "../../mesh/plan.ts";
 import { GenerationOverError } from "../../worker/errors.ts";
+import { Coding } from "../../worker/coding.ts";
 import { ExpertServer } from "../../worker/experts.ts";
 import { Roads } from "../../worker/roads.ts";
 import { sizesOf } from "../../worker/sizes.ts";
@@ -80,7 +81,7 @@ function host(script: ConstructorParameters<typeof FakeCompute>[0] = {}) {
   const operations = { ...twoStages(), h: { train: [{ do: "vote" as const }], evaluate: [] } };
   const plan = tinyPlan({ stages, operations, model: { ...tinyModel(2, 4), num_experts_per_tok: 2 } });
   const slice = sliceFor(plan, "h"), compute = new FakeCompute(script), faults: Error[] = [];
-  const roads = new Roads(1, () => {});
+  const roads = new Roads(1, new Coding(slice, undefined), () => {});
   const server = new ExpertServer(slice, sizesOf(slice), roads, compute, (error) => faults.push(error));
   server.enter(5, false);
   let consumed = 0;
