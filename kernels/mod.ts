@@ -25,3 +25,4 @@ export type { TimedCall } from "./webgpu/timings.ts";
 export { matmulNN, matmulNT, matmulNTAdd, matmulNTBias, matmulTN } from "./matmul/matmul.ts";
 export { groupedNN, groupedNT, groupedTN } from "./matmul/grouped.ts";
 export * from "./matmul/packed.ts";
+export { TUNING_MILLISECONDS, type TuningOptions } from "./webgpu/tuner.ts";

@@ -4,8 +4,8 @@
  * @module
  */
 import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
-import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
-import { DeviceError, DeviceLostError } from "../errors.ts";
+import { ALIGNMENT, type Device, type DeviceInfo, part, type View, type Words } from "../device.ts";
+import { DeviceError, DeviceLostError, OutOfMemoryError } from "../errors.ts";
 import type { Bindings, Kernel, Params, Values, Variant } from "../kernel.ts";
 import { Pool } from "../pool.ts";
 import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
@@ -17,6 +17,7 @@ import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
 import { subgroupHeader } from "./subgroups.ts";
 import { type TimedCall, TIMESTAMPS, Timings } from "./timings.ts";
+import { type BenchMaker, Tuner, type TuningOptions } from "./tuner.ts";
 
 /**
  * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
@@ -36,6 +37,11 @@ export interface WebGpuOptions {
   readonly memory?: number;
   /** Lets {@linkcode WebGpuDevice.timed} measure with the device's own clock, where the adapter has one. Default false. */
   readonly timings?: boolean;
+  /**
+   * Measures which variants of a kernel are best here, on first use, while {@linkcode WebGpuDevice.read} waits anyway.
+   * Default: kernels' own preferences count.
+   */
+  readonly tuning?: TuningOptions;
 }
 
 /** Opens the adapter that the platform prefers. Throws {@linkcode NoAdapterError} where there is none. */
@@ -44,7 +50,9 @@ export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuD
   const device = await requestDevice(adapter, options.timings === true);
   const header = await subgroupHeader(device);
   const info = describeAdapter(adapter, device, header !== undefined);
-  return new WebGpuDevice(device, info, options.memory ?? Infinity, header ?? "");
+  const runtime = globalThis.navigator?.userAgent ?? "";
+  const tuner = options.tuning && new Tuner(info, runtime, options.tuning);
+  return new WebGpuDevice(device, info, options.memory ?? Infinity, header ?? "", tuner);
 }
 
 interface Block {
@@ -99,9 +107,12 @@ export class WebGpuDevice implements Device {
   #failure: Error | undefined;
   #closed: DeviceLostError | undefined;
   readonly #timings: Timings | undefined;
+  readonly #tuner: Tuner | undefined;
+  #tuning = false;
 
   /** `header` begins programs that speak of subgroups. */
-  constructor(device: GPUDevice, info: DeviceInfo, memory: number, header: string) {
+  constructor(device: GPUDevice, info: DeviceInfo, memory: number, header: string, tuner?: Tuner) {
+    this.#tuner = tuner;
     this.#device = device;
     this.info = info;
     this.#header = header;
@@ -213,7 +224,8 @@ export class WebGpuDevice implements Device {
     const slot = prepared.hasParams ? this.#params.slot(plain, values, this.#forgetSlots) : 0;
     let call = variantName === undefined ? prepared.calls.get(slot) : undefined;
     if (call === undefined) {
-      const variant = chooseVariant(plain, values, this.info, variantName);
+      const name = variantName ?? (this.#tuning ? undefined : this.#tuner?.choice(plain, values));
+      const variant = chooseVariant(plain, values, this.info, name);
       const grid = foldGrid(variant.grid(values), this.#mostWorkgroups, plain.name);
       const idle = grid.includes(0);
       call = { pipeline: idle ? undefined : this.#pipeline(prepared, plain, variant), grid };
@@ -234,6 +246,68 @@ export class WebGpuDevice implements Device {
     this.#pass.dispatchWorkgroups(...call.grid);
     if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
   }
+
+  /** The variant that measuring finds best for a call, whatever time that takes. Throws where the kernel has no tuning. */
+  async tuned<B extends Bindings, P extends Params>(
+    kernel: Kernel<B, P>,
+    values: Values<P>,
+  ): Promise<string> {
+    const plain = kernel as unknown as Kernel;
+    if (plain.tuning === undefined) throw new DeviceError(`Kernel ${kernel.name} has nothing to tune`);
+    const tuner = new Tuner(this.info, "", {});
+    this.#tuning = true;
+    try {
+      const size = await tuner.measure(plain, values, this.#bench);
+      if (size === undefined) {
+        throw new OutOfMemoryError(`Cannot tune ${kernel.name}: no memory for its sample`);
+      }
+      return plain.tuning.variant(size, values)!;
+    } finally {
+      this.#tuning = false;
+    }
+  }
+
+  /** One class of calls is measured; calls choose anew. */
+  async #tune(tuner: Tuner): Promise<void> {
+    this.#tuning = true;
+    try {
+      if (await tuner.measureNext(this.#bench)) {
+        for (const { calls } of this.#kernels.values()) calls.clear();
+      }
+    } finally {
+      this.#tuning = false;
+    }
+  }
+
+  readonly #bench: BenchMaker = (kernel, { values, words }) => {
+    const views: Record<string, View> = {};
+    const release = () => {
+      for (const view of Object.values(views)) this.release(view);
+    };
+    try {
+      for (const [name, content] of Object.entries(words)) {
+        const view = views[name] = this.allocate(
+          typeof content === "number" ? content : content.length,
+          "tuning",
+        );
+        if (typeof content === "number") this.clear(view);
+        else this.write(view, content);
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
+    const word = part(Object.values(views)[0], 0, 1);
+    return {
+      release,
+      time: async (variant, calls) => {
+        const start = performance.now();
+        for (let i = 0; i < calls; i++) this.run(kernel, views, values, variant);
+        await this.read([word]);
+        return performance.now() - start;
+      },
+    };
+  };
 
   /**
    * The times of all dispatches of `work` by the device's own clock; undefined where the device was opened without
@@ -291,6 +365,7 @@ export class WebGpuDevice implements Device {
       throw this.#failure ?? this.#closed ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
     }
     await this.#settle();
+    if (this.#tuner?.wanting && !this.#tuning) await this.#tune(this.#tuner);
     if (views.length === 1) return [all];
     let start = 0;
     return views.map((view) => all.slice(start, start += view.length * 4));
