@@ -1,4 +1,21 @@
-// One lane takes four elements, 64 apart, so that neighbouring lanes read neighbouring words.
+// One lane takes four elements, 64 apart, so that neighbouring lanes read neighbouring words. They are written out: loops cost
+// more than loads where a CPU plays the GPU. Elements beyond the last are computed like it and not stored.
+
+fn update(i: u32, count: u32) {
+  let at = min(i, count - 1u);
+  let beta1 = scalars[1];
+  let beta2 = scalars[2];
+  let gradient = g[at] * scalars[6];
+  let first = beta1 * m[at] + (1.0 - beta1) * gradient;
+  let second = beta2 * v[at] + (1.0 - beta2) * gradient * gradient;
+  let change = (first / scalars[4]) / (sqrt(second / scalars[5]) + Element(scalars[3]));
+  let weight = w[at] - scalars[0] * (change + params.decay * w[at]);
+  if (i < count) {
+    m[at] = first;
+    v[at] = second;
+    w[at] = weight;
+  }
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -6,22 +23,10 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let rate = scalars[0];
-  let beta1 = scalars[1];
-  let beta2 = scalars[2];
-  let epsilon = scalars[3];
-  let correction1 = scalars[4];
-  let correction2 = scalars[5];
-  let clip = scalars[6];
   let count = params.length / span;
   let start = linear_workgroup(group, groups) * 256u + lane;
-  for (var i = start; i < min(start + 256u, count); i += 64u) {
-    let gradient = g[i] * clip;
-    let first = beta1 * m[i] + (1.0 - beta1) * gradient;
-    let second = beta2 * v[i] + (1.0 - beta2) * gradient * gradient;
-    m[i] = first;
-    v[i] = second;
-    let update = (first / correction1) / (sqrt(second / correction2) + Element(epsilon));
-    w[i] = w[i] - rate * (update + params.decay * w[i]);
-  }
+  update(start, count);
+  update(start + 64u, count);
+  update(start + 128u, count);
+  update(start + 192u, count);
 }

@@ -6,7 +6,7 @@
 
 /** Cost of {@linkcode sumSquares} over `chunks` chunks of at most 4,096 words. */
 export function sumSquaresCost({ chunks }: { readonly chunks: number }): { flops: number; bytes: number } {
-  return { flops: 2 * 4096 * chunks, bytes: 4 * chunks * (4096 + 4) };
+  return { flops: 2 * 4096 * chunks, bytes: 4 * chunks * (4096 + 64 + 2) };
 }
 
 /** Cost of {@linkcode foldSquares} over `segments` tensors (the partial sums are few beside the gradients). */

@@ -1,8 +1,23 @@
-// One workgroup a segment. Lane l adds up chunks l, l + 64, ... in runs of eight, so that no chain of additions is long; then
+// One workgroup a segment. A chunk's 64 sums are added eight by eight, then the eight sums. Lane l adds up chunks l, l + 64, ... in runs of eight, so that no chain of additions is long; then
 // eights of lanes, then the eight sums.
 
 var<workgroup> sums: array<f32, 64>;
 var<workgroup> found: array<u32, 64>;
+
+struct Chunk { sum: f32, flag: u32 }
+
+// The sum of a chunk, and whether one of its lanes saw a value that is not finite.
+fn fold_chunk(chunk: u32) -> Chunk {
+  var all = 0.0;
+  var least = vec4f();
+  for (var at = 16u * chunk; at < 16u * chunk + 16u; at += 2u) {
+    let a = partials[at];
+    let b = partials[at + 1u];
+    all += ((((((a.x + a.y) + a.z) + a.w) + b.x) + b.y) + b.z) + b.w;
+    least = min(least, min(a, b));
+  }
+  return Chunk(all, select(0u, 1u, any(least < vec4f())));
+}
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,8 +36,9 @@ fn main(
   for (var start = lane; start < count; start += 512u) {
     var run = 0.0;
     for (var c = start; c < min(start + 512u, count); c += 64u) {
-      run += partials[2u * (first + c)];
-      flag |= select(0u, 1u, partials[2u * (first + c) + 1u] != 0.0);
+      let chunk = fold_chunk(first + c);
+      run += chunk.sum;
+      flag |= chunk.flag;
     }
     sum += run;
   }

@@ -30,13 +30,13 @@ fn quadruple(start: u32, at: u32, length: u32) -> vec4f {
 `;
 
 const READ_FOURS = `fn quadruple(start: u32, at: u32, length: u32) -> vec4f {
-  return g[(start + at) / 4u];
+  return select(vec4f(), g[(start + min(at, length - 4u)) / 4u], at < length);
 }
 `;
 
 /**
  * Sums of squares by chunk: `g` f32, `chunks` u32 [C, 2] (first word, length at most 4,096; see {@linkcode squareTables})
- * -> `partials` f32 [C, 2] (sum, then 1 where a value is not finite, whose chunk's sum is given as 0).
+ * -> `partials` f32 [C, 64]: the sum of each lane, or -1 where one of its values is not finite.
  */
 export const sumSquares = defineKernel({
   name: "sumSquares",
@@ -55,13 +55,12 @@ export const sumSquares = defineKernel({
   cost: sumSquaresCost,
   reference({ g, chunks: table, partials }, { chunks }) {
     const { fround } = Math;
-    const lanes = new Float32Array(LANES);
     for (let c = 0; c < chunks; c++) {
       const start = table[2 * c];
       const end = start + table[2 * c + 1];
-      let finite = true;
       for (let lane = 0; lane < LANES; lane++) {
         let [x, y, z, w] = [0, 0, 0, 0];
+        let finite = true;
         for (let at = start + 4 * lane; at < end; at += 4 * LANES) {
           const a = g[at];
           const b = at + 1 < end ? g[at + 1] : 0;
@@ -73,10 +72,8 @@ export const sumSquares = defineKernel({
           z = fround(z + fround(c * c));
           w = fround(w + fround(d * d));
         }
-        lanes[lane] = fround(fround(x + y) + fround(z + w));
+        partials[LANES * c + lane] = finite ? fround(fround(x + y) + fround(z + w)) : -1;
       }
-      partials[2 * c] = finite ? foldLanes(lanes) : 0;
-      partials[2 * c + 1] = finite ? 0 : 1;
     }
   },
 });
@@ -94,15 +91,19 @@ function foldLanes(lanes: Float32Array): number {
 }
 
 /**
- * Folds chunks into segments: `partials` f32 [C, 2], `segments` u32 [S, 2] (first chunk, chunks) -> `totals` f32 [S] and `flags`
+ * Folds chunks into segments: `partials` f32 [C, 64], `segments` u32 [S, 2] (first chunk, chunks) -> `totals` f32 [S] and `flags`
  * u32 [S]: 1 where a value is not finite or the sum overflows; the total is then given as 0.
  */
 export const foldSquares = defineKernel({
   name: "foldSquares",
   bindings: { partials: "f32 read", segments: "u32 read", totals: "f32 write", flags: "u32 write" },
   params: { segments: "u32" },
-  wgsl: foldProgram,
-  grid: ({ segments }) => segments,
+  variants: [{
+    name: "fours",
+    wgsl: foldProgram,
+    grid: ({ segments }) => segments,
+    elements: { partials: "vec4f" },
+  }],
   cost: foldSquaresCost,
   reference({ partials, segments: table, totals, flags }, { segments }) {
     const { fround } = Math;
@@ -116,8 +117,9 @@ export const foldSquares = defineKernel({
         for (let start = lane; start < count; start += 8 * LANES) {
           let run = 0;
           for (let c = start; c < Math.min(start + 8 * LANES, count); c += LANES) {
-            run = fround(run + partials[2 * (first + c)]);
-            if (partials[2 * (first + c) + 1] !== 0) flag = 1;
+            const chunk = partials.subarray(LANES * (first + c), LANES * (first + c + 1));
+            run = fround(run + foldLanes(chunk));
+            if (chunk.some((lane) => lane < 0)) flag = 1;
           }
           sum = fround(sum + run);
         }

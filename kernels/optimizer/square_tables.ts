@@ -7,6 +7,9 @@
 /** Words of a chunk. A constant: results must not depend on the device or on where a tensor lies. */
 export const SQUARES_CHUNK = 4096;
 
+/** Lanes that share a chunk, each with a sum of its own. */
+const LANES = 64;
+
 /** A tensor's place in a flat buffer, in words. */
 export interface Segment {
   readonly start: number;
@@ -64,7 +67,7 @@ export function squareTables(segments: readonly Segment[]): SquareTables {
     segments: spans.length > 0 ? spans : new Uint32Array(2),
     chunkCount: chunks.length / 2,
     segmentCount: segments.length,
-    partialWords: Math.max(2, chunks.length),
+    partialWords: Math.max(1, chunks.length / 2) * LANES,
     aligned,
   };
 }

@@ -10,12 +10,14 @@ import { swigluBackwardPackedCost, swigluPackedCost } from "./cost.ts";
 
 const params = { rows: "u32", width: "u32", first: "u32", groups: "u32" } as const;
 
-/** Lanes of a workgroup; each writes one word, or one vector of four. */
-const LANES = 64;
+/** Rows that a workgroup of 64 lanes takes, eight lanes each. */
+const TILE_ROWS = 8;
 
-/** A lane's row and its first word (or vector) there, of `width` in a row. */
-function opening(width: string): string {
-  return `@compute @workgroup_size(${LANES})
+const grid = ({ rows }: { readonly rows: number }) => Math.ceil(rows / TILE_ROWS);
+
+/** A program whose lanes go over the words (or vectors of them) of a row of `width`, every eighth, with `body` for number `at`. */
+function rowProgram(width: string, body: string): string {
+  return `@compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) id: vec3u,
   @builtin(num_workgroups) count: vec3u,
@@ -23,13 +25,15 @@ fn main(
 ) {
   let width = ${width};
   let begin = offsets[params.first];
-  let rows = min(offsets[params.first + params.groups] - begin, params.rows);
-  let item = linear_workgroup(id, count) * ${LANES}u + lane;
-  if (item >= rows * width) {
+  let end = min(offsets[params.first + params.groups], begin + params.rows);
+  let row = begin + linear_workgroup(id, count) * ${TILE_ROWS}u + lane / 8u;
+  if (row >= end) {
     return;
   }
-  let row = begin + item / width;
-  let at = item % width;
+  for (var at = lane % 8u; at < width; at += 8u) {
+${body}
+  }
+}
 `;
 }
 
@@ -43,17 +47,19 @@ const FORWARD_WORDS = `fn element(row: u32, column: u32) -> f32 {
   let start = row * 2u * params.width + column;
   return gated(vec4f(gu[start]), vec4f(gu[start + params.width])).x;
 }
-${opening("(params.width + 1u) / 2u")}
-  y[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));
-}
-`;
+${
+  rowProgram(
+    "(params.width + 1u) / 2u",
+    "    y[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));",
+  )
+}`;
 
-const FORWARD_EIGHTS = `${opening("params.width / 8u")}
-  let gate = row * 4u * width + 2u * at;
-  let up = gate + 2u * width;
-  y[row * width + at] = four_words(gated(gu[gate], gu[up]), gated(gu[gate + 1u], gu[up + 1u]));
-}
-`;
+const FORWARD_EIGHTS = rowProgram(
+  "params.width / 8u",
+  `    let gate = row * 4u * width + 2u * at;
+    let up = gate + 2u * width;
+    y[row * width + at] = four_words(gated(gu[gate], gu[up]), gated(gu[gate + 1u], gu[up + 1u]));`,
+);
 
 /** y u32 [rows, ceil(width / 2)] = bf16 of silu(gate) * up. */
 export const swigluPacked = defineKernel({
@@ -64,12 +70,12 @@ export const swigluPacked = defineKernel({
     {
       name: "words",
       wgsl: PACK + FORWARD + FORWARD_WORDS,
-      grid: ({ rows, width }) => Math.ceil(rows * packedWidth(width) / LANES),
+      grid,
     },
     {
       name: "eights",
       wgsl: PACK + FORWARD + FORWARD_EIGHTS,
-      grid: ({ rows, width }) => Math.ceil(rows * width / (8 * LANES)),
+      grid,
       elements: { gu: "vec4f", y: "vec4u" },
       fits: ({ width }) => width % 8 === 0,
     },
@@ -102,21 +108,23 @@ const BACKWARD_WORDS = `fn element(row: u32, column: u32) -> f32 {
   let both = gradients(vec4f(gu[start]), vec4f(gu[start + params.width]), vec4f(dy[row * params.width + c]));
   return select(both.gate.x, both.up.x, column >= params.width);
 }
-${opening("params.width")}
-  dgu[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));
-}
-`;
+${
+  rowProgram(
+    "params.width",
+    "    dgu[row * width + at] = one_word(element(row, 2u * at), element(row, 2u * at + 1u));",
+  )
+}`;
 
-const BACKWARD_EIGHTS = `${opening("params.width / 8u")}
-  let gate = row * 4u * width + 2u * at;
-  let up = gate + 2u * width;
-  let d = row * 2u * width + 2u * at;
-  let low = gradients(gu[gate], gu[up], dy[d]);
-  let high = gradients(gu[gate + 1u], gu[up + 1u], dy[d + 1u]);
-  dgu[row * 2u * width + at] = four_words(low.gate, high.gate);
-  dgu[row * 2u * width + width + at] = four_words(low.up, high.up);
-}
-`;
+const BACKWARD_EIGHTS = rowProgram(
+  "params.width / 8u",
+  `    let gate = row * 4u * width + 2u * at;
+    let up = gate + 2u * width;
+    let d = row * 2u * width + 2u * at;
+    let low = gradients(gu[gate], gu[up], dy[d]);
+    let high = gradients(gu[gate + 1u], gu[up + 1u], dy[d + 1u]);
+    dgu[row * 2u * width + at] = four_words(low.gate, high.gate);
+    dgu[row * 2u * width + width + at] = four_words(low.up, high.up);`,
+);
 
 /** dgu u32 [rows, width] (rows of 2 width elements): bf16 of the gradient of gate and up, from gu and dy [rows, width]. */
 export const swigluBackwardPacked = defineKernel({
@@ -127,12 +135,12 @@ export const swigluBackwardPacked = defineKernel({
     {
       name: "words",
       wgsl: PACK + BACKWARD + BACKWARD_WORDS,
-      grid: ({ rows, width }) => Math.ceil(rows * width / LANES),
+      grid,
     },
     {
       name: "eights",
       wgsl: PACK + BACKWARD + BACKWARD_EIGHTS,
-      grid: ({ rows, width }) => Math.ceil(rows * width / (8 * LANES)),
+      grid,
       elements: { gu: "vec4f", dy: "vec4f", dgu: "vec4u" },
       fits: ({ width }) => width % 8 === 0,
     },

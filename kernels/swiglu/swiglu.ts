@@ -15,18 +15,17 @@ import backwardWgsl from "./swiglu_backward.wgsl" with { type: "text" };
 
 const params = { rows: "u32", width: "u32", first: "u32", groups: "u32" } as const;
 
-/** Elements (words or vectors of four) that a lane takes, neighbours in a row or across its end; the programs say the same. */
-const PER_LANE = 4;
+/** Rows that a workgroup takes; the programs say the same. */
+const TILE_ROWS = 8;
 
 function variants(wgsl: string, wide: Record<string, "vec4f">): Variant<typeof params>[] {
-  const grid = (words: number) => ({ rows, width }: { readonly rows: number; readonly width: number }) =>
-    Math.ceil(rows * width / (words * 64 * PER_LANE));
+  const grid = ({ rows }: { readonly rows: number }) => Math.ceil(rows / TILE_ROWS);
   return [
-    { name: "scalar", wgsl: SINGLE + wgsl, grid: grid(1) },
+    { name: "scalar", wgsl: SINGLE + wgsl, grid },
     {
       name: "wide",
       wgsl: FOURFOLD + wgsl,
-      grid: grid(4),
+      grid,
       elements: wide,
       fits: ({ width }) => width % 4 === 0,
     },

@@ -1,4 +1,5 @@
-// A lane takes four neighbouring elements: one division finds its place, the rest is counting.
+// Eight lanes a row, a workgroup for eight rows: no integer divisions, which are slow where a CPU plays the GPU, and neighbouring
+// lanes read neighbouring elements.
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) id: vec3u,
@@ -6,24 +7,17 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let width = params.width / span;
-  let item = (linear_workgroup(id, count) * 64u + lane) * 4u;
   let begin = offsets[params.first];
-  let end = offsets[params.first + params.groups];
-  let rows = min(end - begin, params.rows);
-  if (item >= rows * width) {
+  let end = min(offsets[params.first + params.groups], begin + params.rows);
+  let row = begin + linear_workgroup(id, count) * 8u + lane / 8u;
+  if (row >= end) {
     return;
   }
-  let items = min(item + 4u, rows * width) - item;
-  var row = begin + item / width;
-  var column = item % width;
-  for (var i = 0u; i < items; i++) {
-    let gate = gu[row * 2u * width + column];
-    let up = gu[row * 2u * width + width + column];
-    y[row * width + column] = gate / (Element(1.0) + exp(-gate)) * up;
-    column++;
-    if (column == width) {
-      column = 0u;
-      row++;
-    }
+  let gates = row * 2u * width;
+  let ups = gates + width;
+  let to = row * width;
+  for (var column = lane % 8u; column < width; column += 8u) {
+    let gate = gu[gates + column];
+    y[to + column] = gate / (Element(1.0) + exp(-gate)) * gu[ups + column];
   }
 }

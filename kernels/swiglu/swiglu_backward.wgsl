@@ -1,4 +1,4 @@
-// As in the forward program a lane takes four neighbouring elements.
+// Tiled as the forward program is: eight lanes a row.
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) id: vec3u,
@@ -6,27 +6,20 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let width = params.width / span;
-  let item = (linear_workgroup(id, count) * 64u + lane) * 4u;
   let begin = offsets[params.first];
-  let end = offsets[params.first + params.groups];
-  let rows = min(end - begin, params.rows);
-  if (item >= rows * width) {
+  let end = min(offsets[params.first + params.groups], begin + params.rows);
+  let row = begin + linear_workgroup(id, count) * 8u + lane / 8u;
+  if (row >= end) {
     return;
   }
-  let items = min(item + 4u, rows * width) - item;
-  var row = begin + item / width;
-  var column = item % width;
-  for (var i = 0u; i < items; i++) {
-    let at = row * 2u * width + column;
-    let gate = gu[at];
-    let d = dy[row * width + column];
+  let gates = row * 2u * width;
+  let ups = gates + width;
+  let narrow = row * width;
+  for (var column = lane % 8u; column < width; column += 8u) {
+    let gate = gu[gates + column];
+    let d = dy[narrow + column];
     let s = Element(1.0) / (Element(1.0) + exp(-gate));
-    dgu[at] = d * gu[at + width] * s * (Element(1.0) + gate * (Element(1.0) - s));
-    dgu[at + width] = d * gate * s;
-    column++;
-    if (column == width) {
-      column = 0u;
-      row++;
-    }
+    dgu[gates + column] = d * gu[ups + column] * s * (Element(1.0) + gate * (Element(1.0) - s));
+    dgu[ups + column] = d * gate * s;
   }
 }
