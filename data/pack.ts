@@ -45,6 +45,8 @@ export interface PackOptions {
 const mostUnknown = 0.01;
 /** Tokens after which the share is looked at. */
 const fewestTokens = 4_096;
+/** Documents at the beginning of a side, and every so manieth later, that are decoded again: libraries may lose characters. */
+const decodedFirst = 16, decodedEvery = 64;
 
 /** Bytes of an id: two as long as every id fits. */
 export function widthOf(tokenizer: Tokenizer): 2 | 4 {
@@ -122,35 +124,43 @@ async function packSide(
   await options.checkpoint();
 }
 
-/** Ids of a document between the tokenizer's prefix and end; watches how many are unknown. */
+/** Ids of a document between the tokenizer's prefix and end; watches how much of the text is unknown or lost. */
 function encoder(tokenizer: Tokenizer): (text: string) => Uint32Array {
   const { prefix, eos, unknown } = tokenizer;
-  let all = 0, strange = 0;
+  const visible = (text: string) => text.replace(/\s+/g, "").length;
+  let documents = 0, all = 0, strange = 0, read = 0, lost = 0;
+  const refuse = (text: string, what: string) =>
+    new TokenizerError(
+      `The tokenizer does not cover the text: ${what}, as in "${
+        excerpt(text)
+      }". Use a tokenizer that was made for such text ` +
+        `(volary data bpe makes one that covers every text).`,
+    );
   return (text) => {
     let ids: Uint32Array;
     try {
       ids = tokenizer.encode(text);
     } catch (error) {
-      if (!(error instanceof TokenizerError)) throw error;
-      throw new TokenizerError(
-        `The tokenizer does not cover the text: ${error.message} It begins: "${
-          excerpt(text)
-        }". Use a tokenizer that was made ` +
-          `for such text (volary data bpe makes one that covers every text).`,
-      );
+      throw error instanceof TokenizerError ? refuse(text, "it has characters without a token") : error;
+    }
+    if (documents++ < decodedFirst || documents % decodedEvery === 0) {
+      const characters = visible(text);
+      read += characters;
+      lost += Math.max(0, characters - visible(tokenizer.decode(ids)));
+      if (lost > mostUnknown * read) {
+        throw refuse(
+          text,
+          `${(100 * lost / read).toFixed(1)} % of the characters do not come back from its ids`,
+        );
+      }
     }
     if (unknown !== undefined) {
       all += ids.length;
       for (const id of ids) if (id === unknown) strange++;
       if (all >= fewestTokens && strange > mostUnknown * all) {
-        throw new TokenizerError(
-          `The tokenizer does not cover the text: ${
-            (100 * strange / all).toFixed(1)
-          } % of the tokens are unknown to it, the ` +
-            `last in "${
-              excerpt(text)
-            }". Use a tokenizer that was made for such text (volary data bpe makes one that covers ` +
-            `every text).`,
+        throw refuse(
+          text,
+          `${(100 * strange / all).toFixed(1)} % of the tokens stand for unknown characters`,
         );
       }
     }
