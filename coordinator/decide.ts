@@ -93,6 +93,8 @@ export interface RoundLoss {
   readonly load?: { readonly most: number; readonly least: number };
   /** By layer of the model: each expert's share of the assignments, times the experts. */
   readonly loads?: readonly (readonly number[])[];
+  /** The assignments themselves. */
+  readonly counts?: readonly (readonly number[])[];
 }
 
 /**
@@ -123,7 +125,8 @@ export function addLosses(
       });
     }
   }
-  const loads = [...layers].sort(([a], [b]) => a - b).map(([, counts]) => evenness(counts));
+  const all = [...layers].sort(([a], [b]) => a - b).map(([, counts]) => counts);
+  const loads = all.map(evenness);
   for (const load of loads) {
     if (load.every((value) => value === 0)) continue;
     most = Math.max(most, ...load);
@@ -143,7 +146,7 @@ export function addLosses(
     total: ce + config.balanceCoefficient * balance + config.zCoefficient * z,
     sum: total.ce,
     labels,
-    ...(most > -Infinity ? { load: { most, least }, loads } : {}),
+    ...(most > -Infinity ? { load: { most, least }, loads, counts: all } : {}),
   };
 }
 

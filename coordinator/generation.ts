@@ -87,8 +87,15 @@ export class Generation {
     }
   }
 
-  /** Hands out the plan and waits until every worker has its tensors and its links; calls `at` at each stage. */
-  async begin(moments: boolean, at: (stage: "loading" | "linking" | "ready") => void): Promise<void> {
+  /**
+   * Hands out the plan and waits until every worker has its tensors and its links; calls `at` at each stage. `load` is what
+   * experts are balanced over at first, where that is more than a microbatch.
+   */
+  async begin(
+    moments: boolean,
+    at: (stage: "loading" | "linking" | "ready") => void,
+    load?: number[][],
+  ): Promise<void> {
     at("loading");
     const { run } = this.plan, members = [...this.#members.values()];
     // All words first: who has its part may signal at once to who has not.
@@ -102,7 +109,7 @@ export class Generation {
     await this.#or(this.#barrier.get("loaded")!.all.promise);
     at("linking");
     await this.#or(this.#barrier.get("linked")!.all.promise);
-    this.send({ type: "start", generation: this.plan.generation });
+    this.send({ type: "start", generation: this.plan.generation, ...(load ? { load } : {}) });
     at("ready");
   }
 

@@ -21,6 +21,8 @@ export interface Resumable {
   readonly checkpoint: Checkpoint;
   readonly saved: SavedState;
   readonly position: Position;
+  /** What the experts of the next step are balanced over, where that is a whole batch. */
+  readonly load?: number[][];
 }
 
 /** What goes into a checkpoint beside the tensors. */
@@ -33,6 +35,8 @@ export interface CheckpointInfo {
   /** Samples of the phase's text that were drawn, and the seed of their order. */
   readonly samples: number;
   readonly seed: number;
+  /** See {@linkcode Resumable}. */
+  readonly load?: number[][];
   /** The tokenizer's file and the like. */
   readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 }
@@ -87,7 +91,14 @@ export class Journal {
         `${this.latest} has no optimizer state beside it; the run cannot go on exactly from it.`,
       );
     }
-    return { path: this.latest, checkpoint, saved, position: place(saved.state.recipe, this.latest) };
+    const { load } = (saved.state.recipe ?? {}) as { load?: number[][] };
+    return {
+      path: this.latest,
+      checkpoint,
+      saved,
+      position: place(saved.state.recipe, this.latest),
+      ...(load === undefined ? {} : { load }),
+    };
   }
 
   /** The highest generation of plans that this run had; 0 before the first. */
@@ -137,7 +148,11 @@ export class Journal {
         step: info.position.moments,
         position: info.samples,
         seed: info.seed,
-        recipe: { text: this.recipe, position: { ...info.position } },
+        recipe: {
+          text: this.recipe,
+          position: { ...info.position },
+          ...(info.load === undefined ? {} : { load: info.load }),
+        },
       },
     });
     try {

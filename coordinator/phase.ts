@@ -33,7 +33,9 @@ export interface PhaseOptions {
   /** Hears of a validation before the first step: what a switch made of the model. It may throw to end the phase. */
   readonly before?: (validation: Validation) => void;
   /** Pulls everything from the workers and stores it; weights do not change meanwhile. */
-  readonly checkpoint: (position: Position) => Promise<void>;
+  readonly checkpoint: (position: Position, load: number[][] | undefined) => Promise<void>;
+  /** What the experts are balanced over at `from`, where that is the whole batch of a step: it is part of a checkpoint. */
+  readonly load?: number[][];
   readonly tell: (event: RunEvent) => void;
   /** Asks for an orderly end after the step under way. */
   readonly signal: AbortSignal;
@@ -80,6 +82,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
   const tally = new Tally(), flops = stepFlops(options.config, generation.plan.shape);
   const loadsEvery = Math.max(1, Math.floor(phase.steps / LOADS));
   let validation: Validation | undefined;
+  let load = options.load;
   let began = clock.now(), pace = 0, timed = 0;
   try {
     await ahead();
@@ -99,6 +102,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
         await saving; // a checkpoint holds the weights of one step: the next decision waits for it
         const committed = position.committed + (verdict.commit ? 1 : 0);
         const rate = learningRate(phase, round.step);
+        if (phase.balancing === "global") load = loss.counts?.map((counts) => [...counts]);
         generation.send({
           type: "decision",
           generation: generation.plan.generation,
@@ -111,6 +115,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
           beta2: phase.beta2,
           epsilon: phase.epsilon,
           weightDecay: phase.weight_decay,
+          ...(load === undefined ? {} : { load }),
         });
         const moments = position.moments + (verdict.commit ? 1 : 0);
         position = { ...position, step: round.step, committed, moments };
@@ -149,7 +154,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
         const stop = signal.aborted && round.step < phase.steps;
         if (due || stop) {
           saved = round.step;
-          saving = options.checkpoint(position);
+          saving = options.checkpoint(position, load);
           saving.catch(() => {}); // awaited before the next decision and at the end
         }
         if (stop) {
@@ -161,7 +166,7 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
       await ahead();
     }
     await saving;
-    if (saved !== position.step) await options.checkpoint(position);
+    if (saved !== position.step) await options.checkpoint(position, load);
     return { position, finished: true, ...(validation ? { validation } : {}) };
   } finally {
     await saving.catch(() => {}); // nobody writes into the run's folder once this returned

@@ -45,6 +45,8 @@ export interface Start {
   readonly tensors: TensorSource;
   readonly saved: SavedState | undefined;
   readonly position: Position;
+  /** What experts are balanced over, in the middle of a phase that balances over whole batches. */
+  readonly load?: number[][];
 }
 
 /** Everything that the phases of one run share. */
@@ -76,35 +78,44 @@ export async function trainPhase(
   const { context: { runtime }, recipe, journal, text, tell } = run;
   const config = trainedConfig(phase, start.tensors.config), index = start.position.phase;
   const tensors = { ...start.tensors, config, read: start.tensors.read.bind(start.tensors) };
-  return await inGeneration(run, phase, { ...start, tensors }, async ({ generation, table, end, parted }) => {
-    const result = await runPhase({
-      clock: runtime,
-      config,
-      phase,
-      table,
-      generation,
-      data: text.phase(recipe.phases, index),
-      from: start.position,
-      ...(before === undefined ? {} : { before }),
-      signal: end,
-      tell,
-      checkpoint: async (position) => {
-        const began = runtime.now();
-        const path = await journal.checkpoint({
-          config,
-          position,
-          steps: stepsBefore(recipe, position.phase) + position.step,
-          samples: position.step * phase.batch,
-          seed: phase.seed,
-          extras: run.extras,
-        }, (writer) => snapshot(generation, table, writer));
-        tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
-      },
-    });
-    const why = parted();
-    if (!result.finished && why) throw why;
-    return result;
-  });
+  // Each phase begins with its first step's own.
+  const load = phase.balancing === "global" && start.position.step > 0 ? start.load : undefined;
+  return await inGeneration(
+    run,
+    phase,
+    { ...start, tensors, load },
+    async ({ generation, table, end, parted }) => {
+      const result = await runPhase({
+        clock: runtime,
+        config,
+        phase,
+        table,
+        generation,
+        data: text.phase(recipe.phases, index),
+        from: start.position,
+        ...(before === undefined ? {} : { before }),
+        ...(load === undefined ? {} : { load }),
+        signal: end,
+        tell,
+        checkpoint: async (position, load) => {
+          const began = runtime.now();
+          const path = await journal.checkpoint({
+            config,
+            position,
+            steps: stepsBefore(recipe, position.phase) + position.step,
+            samples: position.step * phase.batch,
+            seed: phase.seed,
+            ...(load === undefined ? {} : { load }),
+            extras: run.extras,
+          }, (writer) => snapshot(generation, table, writer));
+          tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
+        },
+      });
+      const why = parted();
+      if (!result.finished && why) throw why;
+      return result;
+    },
+  );
 }
 
 /** Measures a model on the validation text of a phase; undefined where the recipe asks for none. */
@@ -119,7 +130,7 @@ export async function measurePhase(
   return await inGeneration(
     run,
     phase,
-    { ...start, saved: undefined },
+    { ...start, saved: undefined, load: undefined },
     async ({ generation, end }) =>
       await Promise.race([validate(generation, start.tensors.config, data), aborted(end)]),
   );
@@ -175,6 +186,7 @@ async function inGeneration<T>(
     const begun = generation.begin(
       start.saved !== undefined,
       (stage) => tell({ event: "barrier", stage, generation: number }),
+      start.load,
     );
     await Promise.race([begun, aborted(end)]);
     const result = await work({ generation, table, end, parted: () => parted });

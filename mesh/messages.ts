@@ -130,6 +130,9 @@ export const FromWorker = z.discriminatedUnion("type", [
 ]);
 export type FromWorker = z.infer<typeof FromWorker>;
 
+/** Assignments of each expert in a whole step, by layer of the model. */
+const Load = z.array(z.array(id).max(limits.experts)).max(limits.layers);
+
 /** Coordinator to worker. */
 export const FromCoordinator = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("welcome"), id: name, run: text }),
@@ -150,8 +153,8 @@ export const FromCoordinator = z.discriminatedUnion("type", [
   }),
   /** The coordinator's word for this worker, renewed. */
   z.strictObject({ type: z.literal("delegation"), generation: id, delegation: SignedDelegation }),
-  /** Everyone is linked: rounds of this generation may begin. */
-  z.strictObject({ type: z.literal("start"), generation: id }),
+  /** Everyone is linked: rounds of this generation may begin. `load` as in a decision, of the step before. */
+  z.strictObject({ type: z.literal("start"), generation: id, load: z.optional(Load) }),
   /**
    * The data of a round, sent one round ahead to every worker of the plan. Token ids for stages that embed, labels for
    * stages with a head: u32, little-endian, [microbatches, batch, sequence]; 0xffffffff is a label that does not count.
@@ -178,6 +181,8 @@ export const FromCoordinator = z.discriminatedUnion("type", [
     learningRate: finite,
     /** Committed steps including this one: the exponent of AdamW's bias corrections. */
     step: id,
+    /** Where experts are balanced over the whole batch: what the next steps' balancing loss takes as its f. */
+    load: z.optional(Load),
     beta1: finite,
     beta2: finite,
     epsilon: finite,

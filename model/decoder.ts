@@ -95,6 +95,7 @@ export class Decoder {
       },
       slots,
       slotOf,
+      balance: {},
       exchange: () => Promise.reject(new Error("Every expert is on this device")),
     });
   }

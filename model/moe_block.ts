@@ -60,7 +60,20 @@ export interface MoeBlock {
   readonly slots: Slots;
   /** u32 [E], `slots.slotOf` on the device. */
   readonly slotOf: View;
+  /** Where balancing looks at more than a microbatch: statistics whose f is of all of it. See {@linkcode Balance}. */
+  readonly balance: Balance;
   readonly exchange: RowExchanger;
+}
+
+/**
+ * What experts of a layer are balanced over. Without `stats` each microbatch is for itself; with them f of the balancing
+ * loss is the share of assignments in the whole batch of the step before, P stays the microbatch's own, and the gradient
+ * goes through P only (Qiu et al., "Demons in the Detail", 2025).
+ */
+export interface Balance {
+  stats?: View;
+  /** The same f [E] on the host. */
+  shares?: Float32Array<ArrayBuffer>;
 }
 
 /** Rows that other workers answered. */
@@ -315,7 +328,7 @@ export async function moeBackward(
     expertsBackward(device, products, config, block.held, grouped, kept.own.kept, drows, din);
   }
   const dlogits = scope.take(T * E, "gradient of router logits");
-  const { logits, experts, stats } = kept;
+  const { logits, experts } = kept, stats = block.balance.stats ?? kept.stats;
   device.run(routerBackward, { logits, experts, weights, dweights, stats, dlogits }, {
     rows: T,
     experts: E,

@@ -59,15 +59,23 @@ export class NoteLayout {
     return part(notes, this.#layers * this.#stride, rows);
   }
 
-  /** Reads notes that came back from the device. */
-  read({ microbatch, rows }: Notes, bytes: ArrayBuffer): StageLosses {
+  /**
+   * Reads notes that came back from the device. `shares`, by layer, are the f of the balancing loss where it is not the
+   * microbatch's own.
+   */
+  read(
+    { microbatch, rows }: Notes,
+    bytes: ArrayBuffer,
+    shares: readonly (Float32Array | undefined)[] = [],
+  ): StageLosses {
     const words = new Float32Array(bytes), E = this.#experts;
     let ce = 0, balance = 0, z = 0;
     const load: number[][] = [];
     for (let layer = 0; layer < this.#layers; layer++) {
       const stats = words.subarray(layer * this.#stride, layer * this.#stride + statsWords(E));
+      const f = shares[layer] ?? stats;
       let product = 0;
-      for (let e = 0; e < E; e++) product += stats[e] * stats[E + e];
+      for (let e = 0; e < E; e++) product += f[e] * stats[E + e];
       balance += onGrid(E * product);
       z += onGrid(stats[2 * E]);
       load.push(Array.from(stats.subarray(0, E), (share) => Math.round(share * rows * this.#chosen)));

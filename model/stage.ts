@@ -10,7 +10,7 @@ import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
 import { type KeptLayer, Layer } from "./layer.ts";
 import { sharedExpert } from "./mlp_block.ts";
-import type { MoeBlock } from "./moe_block.ts";
+import { type Balance, type MoeBlock, statsWords } from "./moe_block.ts";
 import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
 import { type Parameters, trained } from "./parameters.ts";
 import type { Pass, PassSize, PassTables } from "./pass.ts";
@@ -67,6 +67,7 @@ export class Stage {
   readonly #notes: NoteLayout;
   readonly #tapes = new Map<number, Tape>();
   readonly #slotViews: View[] = [];
+  readonly #balances: readonly Balance[];
 
   constructor(
     device: Device,
@@ -87,19 +88,20 @@ export class Stage {
           `[${hosts.map((of) => of.length)}]`,
       );
     }
+    this.#balances = options.hosts.map(() => ({}));
     this.#layers = options.hosts.map((hosts, i) => {
       const layer = options.from + i;
       return new Layer(
         parameters,
         layer,
-        this.#config.experts > 0 ? this.#moe(layer, hosts, bank) : undefined,
+        this.#config.experts > 0 ? this.#moe(layer, hosts, bank, this.#balances[i]) : undefined,
       );
     });
     this.#notes = new NoteLayout(this.#config, this.#layers.length, options.head);
     this.#head = options.head ? headOf(parameters) : undefined;
   }
 
-  #moe(layer: number, hosts: readonly string[], bank: ExpertBank): MoeBlock {
+  #moe(layer: number, hosts: readonly string[], bank: ExpertBank, balance: Balance): MoeBlock {
     const slots = slotsOf(hosts, this.#options.self);
     const slotOf = this.#device.allocate(slots.slotOf.length, "slots of experts");
     this.#slotViews.push(slotOf);
@@ -112,6 +114,7 @@ export class Stage {
       held: bank.layer(layer),
       slots,
       slotOf,
+      balance,
       exchange: this.#options.exchange,
     };
   }
@@ -265,7 +268,34 @@ export class Stage {
 
   /** Reads notes that came back from the device. */
   losses(notes: Notes, bytes: ArrayBuffer): StageLosses {
-    return this.#notes.read(notes, bytes);
+    return this.#notes.read(notes, bytes, this.#balances.map(({ shares }) => shares));
+  }
+
+  /**
+   * From now on experts are balanced over what `loads` counts: assignments of each expert, by layer of the stage. A layer
+   * without any assignment is left as it is.
+   */
+  balance(loads: readonly (readonly number[])[]): void {
+    const { experts } = this.#config;
+    if (loads.length !== this.#balances.length || loads.some((counts) => counts.length !== experts)) {
+      throw new RangeError(
+        `A stage of ${this.#balances.length} layers with ${experts} experts each got loads for [${
+          loads.map((counts) => counts.length)
+        }]`,
+      );
+    }
+    for (const [i, counts] of loads.entries()) {
+      const all = counts.reduce((a, b) => a + b, 0), balance = this.#balances[i];
+      if (all === 0) continue;
+      const stats = new Float32Array(statsWords(experts));
+      counts.forEach((count, e) => stats[e] = count / all);
+      balance.shares = stats.slice(0, experts);
+      if (balance.stats === undefined) {
+        balance.stats = this.#device.allocate(stats.length, "shares of the whole batch");
+        this.#slotViews.push(balance.stats);
+      }
+      this.#device.write(balance.stats, stats);
+    }
   }
 
   /** Gives memory back. */

@@ -112,6 +112,8 @@ export interface Compute {
   ): Promise<void>;
   /** The round's losses by microbatch and, after training, sums of squares of every owned tensor's gradient. */
   finish(): Promise<{ losses: Losses[]; tensors: { name: string; sum: number; finite: boolean }[] }>;
+  /** From now on experts are balanced over these assignments, by layer of the model and expert: a whole batch's. */
+  balance(loads: readonly (readonly number[])[]): Promise<void>;
   /** AdamW (or nothing, where the step was not committed), then gradients are zero. */
   step(decision: StepDecision): Promise<void>;
   /** Milliseconds of device work since the last call. */

@@ -147,6 +147,7 @@ class ComputeClient implements Compute {
   write: Compute["write"] = (...args) => this.#call("write", ...args);
   addGradients: Compute["addGradients"] = (...args) => this.#call("addGradients", ...args);
   finish: Compute["finish"] = () => this.#call("finish");
+  balance: Compute["balance"] = (loads) => this.#call("balance", loads);
   step: Compute["step"] = (decision) => this.#call("step", decision);
   busy: Compute["busy"] = () => this.#call("busy");
 

@@ -83,7 +83,7 @@ export class Generation {
   readonly #rounds: Round[] = [];
   #lastRound = -1;
   #nextRound: (() => void) | undefined;
-  readonly #started = Promise.withResolvers<void>();
+  readonly #started = Promise.withResolvers<readonly (readonly number[])[] | undefined>();
   #vote:
     | { readonly round: number; resolve(decision: Decision): void; reject(error: Error): void }
     | undefined;
@@ -135,7 +135,7 @@ export class Generation {
         return linking.receive(message.body);
       }
       case "start":
-        return this.#started.resolve();
+        return this.#started.resolve(message.load);
       case "round":
         if (message.round <= this.#lastRound) {
           throw new PlanViolationError(`Round ${message.round} came after round ${this.#lastRound}`);
@@ -222,7 +222,8 @@ export class Generation {
     await open;
     tell({ type: "linked", generation: this.number });
     event({ type: "linked", peers: [...this.#linkings.keys()] });
-    await this.#started.promise;
+    const load = await this.#started.promise;
+    if (load !== undefined) await compute.balance(load);
     await compute.busy(); // what loading took is no round's
     this.#meter.take(0);
     const executor = this.#executor = new RoundExecutor({

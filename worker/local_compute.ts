@@ -285,6 +285,15 @@ export class LocalCompute implements Compute {
     });
   }
 
+  // deno-lint-ignore require-await
+  async balance(loads: readonly (readonly number[])[]): Promise<void> {
+    const { slice, stages } = this.#now;
+    for (const [index, stage] of stages) {
+      const { from, to } = slice.stages[index];
+      stage.balance(loads.slice(from, to));
+    }
+  }
+
   step(decision: StepDecision): Promise<void> {
     // deno-lint-ignore require-await
     return this.#busy.during(async () => {

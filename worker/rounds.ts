@@ -276,6 +276,7 @@ export class RoundExecutor {
     });
     const answer = await decision(round);
     await compute.step(answer);
+    if (answer.load !== undefined) await compute.balance(answer.load);
     this.#decision = answer;
     // Copies of other replicas' tensors are not yet as the decision wants them.
     if (!slice.operations.train.some((operation) => operation.do === "spread")) stepped(round);

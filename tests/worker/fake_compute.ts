@@ -148,6 +148,10 @@ export class FakeCompute implements Compute {
     return { losses: this.script.losses?.() ?? [], tensors: this.script.tensors?.() ?? [] };
   }
 
+  async balance(): Promise<void> {
+    await this.#note("balance");
+  }
+
   async step({ step, commit }: StepDecision): Promise<void> {
     await this.#note(`step ${step} ${commit ? "commit" : "skip"}`);
     for (const words of this.weights.values()) if (commit) words.fill(step);
