@@ -1,21 +1,18 @@
 /** What the werift transport adds to werift: see its file. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
-import { createSocket, Socket } from "node:dgram";
 import { promises } from "node:dns";
 import { networkInterfaces } from "node:os";
 import { RTCPeerConnection } from "werift";
 import { isApplicationData } from "../../mesh/datagram.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { openLink } from "../../mesh/link.ts";
 import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
 import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
-import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { signalPair } from "../compliance/transports.ts";
 import { lenient } from "../compliance/clean.ts";
+import { floodLink } from "./hostile_datagrams.ts";
 
 const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
 /** Time-outs fire ten times as soon. */
@@ -81,78 +78,8 @@ Deno.test("connecting sends packets to this machine only", lenient, async () => 
 });
 
 Deno.test("datagrams from strangers do not disturb an open connection", lenient, async () => {
-  const { a, b, said } = await both();
-  const lanes = { pipeline: 1 << 20, request: 0, reply: 0 };
-  const common = { clock, run: "r", generation: 1, lanes };
-  const credentials = await localCredentials(clock, "r", ["a", "b"]);
-  const [x, y] = await Promise.all([
-    openLink(a, { ...common, self: "a", peer: "b", credentials: credentials.a }),
-    openLink(b, { ...common, self: "b", peer: "a", credentials: credentials.b }),
-  ]);
-  let got = 0;
-  y.onframe = (_lane, _header, _payload, consumed) => {
-    got++;
-    consumed();
-  };
-  const chance = new VirtualClock(77), stranger = createSocket("udp4");
-  const record = (type: number, epoch: number, body: Uint8Array) =>
-    new Uint8Array([
-      type,
-      0xfe,
-      0xfd,
-      epoch >> 8,
-      epoch & 255,
-      0,
-      0,
-      0,
-      0,
-      0,
-      9,
-      body.length >> 8,
-      body.length & 255,
-      ...body,
-    ]);
-  const hostile = () => {
-    const noise = chance.random(Math.floor(chance.uniform() * 120));
-    const choices = [
-      record(21, 0, Uint8Array.of(1, 0)), // close
-      record(21, 0, Uint8Array.of(2, 40)), // a fatal alert
-      record(30, 0, noise), // no type that there is
-      record(21, 1, noise),
-      record(22, 0, noise), // handshake
-      record(20, 0, Uint8Array.of(1)),
-      record(23, 1, noise), // application data that does not decrypt
-      record(23, 0, noise),
-      record(23, 1, noise).slice(0, 20),
-      new Uint8Array([...record(23, 1, chance.random(30)), 22]),
-      noise,
-      new Uint8Array([0x80, ...noise]), // media
-    ];
-    return choices[Math.floor(chance.uniform() * choices.length)];
-  };
-  const targets = said.flatMap(({ candidates }) => candidates).filter(({ address }) =>
-    address === "127.0.0.1"
-  );
-  assertEquals(targets.length, 2);
-  for (let i = 0; i < 10; i++) {
-    for (let n = 0; n < 50; n++) {
-      for (const { address, port } of targets) stranger.send(Buffer.from(hostile()), port, address);
-    }
-    const header = {
-      what: "activation",
-      evaluate: false,
-      generation: 1,
-      round: 0,
-      index: 0,
-      microbatch: i,
-      sequence: 0,
-    };
-    await x.send("pipeline", header as Parameters<typeof x.send>[1], [new Uint8Array(200_000)]);
-  }
-  assertEquals((await x.close()).orderly, true);
-  assertEquals((await y.closed).orderly, true);
-  assertEquals(got, 10);
-  await new Promise<void>((resolve) => stranger.close(() => resolve()));
+  const { sent, arrived, orderly } = await floodLink(transport, clock, 5_000, 77);
+  assertEquals([arrived, orderly], [sent, true]);
 });
 
 Deno.test("only whole records of encrypted application data pass the filter", lenient, () => {
