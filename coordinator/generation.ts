@@ -30,6 +30,8 @@ const queuedBytes = 8 << 20;
 /** A round that was sent: what answers it needs and has. */
 interface Open {
   readonly mode: "train" | "evaluate";
+  /** Whose answers it needs. */
+  readonly members: ReadonlySet<string>;
   readonly answers: Map<string, Answer>;
   readonly all: PromiseWithResolvers<void>;
 }
@@ -55,7 +57,8 @@ export class Generation {
     "loaded" | "linked",
     { waiting: Set<string>; all: PromiseWithResolvers<void> }
   >();
-  readonly #rounds = new Map<number, Open>();
+  /** By number, and by pipeline where each has rounds of its own. */
+  readonly #rounds = new Map<string, Open>();
   #renewal: Timer | undefined;
   #over = false;
 
@@ -113,19 +116,32 @@ export class Generation {
     at("ready");
   }
 
-  /** Sends one message to everyone of the plan. */
-  send(message: FromCoordinator): void {
-    for (const member of this.#members.values()) member.send(message);
+  /** Sends one message to everyone of the plan, or of one of its pipelines. */
+  send(message: FromCoordinator, pipeline?: number): void {
+    for (const member of this.#of(pipeline)) member.send(message);
+  }
+
+  #of(pipeline: number | undefined): Member[] {
+    const all = [...this.#members.values()];
+    return pipeline === undefined
+      ? all
+      : all.filter(({ id }) => pipelineOf(this.plan.pipelines, id) === pipeline);
   }
 
   /**
    * Announces a round; of each pipeline's microbatches ids go to the stage that embeds, labels to the one with the head.
+   * With `pipeline` it is a round of that one alone.
    */
-  open(round: number, mode: "train" | "evaluate", data: Batch): void {
-    const waiting = { mode, answers: new Map<string, Answer>(), all: Promise.withResolvers<void>() };
-    this.#rounds.set(round, waiting);
+  open(round: number, mode: "train" | "evaluate", data: Batch, pipeline?: number): void {
+    const takePart = this.#of(pipeline);
+    this.#rounds.set(roundKey(round, pipeline), {
+      mode,
+      members: new Set(takePart.map(({ id }) => id)),
+      answers: new Map<string, Answer>(),
+      all: Promise.withResolvers<void>(),
+    });
     const { pipelines, shape } = this.plan, bytes = 4 * shape.batch * shape.sequence;
-    for (const member of this.#members.values()) {
+    for (const member of takePart) {
       const place = pipelineOf(pipelines, member.id), { from, to } = microbatchesOf(pipelines, place);
       const stages = pipelines[place].stages.filter((stage) => stage.worker === member.id);
       const part = (words: Uint8Array<ArrayBuffer>) => words.subarray(from * bytes, to * bytes);
@@ -143,12 +159,12 @@ export class Generation {
   }
 
   /** Everyone's answer to a round, by worker in the plan's order. */
-  async collect(round: number): Promise<Map<string, Answer>> {
-    const open = this.#rounds.get(round);
+  async collect(round: number, pipeline?: number): Promise<Map<string, Answer>> {
+    const key = roundKey(round, pipeline), open = this.#rounds.get(key);
     if (open === undefined) throw new Error(`Round ${round} was never opened`);
     await this.#or(open.all.promise);
-    this.#rounds.delete(round);
-    return new Map([...this.#members.keys()].map((id) => [id, open.answers.get(id)!]));
+    this.#rounds.delete(key);
+    return new Map([...open.members].map((id) => [id, open.answers.get(id)!]));
   }
 
   /** Words of a tensor from the worker that owns it. */
@@ -256,7 +272,8 @@ export class Generation {
   }
 
   #answer(member: Member, message: Answer): void {
-    const open = this.#rounds.get(message.round);
+    const open = this.#rounds.get(roundKey(message.round, pipelineOf(this.plan.pipelines, member.id))) ??
+      this.#rounds.get(roundKey(message.round));
     const wanted = open?.mode === "train" ? "vote" : "evaluated";
     if (open === undefined || message.type !== wanted || open.answers.has(member.id)) {
       return this.#violation(
@@ -265,8 +282,12 @@ export class Generation {
       );
     }
     open.answers.set(member.id, message);
-    if (open.answers.size === this.#members.size) open.all.resolve();
+    if (open.answers.size === open.members.size) open.all.resolve();
   }
+}
+
+function roundKey(round: number, pipeline?: number): string {
+  return pipeline === undefined ? String(round) : `${round} of ${pipeline}`;
 }
 
 /** The data of a round: u32 little-endian [microbatches, batch, sequence]. */

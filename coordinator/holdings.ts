@@ -69,7 +69,7 @@ const bytesPerPacked = 2;
 /** What the workers of each pipeline hold, hosts behind the holders of layers. */
 export function holdings(
   config: ModelConfig,
-  plan: Pick<Plan, "pipelines" | "owners" | "shape" | "recompute" | "precision">,
+  plan: Pick<Plan, "pipelines" | "owners" | "shape" | "recompute" | "precision" | "local">,
 ): Holding[] {
   return plan.pipelines.flatMap((pipeline, place) => {
     const { stages } = pipeline;
@@ -85,7 +85,10 @@ function holding(
   config: ModelConfig,
   { stages, shares }: Pipeline,
   worker: string,
-  { owners, shape, recompute, precision }: Pick<Plan, "owners" | "shape" | "recompute" | "precision">,
+  { owners, shape, recompute, precision, local }: Pick<
+    Plan,
+    "owners" | "shape" | "recompute" | "precision" | "local"
+  >,
   place: number,
 ): Holding {
   const tokens = shape.batch * shape.sequence;
@@ -96,7 +99,7 @@ function holding(
   for (const spec of parameterTable(config)) {
     if (holderOf(stages, spec.layer, spec.expert) !== worker) continue;
     parameters += words(spec);
-    bytes += words(spec) * (owners[spec.layer + 1] === place ? bytesPerParameter : bytesPerCopy);
+    bytes += words(spec) * (local || owners[spec.layer + 1] === place ? bytesPerParameter : bytesPerCopy);
     if (spec.role === "expert-gate") {
       const own = experts.get(spec.layer) ?? [];
       own.push(spec.expert!);

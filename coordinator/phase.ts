@@ -192,7 +192,8 @@ async function* upcoming(options: PhaseOptions): AsyncGenerator<Round & { data: 
   }
 }
 
-function judge(options: PhaseOptions, votes: ReadonlyMap<string, Vote>) {
+/** Counts the votes of one step. Throws {@linkcode WorkerFailed} where they do not cover the table. */
+export function judge(options: Pick<PhaseOptions, "table" | "phase">, votes: ReadonlyMap<string, Vote>) {
   try {
     const tensors = new Map([...votes].map(([worker, vote]) => [worker, vote.tensors]));
     return decide(options.table, tensors, options.phase.clip);
@@ -218,7 +219,8 @@ function count(options: PhaseOptions, answers: ReadonlyMap<string, Vote | Evalua
   return addLosses(options.config, [...answers.values()].map((a) => a.losses), microbatches, labels);
 }
 
-function workerStep(worker: string, report: RoundReport): WorkerStep {
+/** A worker's report as shares of its time. */
+export function workerStep(worker: string, report: RoundReport): WorkerStep {
   const share = (ms: number) => report.elapsed > 0 ? Math.min(1, Math.max(0, ms / report.elapsed)) : 0;
   return {
     worker,
@@ -229,7 +231,8 @@ function workerStep(worker: string, report: RoundReport): WorkerStep {
   };
 }
 
-function notFinite(step: number, broken: readonly string[]): NotFinite {
+/** The error after the last of {@linkcode MOST_SKIPPED} steps. */
+export function notFinite(step: number, broken: readonly string[]): NotFinite {
   const where = broken.length === 0
     ? "their norm overflows"
     : broken.length === 1

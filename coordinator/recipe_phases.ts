@@ -59,6 +59,19 @@ const TrainToml = z.strictObject({
   router_z_loss_coef: coefficient.optional(),
   /** Over what experts are balanced: each microbatch, or the whole batch of the step before. */
   balancing: z.enum(["microbatch", "global"]).default("microbatch"),
+  /**
+   * Replicas train each for itself over its own share of every step, and only every so many steps exchange how far they have
+   * come (DiLoCo). A replica that is late contributes what it has done.
+   */
+  local: z.strictObject({
+    /** Steps between two exchanges; `steps`, `evaluate_every` and `checkpoint_every` are multiples of it. */
+    every: count,
+    /** Learning rate and Nesterov's momentum of the step that all replicas take together. */
+    outer_learning_rate: positive.default(0.7),
+    momentum: share.default(0.9),
+    /** How long others are waited for once the first replica is done: this share of the time that it took. */
+    patience: z.number().min(0).refine(Number.isFinite, "must be finite").default(1),
+  }).optional(),
   /** Seed of the order of the data. */
   seed: seed.default(1),
   /** Steps between two validations; 0: only at the end. */
@@ -187,7 +200,25 @@ export function readPhase(toml: z.infer<typeof PhaseToml>, index: number): Phase
       `${at}: a warm-up of ${toml.warmup} steps is longer than the phase (${steps} steps).`,
     );
   }
+  if (toml.local !== undefined) checkLocal(at, { ...rest, steps }, toml.local.every);
   return { ...rest, steps };
+}
+
+/** Between two exchanges replicas differ: there is nothing to measure or to keep then. */
+function checkLocal(at: string, phase: TrainPhase, every: number): void {
+  if (phase.balancing === "global") {
+    throw new RecipeError(
+      `${at}: balancing = "global" needs the whole batch of every step, of which local replicas see their own share only: ` +
+        `set balancing to "microbatch", or leave local out.`,
+    );
+  }
+  for (const key of ["steps", "evaluate_every", "checkpoint_every"] as const) {
+    if (phase[key] % every === 0) continue;
+    throw new RecipeError(
+      `${at}: ${key} = ${phase[key]} is no multiple of local.every = ${every}, and replicas are alike only every ` +
+        `${every} steps; ${Math.ceil(phase[key] / every) * every} would be.`,
+    );
+  }
 }
 
 function checkRound(at: string, phase: { batch: number; microbatches: number; sequence: number }): void {

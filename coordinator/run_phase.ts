@@ -15,6 +15,7 @@ import { owners } from "./holdings.ts";
 import type { Journal } from "./journal.ts";
 import type { Member } from "./member.ts";
 import { parameterSource, snapshot } from "./parameters.ts";
+import { runLocalPhase } from "./local_phase.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
 import { type Candidate, makePlan, type Planned } from "./planner.ts";
 import type { Recipe } from "./recipe.ts";
@@ -85,7 +86,7 @@ export async function trainPhase(
     phase,
     { ...start, tensors, load },
     async ({ generation, table, end, parted }) => {
-      const result = await runPhase({
+      const result = await (phase.local ? runLocalPhase : runPhase)({
         clock: runtime,
         config,
         phase,
@@ -221,6 +222,10 @@ export function planPhase(
     },
     recompute: phase.kind === "train" && phase.recompute,
     precision: phase.precision,
+    codec: recipe.mesh.codec,
+    ...(phase.kind === "train" && phase.local
+      ? { local: { learningRate: phase.local.outer_learning_rate, momentum: phase.local.momentum } }
+      : {}),
     replicas: recipe.mesh.replicas,
     shares: recipe.mesh.shares,
     ...meshOf(recipe, phase, config),

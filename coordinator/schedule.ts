@@ -17,6 +17,8 @@ export interface ScheduleOptions {
     readonly first: number;
     /** There are other pipelines. */
     readonly others: boolean;
+    /** Pipelines train locally. */
+    readonly local?: boolean;
   };
   /** Whether embedding and head are one tensor. */
   readonly tied: boolean;
@@ -31,6 +33,7 @@ export function schedulePlan(
   pipelines: readonly Pipeline[],
   tied: boolean,
   name?: ScheduleName,
+  local = false,
 ): Plan["operations"] {
   const several = pipelines.length > 1 || pipelines[0].shares.length > 1;
   let first = 0;
@@ -42,7 +45,7 @@ export function schedulePlan(
       const hosts = [...new Set(stages.flatMap(({ experts }) => experts.flat()))].filter((host) =>
         !holders.includes(host)
       );
-      const replica = several ? { shares, first, others: pipelines.length > 1 } : undefined;
+      const replica = several ? { shares, first, others: pipelines.length > 1, local } : undefined;
       first += microbatches;
       return schedule({ stages, microbatches, tied, hosts, name, replica });
     }),
@@ -62,10 +65,11 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
   const split = tied && stages[embedding].worker !== stages[head].worker;
   const workers = [...new Set(stages.map((stage) => stage.worker))], chunks = count / workers.length;
   checkPlaces(name, stages, workers);
-  const { shares, first, others } = options.replica ?? { shares: [microbatches], first: 0, others: false };
+  const { shares, first, others, local = false } = options.replica ??
+    { shares: [microbatches], first: 0, others: false };
   const fold: Operation[] = options.replica ? [{ do: "fold" }] : [];
-  const reduce: Operation[] = others ? [{ do: "reduce" }] : [],
-    spread: Operation[] = others ? [{ do: "spread" }] : [];
+  const reduce: Operation[] = others && !local ? [{ do: "reduce" }] : [];
+  const spread: Operation[] = others ? [{ do: local ? "outer" : "spread" }] : [];
   workers.forEach((worker, w) => {
     const own = stages.flatMap((stage, s) => stage.worker === worker ? [s] : []);
     const train: Operation[] = [], evaluate: Operation[] = [];

@@ -63,7 +63,7 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
       return operations.flatMap((operation) =>
         operation.do === "reduce" || operation.do === "spread"
           ? replicaSteps(operation.do, id, copies, placeOf)
-          : operation.do === "fold"
+          : operation.do === "fold" || operation.do === "outer" // of which most rounds have none
           ? []
           : [stepOf(operation, offset, predictor, workerOf, pieces)]
       );
@@ -132,7 +132,7 @@ function replicaSteps(
 }
 
 function stepOf(
-  operation: Exclude<Operation, { do: "fold" | "reduce" | "spread" }>,
+  operation: Exclude<Operation, { do: "fold" | "reduce" | "spread" | "outer" }>,
   offset: number,
   predictor: Predictor,
   workerOf: readonly number[],

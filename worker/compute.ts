@@ -6,6 +6,7 @@
  */
 import type { Losses, Part, Profile } from "../mesh/messages.ts";
 import type { Slice } from "../mesh/plan.ts";
+import type { OuterSettings } from "./outer_optimizer.ts";
 
 /** One of the model's tensors as this worker holds it. */
 export interface HeldTensor {
@@ -110,6 +111,19 @@ export interface Compute {
     before: readonly ArrayBuffer[],
     behind: readonly ArrayBuffer[],
   ): Promise<void>;
+  /** Local training begins: the weights are those that all replicas have. */
+  beginLocal(): Promise<void>;
+  /** What has changed since: whole tensors, one behind the other (see {@linkcode OuterOptimizer}). */
+  deltas(tensors: readonly string[]): Promise<ArrayBuffer>;
+  /** Steps tensors for all replicas, given the deltas of all in order and what each counts. */
+  outerStep(
+    tensors: readonly string[],
+    deltas: readonly ArrayBuffer[],
+    weights: readonly number[],
+    settings: OuterSettings,
+  ): Promise<void>;
+  /** Takes over weights that another worker stepped. */
+  adopt(tensors: readonly string[], words: ArrayBuffer): Promise<void>;
   /** The round's losses by microbatch and, after training, sums of squares of every owned tensor's gradient. */
   finish(): Promise<{ losses: Losses[]; tensors: { name: string; sum: number; finite: boolean }[] }>;
   /** From now on experts are balanced over these assignments, by layer of the model and expert: a whole batch's. */

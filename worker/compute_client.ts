@@ -146,6 +146,10 @@ class ComputeClient implements Compute {
   read: Compute["read"] = (...args) => this.#call("read", ...args);
   write: Compute["write"] = (...args) => this.#call("write", ...args);
   addGradients: Compute["addGradients"] = (...args) => this.#call("addGradients", ...args);
+  beginLocal: Compute["beginLocal"] = () => this.#call("beginLocal");
+  deltas: Compute["deltas"] = (...args) => this.#call("deltas", ...args);
+  outerStep: Compute["outerStep"] = (...args) => this.#call("outerStep", ...args);
+  adopt: Compute["adopt"] = (...args) => this.#call("adopt", ...args);
   finish: Compute["finish"] = () => this.#call("finish");
   balance: Compute["balance"] = (loads) => this.#call("balance", loads);
   step: Compute["step"] = (decision) => this.#call("step", decision);

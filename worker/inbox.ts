@@ -42,7 +42,7 @@ const keyOf = ({ what, index, microbatch, sequence, peer = "" }: FrameKey) =>
   `${what} ${index} ${microbatch} ${sequence} ${peer}`;
 
 /** Whether frames of a kind are told apart by who sends them. */
-const fromReplica = (what: What) => what === "replica-gradient" || what === "replica-weight";
+const fromReplica = (what: What) => what.startsWith("replica-");
 
 /** The frames that a list of operations takes from others, by key. */
 function expectedFrames(
@@ -55,10 +55,16 @@ function expectedFrames(
   let share = 0;
   for (const operation of operations) {
     if (operation.do === "fold") share++;
-    if (operation.do === "reduce" || operation.do === "spread") {
-      const what = operation.do === "reduce" ? "replica-gradient" : "replica-weight";
+    const exchange = {
+      reduce: { toOwner: "replica-gradient", fromOwner: undefined },
+      spread: { toOwner: undefined, fromOwner: "replica-weight" },
+      outer: { toOwner: "replica-delta", fromOwner: "replica-weight" },
+    } as const;
+    if (operation.do === "reduce" || operation.do === "spread" || operation.do === "outer") {
+      const { toOwner, fromOwner } = exchange[operation.do];
       for (const { owned, peer, pipeline, layer, words } of bundles) {
-        if (owned !== (operation.do === "reduce")) continue;
+        const what = owned ? toOwner : fromOwner;
+        if (what === undefined) continue;
         piecesOf(words).forEach(({ length }, sequence) => {
           const key = keyOf({ what, index: layer + 1, microbatch: pipeline, sequence, peer });
           expected.set(key, { peer, bytes: length * 4 });

@@ -23,6 +23,7 @@ import { Stage } from "../model/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
 import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
+import { OuterOptimizer } from "./outer_optimizer.ts";
 import { ReplicaTensors } from "./replica_tensors.ts";
 
 /** The tensor that a tied head shares. */
@@ -49,6 +50,7 @@ interface Loaded {
   readonly optimizer: Optimizer;
   readonly shares: ShareSums;
   readonly replicas: ReplicaTensors;
+  readonly outer: OuterOptimizer;
   /** This worker's stages by their place in the plan. */
   readonly stages: ReadonlyMap<number, Stage>;
   /** What the round's forward passes left for {@linkcode LocalCompute.finish}. */
@@ -64,9 +66,12 @@ export function holdingOf(slice: Slice): Holding {
     head: own.some((stage) => stage.head),
     experts: hostedExperts(slice.stages, slice.self),
     copies: new Set(
-      slice.replication?.owners.flatMap((owner, place) =>
-        owner === slice.replication!.own ? [] : [place - 1]
-      ),
+      // Replicas that train locally step everything themselves.
+      slice.local
+        ? []
+        : slice.replication?.owners.flatMap((owner, place) =>
+          owner === slice.replication!.own ? [] : [place - 1]
+        ),
     ),
   };
 }
@@ -123,8 +128,19 @@ export class LocalCompute implements Compute {
         parameters,
         replication?.pipelines[replication.own].shares.length ?? 1,
       );
-      const replicas = new ReplicaTensors(device, parameters);
-      this.#loaded = { slice, device, parameters, bank, optimizer, shares, replicas, stages, notes: [] };
+      const replicas = new ReplicaTensors(device, parameters), outer = new OuterOptimizer(parameters);
+      this.#loaded = {
+        slice,
+        device,
+        parameters,
+        bank,
+        optimizer,
+        shares,
+        replicas,
+        outer,
+        stages,
+        notes: [],
+      };
       return parameters.tensors.map(({ spec: { name, shape, order }, copy }) => ({
         name,
         shape,
@@ -191,10 +207,12 @@ export class LocalCompute implements Compute {
   forward(input: ForwardInput): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
       const { device, notes, slice } = this.#now;
-      const { stage, microbatch, mode, ids, labels, validLabels } = input;
+      const { stage, microbatch, mode, ids, labels, validLabels } = input, own = ownMicrobatches(slice);
       if (mode === "evaluate") this.#evaluating = true;
       const passed = await this.#stageAt(stage).forward({
         ...slice.shape,
+        // Over what the router's losses are averaged: the whole round, or what the pipeline trains on for itself.
+        ...(slice.local ? { microbatches: own.to - own.from } : {}),
         microbatch,
         mode,
         ids,
@@ -262,6 +280,17 @@ export class LocalCompute implements Compute {
   addGradients: Compute["addGradients"] = (tensors, before, behind) =>
     // deno-lint-ignore require-await
     this.#busy.during(async () => this.#now.replicas.add(tensors, before, behind));
+
+  beginLocal: Compute["beginLocal"] = () => this.#now.outer.begin();
+
+  deltas: Compute["deltas"] = (tensors) => this.#busy.during(() => this.#now.outer.deltas(tensors));
+
+  outerStep: Compute["outerStep"] = (...args) =>
+    // deno-lint-ignore require-await
+    this.#busy.during(async () => this.#now.outer.step(...args));
+
+  // deno-lint-ignore require-await
+  adopt: Compute["adopt"] = async (tensors, words) => this.#now.outer.adopt(tensors, words);
 
   /** One entry of losses for each pass of an own stage, by microbatch, then stage. */
   finish(): Promise<{ losses: Losses[]; tensors: GradientSize[] }> {

@@ -10,6 +10,7 @@ import { elements, parameterTable, type TensorSpec } from "../model/tensors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { free } from "./buffers.ts";
 import { PlanViolationError } from "./errors.ts";
+import type { Inbox } from "./inbox.ts";
 import type { RoundParts } from "./rounds.ts";
 import { piecesOf } from "./sizes.ts";
 
@@ -68,7 +69,10 @@ function checkReplication({ shape, replication, self }: Slice, config: ModelConf
   if (wrong !== undefined) throw new PlanViolationError(`The plan cannot be carried out: ${wrong}`);
 }
 
-/** The own part of the all-reduce of each round. */
+/** What travels between pipelines. */
+type Sent = "replica-gradient" | "replica-weight" | "replica-delta";
+
+/** The own part of the all-reduce of each round, or of the outer steps of local training. */
 export class Replicas {
   readonly #bundles: readonly Bundle[];
   /** Bundles whose gradients have left, or wait for their layer, in this round. */
@@ -77,7 +81,10 @@ export class Replicas {
 
   /** `sending` gets each send that was begun. */
   constructor(
-    private readonly parts: Pick<RoundParts, "slice" | "sizes" | "compute" | "roads" | "inbox" | "meter">,
+    private readonly parts: Pick<
+      RoundParts,
+      "slice" | "sizes" | "compute" | "roads" | "inbox" | "outer" | "meter"
+    >,
     private readonly sending: (sent: Promise<void>) => void,
   ) {
     this.#bundles = bundlesOf(parts.slice, parts.sizes.config);
@@ -91,8 +98,10 @@ export class Replicas {
 
   /** The last backward pass of a stage begins: each layer's gradients leave as soon as the pass has left the layer. */
   leaving(stage: number): void {
-    const { slice: { stages, replication } } = this.parts, { from, to } = stages[stage];
-    if (replication === undefined || replication.pipelines[replication.own].shares.length > 1) return;
+    const { slice: { stages, replication, local } } = this.parts, { from, to } = stages[stage];
+    if (replication === undefined || local || replication.pipelines[replication.own].shares.length > 1) {
+      return;
+    }
     for (const bundle of this.#bundles.toReversed()) {
       const { layer, owned } = bundle;
       if (!owned && from <= layer && layer < to) this.#gradients(bundle, { stage, layer });
@@ -109,61 +118,100 @@ export class Replicas {
   async reduce(): Promise<void> {
     const { compute, slice } = this.parts, own = slice.replication!.own;
     for (const bundle of this.#bundles) if (!bundle.owned && !this.#left.has(bundle)) this.#gradients(bundle);
+    for await (const { tensors, of } of this.#gather("replica-gradient", this.parts.inbox)) {
+      const pipelines = [...of.keys()].sort((a, b) => a - b);
+      const list = (wanted: (pipeline: number) => boolean) =>
+        pipelines.filter(wanted).map((pipeline) => of.get(pipeline)!);
+      await compute.addGradients(
+        tensors,
+        list((pipeline) => pipeline < own),
+        list((pipeline) => pipeline > own),
+      );
+    }
+  }
+
+  /** What other pipelines send of the tensors that are owned here, from the last layer down: whole tensors by pipeline. */
+  async *#gather(
+    what: Sent,
+    inbox: Inbox,
+  ): AsyncGenerator<{ tensors: string[]; of: Map<number, ArrayBuffer> }> {
     const owned = this.#bundles.filter((bundle) => bundle.owned);
     for (const layer of [...new Set(owned.map((bundle) => bundle.layer))].toReversed()) {
-      // By pipeline: its tensors may come from several of its workers, and pipelines are divided unlike each other.
+      // Tensors of a layer may come from several workers of a pipeline, as pipelines are divided unlike each other.
       const here = owned.filter((bundle) => bundle.layer === layer);
       const tensors = new Map(here.flatMap((bundle) => bundle.tensors.map((spec) => [spec.name, spec])));
       const order = [...tensors.values()].sort((a, b) => a.order - b.order);
-      const gathered = new Map<number, ArrayBuffer>();
+      const of = new Map<number, ArrayBuffer>();
       for (const bundle of here) {
-        const words = await this.#receive("replica-gradient", bundle);
-        const whole = bundle.tensors.length === order.length;
-        if (whole) gathered.set(bundle.pipeline, words);
+        const words = await this.#receive(what, bundle, inbox);
+        if (bundle.tensors.length === order.length) of.set(bundle.pipeline, words);
         else {
-          const all = gathered.get(bundle.pipeline) ?? new ArrayBuffer(bytesOf(order));
-          gathered.set(bundle.pipeline, all);
+          const all = of.get(bundle.pipeline) ?? new ArrayBuffer(bytesOf(order));
+          of.set(bundle.pipeline, all);
           place(words, bundle.tensors, all, order);
         }
       }
-      const pipelines = [...gathered.keys()].sort((a, b) => a - b);
-      const of = (list: number[]) => list.map((pipeline) => gathered.get(pipeline)!);
-      await compute.addGradients(
-        order.map(({ name }) => name),
-        of(pipelines.filter((pipeline) => pipeline < own)),
-        of(pipelines.filter((pipeline) => pipeline > own)),
-      );
+      yield { tensors: order.map(({ name }) => name), of };
+    }
+  }
+
+  /** An outer step of local training: the one of this number, in which each pipeline's progress counts its weight. */
+  async outer(
+    { index, weights }: { readonly index: number; readonly weights: readonly number[] },
+  ): Promise<void> {
+    const { compute, slice, outer } = this.parts, { own, pipelines } = slice.replication!;
+    if (weights.length !== pipelines.length) {
+      throw new PlanViolationError(`An outer step weighs ${weights.length} of ${pipelines.length} pipelines`);
+    }
+    outer.enter(index, false);
+    for (const bundle of this.#bundles) {
+      if (bundle.owned) continue;
+      const words = compute.deltas(namesOf(bundle));
+      this.sending(words.then((words) => this.#send("replica-delta", index, bundle, words)));
+    }
+    for await (const { tensors, of } of this.#gather("replica-delta", outer)) {
+      of.set(own, await compute.deltas(tensors));
+      const deltas = pipelines.map((_, p) => of.get(p)!);
+      await compute.outerStep(tensors, deltas, weights, slice.local!);
+    }
+    this.#sendWeights(index);
+    for (const bundle of this.#bundles) {
+      if (bundle.owned) continue;
+      await compute.adopt(namesOf(bundle), await this.#receive("replica-weight", bundle, outer));
     }
   }
 
   /** Sends the own updated weights and takes in those that others own. */
   async spread(): Promise<void> {
-    const { compute } = this.parts;
-    const round = this.#round; // sends may outlast it
-    const layers = new Map<string, { names: string[]; bundles: Bundle[] }>();
+    const { compute, inbox } = this.parts;
+    this.#sendWeights(this.#round); // sends may outlast it
+    for (const bundle of this.#bundles) {
+      if (bundle.owned) continue;
+      await compute.write(namesOf(bundle), await this.#receive("replica-weight", bundle, inbox));
+    }
+  }
+
+  #sendWeights(round: number): void {
+    const same = new Map<string, { names: string[]; bundles: Bundle[] }>();
     for (const bundle of this.#bundles) {
       if (!bundle.owned) continue;
       // Replicas that are divided alike get the same words: they are read once.
-      const names = namesOf(bundle), key = names.join("\n");
-      const found = layers.get(key);
+      const names = namesOf(bundle), key = names.join("\n"), found = same.get(key);
       if (found) found.bundles.push(bundle);
-      else layers.set(key, { names, bundles: [bundle] });
+      else same.set(key, { names, bundles: [bundle] });
     }
-    for (const { names, bundles } of layers.values()) {
-      const words = compute.read("weight", names);
+    for (const { names, bundles } of same.values()) {
+      const words = this.parts.compute.read("weight", names);
       for (const bundle of bundles) {
         this.sending(
           words.then((words) => this.#send("replica-weight", round, bundle, words, bundles.length > 1)),
         );
       }
     }
-    for (const bundle of this.#bundles) {
-      if (!bundle.owned) await compute.write(namesOf(bundle), await this.#receive("replica-weight", bundle));
-    }
   }
 
   async #send(
-    what: "replica-gradient" | "replica-weight",
+    what: Sent,
     round: number,
     { peer, layer, words: count }: Bundle,
     words: ArrayBuffer,
@@ -185,8 +233,8 @@ export class Replicas {
     if (!shared) free(words);
   }
 
-  async #receive(what: "replica-gradient" | "replica-weight", bundle: Bundle): Promise<ArrayBuffer> {
-    const { inbox, meter } = this.parts, { peer, pipeline, layer } = bundle;
+  async #receive(what: Sent, bundle: Bundle, inbox: Inbox): Promise<ArrayBuffer> {
+    const { meter } = this.parts, { peer, pipeline, layer } = bundle;
     const words = new Uint8Array(bundle.words * 4);
     for (const [sequence, { start }] of piecesOf(bundle.words).entries()) {
       const key = { what, index: layer + 1, microbatch: pipeline, sequence, peer };

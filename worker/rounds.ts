@@ -34,6 +34,8 @@ export interface RoundParts {
   readonly held: readonly HeldTensor[];
   readonly roads: Roads;
   readonly inbox: Inbox;
+  /** Where frames of outer steps wait: pipelines that train locally count their rounds each for themselves. */
+  readonly outer: Inbox;
   readonly client: ExpertClient;
   readonly server: ExpertServer;
   readonly meter: Meter;
@@ -74,6 +76,8 @@ export class RoundExecutor {
   #failed: (error: unknown) => void = () => {};
   /** Shares of this round that are folded. */
   #share = 0;
+  /** A round has begun in this generation. */
+  #begun = false;
 
   readonly #tied: Tied;
   readonly #replicas: Replicas;
@@ -91,7 +95,11 @@ export class RoundExecutor {
 
   /** One round, to its end. Throws what went wrong; the generation is then over. */
   async run(message: Round): Promise<void> {
-    const { inbox, client, server } = this.parts, { round, mode } = message, evaluate = mode === "evaluate";
+    const { inbox, client, server, slice } = this.parts,
+      { round, mode } = message,
+      evaluate = mode === "evaluate";
+    if (slice.local && !this.#begun) await this.parts.compute.beginLocal();
+    this.#begun = true;
     const data = this.#checked(message);
     inbox.enter(round, evaluate);
     client.enter(round, evaluate);
@@ -165,6 +173,9 @@ export class RoundExecutor {
       case "vote":
         await this.#quiet();
         return await this.#vote(data);
+      case "outer":
+        if (this.#decision?.outer) await this.#replicas.outer(this.#decision.outer);
+        return this.parts.stepped(data.message.round);
       case "spread":
         // An uncommitted step left the weights as they were, and everyone knows that.
         if (this.#decision?.commit) await this.#replicas.spread();
@@ -177,7 +188,9 @@ export class RoundExecutor {
           return await this.#tied.gradient(operation, data.message.round, this.#share);
         }
         // An uncommitted step left the weight as it was, and the other end knows that too.
-        if (this.#decision?.commit) await this.#tied.weight(operation, data.message.round);
+        if (this.#decision?.commit || this.#decision?.outer) {
+          await this.#tied.weight(operation, data.message.round);
+        }
         return;
     }
   }
@@ -279,7 +292,7 @@ export class RoundExecutor {
     if (answer.load !== undefined) await compute.balance(answer.load);
     this.#decision = answer;
     // Copies of other replicas' tensors are not yet as the decision wants them.
-    if (!slice.operations.train.some((operation) => operation.do === "spread")) stepped(round);
+    if (!slice.operations.train.some(({ do: what }) => what === "spread" || what === "outer")) stepped(round);
   }
 
   #stage(index: number) {

@@ -18,6 +18,8 @@ export interface SmallRecipe {
   /** Further lines of [mesh]; `stages` and `hosts` are then absent unless given. */
   readonly mesh?: string;
   readonly microbatches?: number;
+  /** [phase.local], as lines. */
+  readonly local?: string;
 }
 
 export function smallRecipe(recipe: SmallRecipe = {}): string {
@@ -60,6 +62,7 @@ evaluate_batches = 2
 checkpoint_every = ${checkpointEvery}
 recompute = ${recompute}
 precision = "${recipe.precision ?? "f32"}"
+${recipe.local === undefined ? "" : `[phase.local]\n${recipe.local}`}
 `;
 }
 

@@ -143,6 +143,23 @@ export class FakeCompute implements Compute {
     await this.#note(`add gradients ${tensors.join(" ")} ${before.length} + own + ${behind.length}`);
   }
 
+  async beginLocal(): Promise<void> {
+    await this.#note("begin local");
+  }
+
+  async deltas(tensors: readonly string[]): Promise<ArrayBuffer> {
+    await this.#note(`deltas ${tensors.join(" ")}`);
+    return new ArrayBuffer(4 * FAKE_WORDS * tensors.length);
+  }
+
+  async outerStep(tensors: readonly string[], deltas: readonly ArrayBuffer[]): Promise<void> {
+    await this.#note(`outer step ${tensors.join(" ")} ${deltas.length}`);
+  }
+
+  async adopt(tensors: readonly string[], words: ArrayBuffer): Promise<void> {
+    await this.#note(`adopt ${tensors.join(" ")} ${words.byteLength}`);
+  }
+
   async finish(): Promise<{ losses: Losses[]; tensors: { name: string; sum: number; finite: boolean }[] }> {
     await this.#note("finish");
     return { losses: this.script.losses?.() ?? [], tensors: this.script.tensors?.() ?? [] };
