@@ -5,7 +5,7 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import { parameterTable, type TensorSpec } from "../model/tensors.ts";
-import { holderOf, type Pipeline, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
+import { holderOf, type Pipeline, type Plan, type Stage } from "../mesh/plan.ts";
 
 /** A tensor and the worker that owns it: votes on it, steps it and gives it to checkpoints. */
 export interface Owned extends TensorSpec {
