@@ -47,6 +47,7 @@ export { parameterTable, type TensorSpec } from "./model/tensors.ts";
 export { loadTokenizer, type Tokenizer } from "./model/tokenizer.ts";
 export { upcycleModel } from "./model/upcycle.ts";
 
+export { Admission } from "./coordinator/admission.ts";
 export { Coordinator } from "./coordinator/coordinator.ts";
 export { parseRecipe, type Recipe } from "./coordinator/recipe.ts";
 export { denoRuntime } from "./mesh/deno_runtime.ts";

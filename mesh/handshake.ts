@@ -209,7 +209,7 @@ async function checkHello(
   }
   const wall = clock.wall(), { notBefore, notAfter } = delegation;
   if (!(wall >= notBefore && wall <= notAfter)) {
-    const apart = Math.ceil((wall < notBefore ? notBefore - wall : wall - notAfter) / 60_000);
+    const apart = Math.max(1, Math.round((wall < notBefore ? notBefore - wall : wall - notAfter) / 60_000));
     throw new Refusal(
       "clock",
       `The coordinator's word for ${peer} is good from ${iso(notBefore)} to ${iso(notAfter)}, but it is ${

@@ -50,7 +50,16 @@ Deno.test("the road of a user", async () => {
     assertEquals(second.code, 1);
     assertStringIncludes(second.stderr, "A coordinator runs with its state in");
 
-    const worker = launch("join", invite, "--device", "reference", "--name", "only");
+    const worker = launch(
+      "join",
+      invite,
+      "--device",
+      "reference",
+      "--name",
+      "only",
+      "--key",
+      join(folder, "only.key"),
+    );
     drain(worker.stdout);
     drain(worker.stderr);
     assertEquals((await upSaid.next()).value!.event, "joined");

@@ -4,7 +4,8 @@ import { Admission, type Keeper } from "../../coordinator/admission.ts";
 import { AdmissionError } from "../../coordinator/errors.ts";
 import { HELLO_MS } from "../../coordinator/membership.ts";
 import { encodeMessage } from "../../mesh/codec.ts";
-import { meetCoordinator } from "../../mesh/handshake_control.ts";
+import { applyToCoordinator, meetCoordinator } from "../../mesh/handshake_control.ts";
+import { ClockError } from "../../mesh/errors.ts";
 import { fingerprint, newIdentity } from "../../mesh/identity.ts";
 import { newInvite } from "../../mesh/invite.ts";
 import { limits } from "../../mesh/limits.ts";
@@ -204,6 +205,33 @@ Deno.test("another version is told which, and how to upgrade", async () => {
   membership.close("over");
 });
 
+Deno.test("a worker whose clock is an hour off, either way, is told so and stays a stranger", async () => {
+  const { membership, open, clock, invite } = await door(), all = await invite();
+  for (const hours of [1, -1]) {
+    const wrong = {
+      now: () => clock.now(),
+      wall: () => clock.wall() + hours * 3_600_000,
+      timer: clock.timer.bind(clock),
+    };
+    const introduction = { clock: wrong, chance: clock, identity: await newIdentity() };
+    const error = await assertRejects(
+      () => clock.until(applyToCoordinator(open(), all, introduction)),
+      ClockError,
+      "they are 60 minutes apart, the most is 5. Set the one that is wrong",
+    );
+    assertEquals(error.name, "ClockError");
+  }
+  const close = {
+    now: () => clock.now(),
+    wall: () => clock.wall() + 240_000,
+    timer: clock.timer.bind(clock),
+  };
+  const introduction = { clock: close, chance: clock, identity: await newIdentity() };
+  assertEquals(await clock.until(applyToCoordinator(open(), all, introduction)), undefined);
+  assertEquals(membership.known.length, 1);
+  membership.close("over");
+});
+
 Deno.test("strangers are not listened to: whatever they say, nothing of it is read", async () => {
   const { membership, open, clock, events } = await door();
   for (
@@ -239,7 +267,6 @@ Deno.test("what was overheard of a handshake opens nothing", async () => {
     overheard.push(message.slice());
     send(message);
   };
-  const { applyToCoordinator } = await import("../../mesh/handshake_control.ts");
   const admitted = applyToCoordinator(channel, all, { clock, chance: clock, identity: worker });
   assertEquals(await clock.until(admitted), undefined);
   assertEquals(overheard.length, 2);

@@ -87,7 +87,16 @@ Deno.test("up, two joins and a run: trains over werift to the losses of a mesh i
     const { invite } = await wait(up, "up");
     const upRest = rest(up);
     const joins = ["left", "right"].map((name) =>
-      start(name, ["join", String(invite), "--device", "reference", "--name", name])
+      start(name, [
+        "join",
+        String(invite),
+        "--device",
+        "reference",
+        "--name",
+        name,
+        "--key",
+        join(folder, `${name}.key`),
+      ])
     );
     const heard = joins.map(rest);
     const run = start("run", ["run", join(folder, "small.toml"), "--state", state, "--workers", "2"]);
