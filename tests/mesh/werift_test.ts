@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { promises } from "node:dns";
+import { Socket } from "node:dgram";
 import { networkInterfaces } from "node:os";
 import { RTCPeerConnection } from "werift";
 import { isApplicationData } from "../../mesh/datagram.ts";
