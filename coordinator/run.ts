@@ -5,7 +5,9 @@
  *
  * @module
  */
+import { isAbsolute } from "@std/path";
 import { ModelError } from "../model/errors.ts";
+import { folderOf, joinPath, readText } from "../model/files.ts";
 import { historyFiles } from "../model/provenance.ts";
 import { pieces } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
@@ -14,6 +16,7 @@ import { estimate, windowsOf } from "./estimate.ts";
 import type { RunEvent, Validation } from "./events.ts";
 import { Journal, type Resumable } from "./journal.ts";
 import { openModel } from "./model_source.ts";
+import { pause } from "./pause.ts";
 import { parseRecipe, type Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type SwitchPhase } from "./recipe_phases.ts";
 import { checkResume } from "./recipe_resume.ts";
@@ -27,6 +30,7 @@ import {
   stepsBefore,
   trainPhase,
 } from "./run_phase.ts";
+import { number } from "./report.ts";
 import { openText } from "./run_text.ts";
 import { applySwitch, modelsOf, sizesOf } from "./switches.ts";
 
@@ -106,16 +110,60 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   return outcome;
 }
 
-/** Makes the text of a recipe that begins with raw files. */
-async function prepare({ phases: [first] }: Recipe, { prepare, tell, signal }: RunContext): Promise<void> {
+/**
+ * Makes the shards of a recipe that begins with raw files, or finds them made. A preparation that was killed goes on from its
+ * own journal.
+ */
+async function prepare({ phases: [first], data }: Recipe, context: RunContext): Promise<void> {
   if (first.kind !== "prepare") return;
-  if (prepare === undefined) {
+  const { runtime, tell, signal } = context, { storage } = runtime, path = first.config;
+  const text = await readText(storage, path);
+  if (text === undefined) {
+    throw new RecipeError(`[[phase]] 1 (prepare): there is no description of the data ${path}.`);
+  }
+  // Loaded where it is needed: libraries for parquet and languages are large.
+  const [{ parseConfig }, { prepare }] = await Promise.all([
+    import("../data/config.ts"),
+    import("../data/prepare.ts"),
+  ]);
+  const config = parseConfig(text, (inner) => isAbsolute(inner) ? inner : joinPath(folderOf(path), inner));
+  if (data.shards !== config.output) {
     throw new RecipeError(
-      "[[phase]] 1 (prepare): this program has no way to prepare text; run `volary data prepare` before, and leave the " +
-        "phase out.",
+      `[[phase]] 1 (prepare): ${path} makes the shards ${config.output}, but training would read ` +
+        `${data.shards ?? "text files"}. Set [data] shards to what is made.`,
     );
   }
-  await prepare(first.config, (text) => tell({ event: "prepare", text }), signal);
+  let shown = -Infinity;
+  const { folder, index, before } = await prepare(config, {
+    files: storage,
+    signal: stopping(
+      signal,
+      "Stopped as asked while text was prepared; the same command goes on from there.",
+    ),
+    pause: () => pause(runtime),
+    tell({ stage, done, all }) {
+      if (runtime.now() - shown < 5_000) return;
+      shown = runtime.now();
+      tell({
+        event: "prepare",
+        text: `preparing text (${stage}): ${Math.floor(100 * done / Math.max(1, all))} %`,
+      });
+    },
+  });
+  const tokens = index.domains.reduce((sum, { train }) => sum + train.tokens, 0);
+  tell({
+    event: "prepare",
+    text: `${folder}: ${number(tokens)} tokens of training in ${index.domains.length} ` +
+      `${index.domains.length === 1 ? "domain" : "domains"}${before ? ", made before" : ""}`,
+  });
+}
+
+/** The same signal with a reason for people. */
+function stopping(signal: AbortSignal, reason: string): AbortSignal {
+  const stop = new AbortController(), abort = () => stop.abort(new Interrupted(reason));
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  return stop.signal;
 }
 
 /** A switch whose loss behind it is not known yet. */

@@ -34,11 +34,6 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** A generation's number above `above` that this coordinator never used: workers tell runs apart by it. */
   readonly nextGeneration: (above: number) => number;
-  /**
-   * Prepares the text of a description as `volary data prepare` does, or finds that it is prepared already. `say` hears in
-   * words how it goes. Absent where there is nothing that could.
-   */
-  readonly prepare?: (config: string, say: (text: string) => void, signal: AbortSignal) => Promise<void>;
 }
 
 /** A phase's place to begin: weights, and moments where training has begun. */
@@ -98,7 +93,7 @@ export async function trainPhase(
         ...(load === undefined ? {} : { load }),
         signal: end,
         tell,
-        checkpoint: async (position, load) => {
+        checkpoint: async (position, load?: number[][]) => {
           const began = runtime.now();
           const path = await journal.checkpoint({
             config,

@@ -253,11 +253,12 @@ const bad: [what: string, text: string, name: string, says: string[]][] = [
     "steps or as tokens",
   ]],
   [
-    "text that nobody can prepare",
+    "text whose description is missing",
     recipe.replace("[[phase]]", '[[phase]]\nkind = "prepare"\nconfig = "d.toml"\n[[phase]]'),
     "RecipeError",
     [
-      "volary data prepare",
+      "[[phase]] 1 (prepare)",
+      "/d.toml",
     ],
   ],
   ["preparing in the middle", recipe + '[[phase]]\nkind = "prepare"\nconfig = "d.toml"\n', "RecipeError", [
