@@ -1,6 +1,6 @@
 /**
  * A mesh on memory links in a process of its own, for bench/mesh.ts: a coordinator and workers, each with its device on a
- * thread. Arguments: recipe, folder for runs, number of workers. Prints the run's events, one JSON object a line, and the
+ * thread. Arguments: recipe, folder for runs, number of workers, device ("auto"). Prints the run's events, one JSON object a line, and the
  * resident memory after each step.
  *
  * @module
@@ -15,8 +15,9 @@ import { limits } from "../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";
+import type { DeviceChoice } from "../worker/thread_protocol.ts";
 
-const [recipe, runs, count] = Deno.args;
+const [recipe, runs, count, device = "auto"] = Deno.args;
 const runtime = denoRuntime();
 const admission = await Admission.inMemory(runtime);
 const coordinator = new Coordinator({
@@ -33,7 +34,7 @@ const workers = await Promise.all(Array.from({ length: Number(count) }, async (_
     chance: runtime,
     identity: await newIdentity(),
     transport: hub.transport(),
-    compute: (exchanger) => openComputeThread({ device: "auto" }, exchanger),
+    compute: (exchanger) => openComputeThread({ device: device as DeviceChoice }, exchanger),
     software: "bench",
   });
 }));

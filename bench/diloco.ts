@@ -1,0 +1,123 @@
+/**
+ * What local training costs in loss and saves in traffic: two replicas that exchange how far they have come every 20 steps
+ * beside two that add their gradients in every step, on the same tokens of real text, with three seeds.
+ *
+ * `--seed=1` measures one seed alone; the whole takes a while.
+ *
+ * @module
+ */
+import { fromFileUrl, join } from "@std/path";
+import { size, table } from "../coordinator/report.ts";
+import { chinese, english } from "../demo/corpus.ts";
+import type { BenchOptions } from "./main.ts";
+
+/** One line for the list of benches. */
+export const title = "local training (DiLoCo) against gradients in every step: validation loss and traffic";
+
+const STEPS = 600, EVERY = 20, SEEDS = [1, 2, 3];
+/** How much higher the validation loss may be, and the share of the traffic that may be left. */
+const MOST_LOSS = 1.02, MOST_TRAFFIC = 0.1;
+
+function recipe(name: string, seed: number, local: boolean): string {
+  return `
+name = "${name}"
+[model]
+model_type = "aquilamoe"
+vocab_size = 259
+hidden_size = 48
+intermediate_size = 48
+num_hidden_layers = 2
+num_attention_heads = 4
+num_key_value_heads = 2
+head_dim = 12
+attention_bias = true
+tie_word_embeddings = false
+num_local_experts = 4
+num_experts_per_tok = 2
+seed = ${seed}
+[data]
+train = ["en.txt", "zh.txt"]
+validation = ["en-validation.txt", "zh-validation.txt"]
+tokenizer = "bytes"
+[mesh]
+shares = [1, 1]
+replicas = 2
+[[phase]]
+kind = "train"
+steps = ${STEPS}
+batch = 8
+microbatches = 2
+sequence = 64
+learning_rate = 3e-3
+warmup = 40
+seed = ${seed}
+evaluate_batches = 48
+${local ? `[phase.local]\nevery = ${EVERY}` : ""}
+`;
+}
+
+interface Result {
+  /** Validation loss behind the last step, nats a token. */
+  readonly nll: number;
+  /** Bytes that all workers sent in a step, on average. */
+  readonly bytes: number;
+  readonly tokens: number;
+}
+
+async function train(folder: string, seed: number, local: boolean): Promise<Result> {
+  const name = `diloco-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
+  await Deno.writeTextFile(path, recipe(name, seed, local));
+  const process = fromFileUrl(new URL("mesh_process.ts", import.meta.url));
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--allow-all", process, path, folder, "2", "reference"],
+    stdin: "null",
+    stderr: "inherit",
+  }).output();
+  if (!success) throw new Error("A run of the bench did not come to its end");
+  const events = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line));
+  const steps = events.filter(({ event }) => event === "step");
+  const sent = steps.reduce(
+    (sum: number, { workers }) => sum + workers.reduce((all: number, { sent }: { sent: number }) => all + sent, 0),
+    0,
+  );
+  // What the last exchange sends is reported with the round behind it, of which there is none: these are one less.
+  const counted = local ? STEPS - EVERY : STEPS - 1;
+  return {
+    nll: events.findLast(({ event }) => event === "evaluation").nll,
+    bytes: sent / counted,
+    tokens: steps.reduce((sum: number, { tokens }: { tokens: number }) => sum + tokens, 0),
+  };
+}
+
+/** Measures and prints; false where a seed misses its goal. */
+export async function run({ json, args }: BenchOptions): Promise<boolean> {
+  const folder = await Deno.makeTempDir({ prefix: "volary-bench-" });
+  const given = args.find((arg) => arg.startsWith("--seed="))?.slice("--seed=".length);
+  try {
+    const corpora = { en: await english(), zh: chinese() };
+    for (const [language, { train, validation }] of Object.entries(corpora)) {
+      await Deno.writeTextFile(join(folder, `${language}.txt`), train);
+      await Deno.writeTextFile(join(folder, `${language}-validation.txt`), validation);
+    }
+    let good = true;
+    const rows: string[][] = [["seed", "every step", "local", "loss", "traffic"]];
+    for (const seed of given === undefined ? SEEDS : [Number(given)]) {
+      const sync = await train(folder, seed, false), local = await train(folder, seed, true);
+      const loss = local.nll / sync.nll, traffic = local.bytes / sync.bytes;
+      good &&= loss <= MOST_LOSS && traffic <= MOST_TRAFFIC && local.tokens === sync.tokens;
+      if (json) console.log(JSON.stringify({ seed, sync, local, loss, traffic, most: { MOST_LOSS, MOST_TRAFFIC } }));
+      rows.push([
+        String(seed),
+        `${sync.nll.toFixed(4)}, ${size(sync.bytes)} a step`,
+        `${local.nll.toFixed(4)}, ${size(local.bytes)} a step`,
+        `${loss.toFixed(4)} x (wanted ${MOST_LOSS})`,
+        `${traffic.toFixed(3)} x (wanted ${MOST_TRAFFIC})`,
+      ]);
+    }
+    if (!json) for (const line of table(rows)) console.log(line);
+    return good;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
