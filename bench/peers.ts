@@ -1,0 +1,131 @@
+/**
+ * Matrix products and a training step of a small perceptron beside other libraries on WebGPU, in the same process on the
+ * same adapter, in turns, so that whatever else the machine does hits all alike.
+ *
+ * @module
+ */
+import { webgpuDevice } from "../kernels/mod.ts";
+import { jaxJs } from "./peers_jax.ts";
+import { ours } from "./peers_ours.ts";
+import { LAYOUTS, MLP_FLOPS, type Peer, SIDE } from "./peers_problem.ts";
+import { tfjs } from "./peers_tfjs.ts";
+
+/** One line for the list of benches. */
+export const title = "matrix products and a perceptron's step against tfjs and jax-js on WebGPU";
+
+/** Options of every bench. */
+export interface BenchOptions {
+  readonly json: boolean;
+}
+
+/** Timings of each, of which the median counts, and the least milliseconds of one: waiting for a result costs some. */
+const ROUNDS = 5, ROUND_MILLISECONDS = 150;
+
+/** How many times as fast as each peer this project must be. */
+const LEAST: Readonly<Record<string, readonly [tfjs: number, jaxJs: number]>> = {
+  nn: [3.2, 3.2],
+  nt: [4.4, 4.4],
+  tn: [4.8, 4.8],
+  step: [6, 5],
+};
+
+/** Largest relative difference between libraries that compute the same in different orders. */
+const TOLERANCE = 1e-3;
+
+interface Result {
+  readonly name: string;
+  /** Milliseconds of one call, by the name of what was measured. */
+  readonly milliseconds: Record<string, number>;
+  readonly values: Record<string, number>;
+}
+
+/** Rounds of all peers in turns; median milliseconds of one call and what it gave. */
+async function inTurns(
+  peers: readonly Peer[],
+  call: (peer: Peer, count: number) => Promise<{ milliseconds: number; value: number }>,
+): Promise<{ milliseconds: number; value: number }[]> {
+  const counts: number[] = [], values: number[] = [];
+  const times: number[][] = peers.map(() => []);
+  for (const [i, peer] of peers.entries()) {
+    // The first call compiles. All make equally many before the timed ones: steps change the loss.
+    values[i] = (await call(peer, 1)).value;
+    counts[i] = Math.max(1, Math.ceil(ROUND_MILLISECONDS / (await call(peer, 1)).milliseconds));
+  }
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [i, peer] of peers.entries()) {
+      times[i].push((await call(peer, counts[i])).milliseconds / counts[i]);
+    }
+  }
+  return times.map((list, i) => ({
+    milliseconds: list.toSorted((x, y) => x - y)[ROUNDS >> 1],
+    value: values[i],
+  }));
+}
+
+/** Measures and prints; false where a goal is missed, or a peer computes something else. */
+export async function run({ json }: BenchOptions): Promise<boolean> {
+  if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
+  const device = await webgpuDevice({ tuning: {} });
+  const peers = [ours(device), await tfjs(), await jaxJs()];
+  const results: Result[] = peers.map(({ name }) => ({ name, milliseconds: {}, values: {} }));
+  const measure = async (
+    what: string,
+    call: (peer: Peer, count: number) => Promise<{ milliseconds: number; value: number }>,
+  ) => {
+    for (const [i, { milliseconds, value }] of (await inTurns(peers, call)).entries()) {
+      results[i].milliseconds[what] = milliseconds;
+      results[i].values[what] = value;
+    }
+  };
+  for (const layout of LAYOUTS) {
+    await measure(layout, async (peer, count) => {
+      const { milliseconds, element } = await peer.product(layout, count);
+      return { milliseconds, value: element };
+    });
+  }
+  await measure("step", async (peer, count) => {
+    const { milliseconds, loss } = await peer.steps(count);
+    return { milliseconds, value: loss };
+  });
+  for (const peer of peers) peer.close();
+
+  const [own, ...others] = results;
+  const wrong = others.flatMap(({ name, values }) =>
+    Object.keys(values).filter((what) =>
+      !(Math.abs(values[what] - own.values[what]) <= TOLERANCE * Math.max(1, Math.abs(own.values[what])))
+    ).map((what) => `${name} computes something else: ${what} gives ${values[what]}, not ${own.values[what]}`)
+  );
+  const ratios = Object.fromEntries(
+    others.map(({ name, milliseconds }) => [
+      name,
+      Object.fromEntries(
+        Object.entries(milliseconds).map(([what, ms]) => [what, ms / own.milliseconds[what]]),
+      ),
+    ]),
+  );
+  const missed = others.flatMap(({ name, milliseconds }, peer) =>
+    Object.entries(LEAST).filter(([what, least]) => milliseconds[what] / own.milliseconds[what] < least[peer])
+      .map(([what, least]) => `${name}, ${what}: less than ${least[peer]} times as fast`)
+  );
+  if (json) {
+    console.log(JSON.stringify({ bench: "peers", device: device.info.name, results, ratios, missed, wrong }));
+  } else {
+    const flops: Record<string, number> = {
+      nn: 2 * SIDE ** 3,
+      nt: 2 * SIDE ** 3,
+      tn: 2 * SIDE ** 3,
+      step: MLP_FLOPS,
+    };
+    console.log(`${device.info.name}; ${SIDE}^3 in f32 by layout, and the perceptron's step\n`);
+    console.log(`${"".padEnd(8)}${results.map(({ name }) => name.padStart(30)).join("")}`);
+    for (const what of Object.keys(flops)) {
+      const cells = results.map(({ milliseconds: { [what]: ms } }, i) => {
+        const ratio = i === 0 ? "" : ` (${(ms / own.milliseconds[what]).toFixed(1)}x)`;
+        return `${ms.toFixed(1)} ms, ${(flops[what] / ms / 1e6).toFixed(1)} GFLOPS${ratio}`.padStart(30);
+      });
+      console.log(`${what.padEnd(8)}${cells.join("")}`);
+    }
+    for (const line of [...missed, ...wrong]) console.log(line);
+  }
+  return missed.length === 0 && wrong.length === 0;
+}
