@@ -7,8 +7,8 @@
  */
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
-import { floodLink } from "../tests/mesh/hostile_datagrams.ts";
-import { fuzzDescriptions, fuzzLinks, fuzzMessages } from "../tests/mesh/fuzz_messages.ts";
+import { floodLink } from "./hostile_datagrams.ts";
+import { fuzzDescriptions, fuzzLinks, fuzzMessages } from "./fuzz_messages.ts";
 import type { BenchOptions } from "./main.ts";
 
 /** One line for the list of benches. */

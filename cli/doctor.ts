@@ -18,6 +18,7 @@ import { ownKey } from "../worker/deno.ts";
 import { measureDevice } from "../worker/device_profile.ts";
 import { reach } from "../worker/join.ts";
 import { quietDriver } from "./driver.ts";
+import { serversOf, TURN_HELP, turnState } from "./turn.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 
 /** The Deno that this program is tried with. */
@@ -43,12 +44,18 @@ machine, and with an invite whether its coordinator can be reached, is the one t
 line for each: ok, or what to do.
 
   --key FILE  the key that \`volary join\` would be given
+${TURN_HELP}
   --json      one JSON object for each line on stdout
 
 Exit code 0: everything is ok; 1: something is not.`,
 
   async run(args) {
-    const flags = readFlags(args, { boolean: ["json"], string: ["key"], positional: ["INVITE?"] });
+    const flags = readFlags(args, {
+      boolean: ["json", "relay-only"],
+      string: ["key", "turn", "turn-credentials"],
+      positional: ["INVITE?"],
+    });
+    const servers = await serversOf(flags);
     const [invite] = flags.positional;
     const checks: [name: string, check: () => Promise<Omit<Finding, "check">>][] = [
       ["deno", deno],
@@ -56,6 +63,7 @@ Exit code 0: everything is ok; 1: something is not.`,
       ["key", () => key(flags.text("key"))],
       ["device", device],
       ["webrtc", webrtc],
+      ...(servers === undefined ? [] : [["turn", () => turnState(servers)] as [string, typeof deno]]),
       ...(invite === undefined ? [] : [["coordinator", () => coordinator(invite)] as [string, typeof deno]]),
     ];
     let problems = 0;

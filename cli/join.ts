@@ -8,6 +8,7 @@ import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
 import { Screen } from "./screen.ts";
+import { checkTurn, serversOf, TURN_HELP } from "./turn.ts";
 import { CommandError, printJson, readFlags, UsageError, type Verb } from "./verb.ts";
 
 const DEVICES = ["auto", "webgpu", "reference"] as const;
@@ -32,18 +33,22 @@ way is saved first.
                   worker again. Default: worker.key in your configuration, worker-2.key for the second on this machine, ...
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
   --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
+${TURN_HELP}
   --stay          wait for the coordinator and join again when it is gone
   --json          one JSON object a line on stdout for everything that happens`,
 
   async run(args) {
     const flags = readFlags(args, {
-      boolean: ["stay", "json"],
-      string: ["device", "name", "key", "memory", "transport"],
+      boolean: ["stay", "json", "relay-only"],
+      string: ["device", "name", "key", "memory", "transport", "turn", "turn-credentials"],
       positional: ["INVITE"],
     });
     const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();
+    const servers = await serversOf(flags);
+    await checkTurn(servers);
     const options = {
       invite,
+      servers,
       device: oneOf("device", DEVICES, flags.text("device") ?? "auto"),
       transport: oneOf("transport", TRANSPORTS, flags.text("transport") ?? "werift"),
       name: flags.text("name"),

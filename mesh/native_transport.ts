@@ -13,6 +13,7 @@
  */
 import type { DataChannel, PeerConnection } from "node-datachannel";
 import { LinkError } from "./errors.ts";
+import type { IceServers } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
@@ -22,6 +23,8 @@ export interface NativeOptions {
   readonly clock: Clock;
   /** Use 127.0.0.1 and nothing else: for workers on one machine. */
   readonly loopback?: boolean;
+  /** Servers that help to reach the peer; TURN over UDP only. */
+  readonly servers?: IceServers;
 }
 
 /** Largest message: as over the other transports. */
@@ -60,13 +63,26 @@ export function nativeTransport(options: NativeOptions): Transport {
 }
 
 async function open(
-  { clock, loopback }: NativeOptions,
+  { clock, loopback, servers = {} }: NativeOptions,
   signal: Signal,
   initiator: boolean,
 ): Promise<Channel> {
   const { PeerConnection } = await (library ??= load());
+  const { turn, relayOnly } = servers;
+  if (turn?.transport === "tcp") {
+    throw new LinkError(
+      "The native transport reaches TURN servers over UDP only: join with --transport werift.",
+    );
+  }
   const connection = new PeerConnection("volary", {
-    iceServers: [],
+    iceServers: turn === undefined ? [] : [{
+      hostname: turn.host,
+      port: turn.port,
+      username: turn.username,
+      password: turn.password,
+      relayType: "TurnUdp",
+    }],
+    iceTransportPolicy: relayOnly ? "relay" : "all",
     maxMessageSize: MAX_MESSAGE,
     disableAutoNegotiation: true,
     ...(loopback ? { bindAddress: "127.0.0.1" } : {}),

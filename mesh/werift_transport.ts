@@ -12,6 +12,7 @@
 import type { Socket } from "node:dgram";
 import { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
+import { type IceServers, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
 import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
@@ -21,6 +22,8 @@ export interface WeriftOptions {
   readonly clock: Clock;
   /** Also offer 127.0.0.1: for workers on one machine. */
   readonly loopback?: boolean;
+  /** Servers that help to reach the peer. Without any, no packet leaves for an address that is not the peer's. */
+  readonly servers?: IceServers;
 }
 
 /** Largest message: werift's own default, and four pieces of a link. */
@@ -38,12 +41,12 @@ export function weriftTransport(options: WeriftOptions): Transport {
 }
 
 async function open(
-  { clock, loopback }: WeriftOptions,
+  { clock, loopback, servers = {} }: WeriftOptions,
   signal: Signal,
   initiator: boolean,
 ): Promise<Channel> {
   const connection = new RTCPeerConnection({
-    iceServers: [],
+    ...iceOptions(servers),
     iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],
     maxMessageSize: MAX_MESSAGE,
   });
@@ -59,7 +62,7 @@ async function open(
   gone.catch(() => {}); // the channel may also close later, when nobody waits here
   try {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote)]);
+    await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote, servers)]);
     await Promise.race([gone, channel.opened]);
     return channel;
   } catch (error) {
@@ -79,6 +82,7 @@ async function negotiate(
   signal: Signal,
   initiator: boolean,
   remote: Promise<PeerDescription>,
+  servers: IceServers,
 ): Promise<void> {
   const setRemote = async () => {
     const peer = await remote;
@@ -94,8 +98,18 @@ async function negotiate(
     initiator ? await connection.createOffer() : await connection.createAnswer(),
   );
   fitSockets(connection);
-  signal.send(describe(connection, initiator ? "offer" : "answer"));
+  signal.send(describe(connection, initiator ? "offer" : "answer", servers));
   if (initiator) await setRemote();
+}
+
+/** A server's options; werift says nothing about one that refuses, which shows when there is no address to offer. */
+function iceOptions({ turn, relayOnly }: IceServers) {
+  if (turn === undefined) return { iceServers: [] };
+  return {
+    iceServers: [{ urls: turnText(turn), username: turn.username, credential: turn.password }],
+    iceTransportPolicy: relayOnly ? "relay" as const : "all" as const,
+    iceTurnConnectTimeout: limits.stalledMs / 1_000,
+  };
 }
 
 /** What is reached inside werift for its sockets. */
@@ -117,12 +131,17 @@ function fitSockets(connection: RTCPeerConnection): void {
 }
 
 /** This end's values, once its candidates are gathered. */
-function describe(connection: RTCPeerConnection, role: PeerDescription["role"]): PeerDescription {
+function describe(
+  connection: RTCPeerConnection,
+  role: PeerDescription["role"],
+  { turn, relayOnly }: IceServers,
+): PeerDescription {
   const ice = connection.iceTransports[0], { usernameFragment, password } = ice.localParameters;
   const fingerprint = connection.dtlsTransports[0].localParameters.fingerprints
     .find(({ algorithm }) => algorithm.toLowerCase() === "sha-256");
   const candidates = ice.localCandidates
-    .filter(({ protocol }) => protocol.toLowerCase() === "udp")
+    // Where only the relay may be used, werift gathers others all the same if the relay gives none.
+    .filter(({ protocol, type }) => protocol.toLowerCase() === "udp" && (!relayOnly || type === "relay"))
     .slice(0, limits.candidates)
     .map(({ ip, port, priority, type }) => ({ address: ip, port, priority, type }));
   const parsed = PeerDescription.safeParse({
@@ -134,6 +153,14 @@ function describe(connection: RTCPeerConnection, role: PeerDescription["role"]):
   });
   if (!parsed.success) {
     throw new LinkError("Cannot describe this end of a connection: werift gave unusual values");
+  }
+  if (candidates.length === 0 && turn !== undefined) {
+    throw new LinkError(
+      `Cannot connect to the peer: ${
+        turnText(turn)
+      } gave no address (refused, or out of reach; \`volary doctor\` with the ` +
+        "same --turn says which)",
+    );
   }
   if (candidates.length === 0) {
     throw new LinkError("Cannot connect to the peer: this machine has no network address to offer");

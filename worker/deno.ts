@@ -11,6 +11,7 @@ import { join as inFolder } from "@std/path";
 import { type HeldKey, holdKey, KeyInUseError } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { KeyFileError } from "../mesh/errors.ts";
+import type { IceServers } from "../mesh/ice_servers.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
@@ -30,6 +31,8 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
   readonly device?: DeviceChoice;
   /** Default "werift": WebRTC in TypeScript. "native" is faster and needs the permission --allow-ffi. */
   readonly transport?: TransportChoice;
+  /** Servers that help to reach other workers; none unless named. */
+  readonly servers?: IceServers;
 }
 
 /** Ways to reach other workers from Deno; both kinds understand each other. */
@@ -38,7 +41,7 @@ export type TransportChoice = typeof TRANSPORTS[number];
 
 /** Joins the mesh of an invite from this process. Throws `KeyFileError` and what `join` in join.ts throws. */
 export async function joinMesh(
-  { name = ownName(), device = "auto", transport = "werift", key, ...options }: DenoJoinOptions,
+  { name = ownName(), device = "auto", transport = "werift", key, servers, ...options }: DenoJoinOptions,
 ): Promise<RunningWorker> {
   const runtime = denoRuntime();
   const held = key === undefined ? await ownKey(runtime) : await holdKey(key, runtime);
@@ -48,7 +51,11 @@ export async function joinMesh(
       chance: runtime,
       identity: held.identity,
       transport: (local) =>
-        (transport === "native" ? nativeTransport : weriftTransport)({ clock: runtime, loopback: local }),
+        (transport === "native" ? nativeTransport : weriftTransport)({
+          clock: runtime,
+          loopback: local,
+          servers,
+        }),
       socket: (url) => new WebSocket(url),
       compute: (exchanger) => openComputeThread({ device, memory: options.memory }, exchanger),
       zstd,

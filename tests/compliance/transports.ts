@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { signalPair } from "../../bench/signal_pair.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
 import { nativeTransport } from "../../mesh/native_transport.ts";
-import type { Channel, Clock, Signal, Transport } from "../../mesh/runtime.ts";
+import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 
@@ -27,37 +28,6 @@ export interface TransportCase {
   readonly largest: number;
   readonly small: number;
   pair(): Promise<Pair>;
-}
-
-/** Two signals, each the other end of the other; bodies go through a copy as they would over a network. */
-export function signalPair(): [Signal, Signal] {
-  const make = () => {
-    let handler: ((body: unknown) => void) | undefined;
-    const early: unknown[] = [];
-    const end = {
-      other: undefined as unknown as { receive(body: unknown): void },
-      receive(body: unknown) {
-        if (handler) handler(body);
-        else early.push(body);
-      },
-      send(body: unknown) {
-        const copy = structuredClone(body);
-        queueMicrotask(() => end.other.receive(copy));
-      },
-      get onbody() {
-        return handler;
-      },
-      set onbody(next: ((body: unknown) => void) | undefined) {
-        handler = next;
-        while (handler && early.length > 0) handler(early.shift());
-      },
-    };
-    return end;
-  };
-  const a = make(), b = make();
-  a.other = b;
-  b.other = a;
-  return [a, b];
 }
 
 type Maker = (options: { clock: Clock; loopback: boolean }) => Transport;

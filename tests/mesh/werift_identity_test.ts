@@ -8,7 +8,7 @@ import { openLink } from "../../mesh/link.ts";
 import { KIND } from "../../mesh/link_wire.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
-import { signalPair } from "../compliance/transports.ts";
+import { signalPair } from "../../bench/signal_pair.ts";
 import { clonedCertificate, ownCertificate, type RawEnd, rawEnd } from "./attacker.ts";
 
 const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });

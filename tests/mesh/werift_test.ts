@@ -11,9 +11,9 @@ import { LinkError } from "../../mesh/errors.ts";
 import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
 import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
-import { signalPair } from "../compliance/transports.ts";
+import { signalPair } from "../../bench/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
-import { floodLink } from "./hostile_datagrams.ts";
+import { floodLink } from "../../bench/hostile_datagrams.ts";
 
 const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
 /** Time-outs fire ten times as soon. */

@@ -1,0 +1,88 @@
+/**
+ * `--turn`, `--turn-credentials` and `--relay-only`: a TURN server for a command, and what is wrong with it.
+ *
+ * @module
+ */
+import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { LinkError } from "../mesh/errors.ts";
+import { type IceServers, parseTurn, turnText } from "../mesh/ice_servers.ts";
+import { probeTurn } from "../mesh/turn_probe.ts";
+import { CommandError, UsageError } from "./verb.ts";
+
+/** Lines of `--help`. */
+export const TURN_HELP =
+  `  --turn URL      reach others through a TURN server: turn:HOST:PORT, or turn:HOST:PORT?transport=tcp where UDP is blocked
+  --turn-credentials FILE  user:password for it; default: the variables VOLARY_TURN_USER and VOLARY_TURN_PASSWORD
+  --relay-only    use nothing but the TURN server, so that others do not learn this machine's addresses`;
+
+/** The part of a command's flags that is read here. */
+interface Flags {
+  has(name: string): boolean;
+  text(name: string): string | undefined;
+}
+
+/** The servers that the flags name; undefined: none. Throws `UsageError` and `CommandError`. */
+export async function serversOf(flags: Flags): Promise<IceServers | undefined> {
+  const url = flags.text("turn"), relayOnly = flags.has("relay-only");
+  if (url === undefined) {
+    if (relayOnly) throw new UsageError("--relay-only needs a TURN server: --turn turn:HOST:PORT.");
+    return undefined;
+  }
+  const [user, password] = await credentials(flags.text("turn-credentials"));
+  try {
+    return { turn: parseTurn(url, user, password), relayOnly };
+  } catch (error) {
+    if (error instanceof LinkError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+async function credentials(file: string | undefined): Promise<[user: string, password: string]> {
+  if (file === undefined) {
+    return [Deno.env.get("VOLARY_TURN_USER") ?? "", Deno.env.get("VOLARY_TURN_PASSWORD") ?? ""];
+  }
+  let text;
+  try {
+    text = (await Deno.readTextFile(file)).trim();
+  } catch (error) {
+    throw new CommandError(`Cannot read the TURN credentials in ${file}: ${(error as Error).message}`);
+  }
+  const colon = text.indexOf(":");
+  if (colon < 1) throw new CommandError(`${file} should hold one line, user:password, for the TURN server.`);
+  return [text.slice(0, colon), text.slice(colon + 1)];
+}
+
+/** What a TURN server says to us; `advice` where it does not help. */
+export async function turnState(
+  { turn }: IceServers,
+): Promise<{ ok: boolean; found: string; advice?: string }> {
+  const clock = denoRuntime(), name = turnText(turn!), result = await probeTurn(turn!, clock);
+  if (result.answer === "granted") {
+    return { ok: true, found: `${name} gives addresses, in ${result.ms.toFixed(0)} ms` };
+  }
+  if (result.answer === "refused") {
+    const advice = result.code === 401
+      ? "Its user or password is wrong, or has expired: ask whoever runs it."
+      : "Ask whoever runs it, or try later.";
+    return { ok: false, found: `${name} refuses: ${result.code} ${result.reason}`.trim(), advice };
+  }
+  if (turn!.transport === "udp") {
+    const tcp = await probeTurn({ ...turn!, transport: "tcp" }, clock);
+    if (tcp.answer !== "none") {
+      const advice = `UDP seems to be blocked on the way: --turn ${turnText({ ...turn!, transport: "tcp" })}`;
+      return { ok: false, found: `${name} does not answer over UDP, but over TCP it does`, advice };
+    }
+  }
+  return {
+    ok: false,
+    found: `${name} does not answer`,
+    advice: "Check its address and port, and that this machine may connect to it.",
+  };
+}
+
+/** Throws `CommandError` where a named TURN server is of no use. */
+export async function checkTurn(servers: IceServers | undefined): Promise<void> {
+  if (servers?.turn === undefined) return;
+  const { ok, found, advice } = await turnState(servers);
+  if (!ok) throw new CommandError(`${found}. ${advice}`);
+}

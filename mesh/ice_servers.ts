@@ -1,0 +1,53 @@
+/**
+ * Servers that help two workers to reach each other. None is used unless the user names it.
+ *
+ * @module
+ */
+import { LinkError } from "./errors.ts";
+
+/** A TURN server and who may use it. */
+export interface TurnServer {
+  readonly host: string;
+  readonly port: number;
+  /** Between this machine and the server; the server and the peers always speak UDP. */
+  readonly transport: "udp" | "tcp";
+  readonly username: string;
+  readonly password: string;
+}
+
+/** How a transport finds ways beyond this machine's own addresses. */
+export interface IceServers {
+  readonly turn?: TurnServer;
+  /** Use and offer the TURN server's address alone: peers do not learn this machine's own. */
+  readonly relayOnly?: boolean;
+}
+
+const DEFAULT_PORT = 3478;
+
+/** Reads `turn:HOST[:PORT][?transport=udp|tcp]` (RFC 7065). Throws `LinkError`. */
+export function parseTurn(url: string, username: string, password: string): TurnServer {
+  const [, host, port, transport = "udp"] =
+    url.match(/^turn:(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?$/) ?? [];
+  const number = port === undefined ? DEFAULT_PORT : Number(port);
+  if (host === undefined || number < 1 || number > 65_535) {
+    throw new LinkError(`"${url}" is no TURN server: write turn:HOST:PORT, or turn:HOST:PORT?transport=tcp`);
+  }
+  if (username === "" || password === "") {
+    throw new LinkError(
+      "The TURN server needs a user and a password: set VOLARY_TURN_USER and VOLARY_TURN_PASSWORD, or name a file that " +
+        "holds user:password (--turn-credentials).",
+    );
+  }
+  return {
+    host: host.replace(/^\[|\]$/g, ""),
+    port: number,
+    transport: transport as "udp" | "tcp",
+    username,
+    password,
+  };
+}
+
+/** The server as text, without its credentials. */
+export function turnText({ host, port, transport }: TurnServer): string {
+  return `turn:${host.includes(":") ? `[${host}]` : host}:${port}?transport=${transport}`;
+}
