@@ -5,6 +5,7 @@
  */
 import { bpe } from "./data_bpe.ts";
 import { prepareHelp, prepareShards } from "./data_prepare.ts";
+import { dictionaryTasks } from "./data_tasks.ts";
 import { UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -12,6 +13,7 @@ export const verb: Verb = {
   summary: "prepare text: token shards, a tokenizer, tasks",
   help: `volary data prepare CONFIG.toml [--json]
 volary data bpe FILE... --output FOLDER [--entries 4096] [--text-field text] [--json]
+volary data tasks cedict|wordnet --output FILE.jsonl [--count 1000] [--candidates 4] [--seed 1] [--json]
 
 ${prepareHelp}
 
@@ -23,6 +25,14 @@ in Hugging Face's libraries too. FILE may be a folder or a glob.
   --text-field NAME    field of .jsonl and column of .parquet that holds the text (default: text)
   --most MB            train on no more than this, documents drawn evenly from all (default: 128)
 
+tasks makes tasks for volary eval --tasks: the right translation of a Chinese word (cedict: CC-CEDICT), or the right gloss of an
+English one (wordnet: WordNet), among meanings of other words. All are of words whose entries the demo does not train on.
+
+  --output FILE        where they go
+  --count N            tasks (default: 1000)
+  --candidates N       meanings to choose from (default: 4)
+  --seed N             which words, and their order (default: 1)
+
   --json               one JSON object a line on stdout`,
 
   async run(args) {
@@ -32,11 +42,13 @@ in Hugging Face's libraries too. FILE may be a folder or a glob.
         return await prepareShards(rest);
       case "bpe":
         return await bpe(rest);
+      case "tasks":
+        return await dictionaryTasks(rest);
       default:
         throw new UsageError(
           what === undefined
-            ? "Say what to do with data: prepare or bpe."
-            : `There is no "data ${what}"; there are prepare and bpe.`,
+            ? "Say what to do with data: prepare, bpe or tasks."
+            : `There is no "data ${what}"; there are prepare, bpe and tasks.`,
         );
     }
   },

@@ -3,7 +3,16 @@
  *
  * @module
  */
-import { lossJson, lossText, measure, measureFlags, measureOf, spreadOfLoad } from "./measure.ts";
+import { evaluateTasks, readTaskFiles, tasksJson, tasksText } from "./eval_tasks.ts";
+import {
+  lossJson,
+  lossText,
+  type Measure,
+  measure,
+  measureFlags,
+  measureOf,
+  spreadOfLoad,
+} from "./measure.ts";
 import { chosenDevice, openModelFolder } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
 import { printJson, readFlags, UsageError, type Verb } from "./verb.ts";
@@ -11,27 +20,45 @@ import { printJson, readFlags, UsageError, type Verb } from "./verb.ts";
 export const verb: Verb = {
   name: "eval",
   summary: "measure a model on a text: loss and bits per byte",
-  help: `volary eval MODEL --text FILE [--sequence N] [--device auto] [--json]
+  help: `volary eval MODEL [--text FILE] [--tasks FILE...] [--sequence N] [--device auto] [--json]
 
-Prints the mean negative log-likelihood of a token (nats) and bits per byte of a text. MODEL is a Hugging Face folder, or a
-run's folder (its newest checkpoint).
+Prints the mean negative log-likelihood of a token (nats) and bits per byte of a text, and how many tasks are done right.
+MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
 
   --text FILE      a UTF-8 text
+  --tasks FILE...  tasks, one JSON object a line:
+                     {"kind": "choose", "prompt": "water: ", "candidates": ["a clear liquid", "to run"], "answer": 0}
+                   the candidate with the lowest loss behind the prompt is chosen; answer counts from 0. Three scores: by the
+                   loss of the whole candidate, divided by its tokens, divided by its characters.
+                     {"kind": "generate", "prompt": "2 + 2 = ", "answers": ["4"]}
+                   the model writes on, its likeliest token each time, at most max_tokens (64), up to one of until (["\\n"]);
+                   extract takes all (default), line, word, number, last-number or {"pattern": "..."} of it; compare says
+                   how: equal (default), loose (case, marks and spaces aside), contains, number; chance is what guessing
+                   gives (0). volary data tasks makes some.
   --sequence N     tokens that the model sees at once (default: 512, or what the model was made for)
   --device NAME    auto, webgpu or reference
-  --json           one JSON object on stdout, with nll and bits_per_byte`,
+  --json           JSON objects on stdout: "evaluation" with nll and bits_per_byte; "tasks" for each file and kind, with counts,
+                   accuracy, standard_error, chance and above_chance (in standard errors)`,
 
   async run(args) {
-    const flags = readFlags(args, { boolean: ["json"], string: measureFlags, positional: ["MODEL"] });
-    if (flags.text("text") === undefined) throw new UsageError("--text FILE is missing.");
+    const flags = readFlags(args, {
+      boolean: ["json"],
+      string: measureFlags,
+      lists: ["tasks"],
+      positional: ["MODEL"],
+    });
+    const taskFiles = flags.list("tasks");
+    if (flags.text("text") === undefined && taskFiles === undefined) {
+      throw new UsageError("--text FILE or --tasks FILE... is missing.");
+    }
+    const tasks = await readTaskFiles(taskFiles ?? []);
     const { checkpoint, tokenizer } = await openModelFolder(flags.positional[0]);
-    const on = (await measureOf(flags))!;
-    const device = await chosenDevice(flags.text("device"));
+    const on = await measureOf(flags, taskFiles !== undefined);
+    const device = await chosenDevice(flags.text("device")), json = flags.has("json");
     const screen = new Screen();
-    try {
-      screen.say(`${checkpoint.folder} on ${device.info.name} (${device.info.kind})`);
+    const text = async (on: Measure) => {
       const loss = await measure(device, checkpoint, tokenizer, on, screen);
-      if (flags.has("json")) {
+      if (json) {
         printJson({ event: "evaluation", model: checkpoint.folder, text: on.path, ...lossJson(loss) });
       }
       screen.say(`${on.path}: ${lossText(loss)} (${loss.tokens} tokens, ${loss.bytes} bytes)`);
@@ -43,6 +70,19 @@ run's folder (its newest checkpoint).
           `experts: the busiest has ${most.toFixed(2)} x an even share, the idlest ${least.toFixed(2)} x ` +
             "(volary inspect --text shows each layer)",
         );
+      }
+    };
+    try {
+      screen.say(`${checkpoint.folder} on ${device.info.name} (${device.info.kind})`);
+      if (on !== undefined) await text(on);
+      if (tasks.length > 0) {
+        const all = await evaluateTasks(device, checkpoint, tokenizer, tasks, screen);
+        if (json) {
+          for (const scores of all.flatMap(tasksJson)) {
+            printJson({ event: "tasks", model: checkpoint.folder, ...scores });
+          }
+        }
+        screen.say(tasksText(all));
       }
       return 0;
     } finally {

@@ -26,12 +26,16 @@ export interface Measure {
 /** The flags of a verb that measures. */
 export const measureFlags = ["text", "sequence", "device"] as const;
 
-/** What --text and --sequence ask for; undefined without --text. @throws {TextError} if the file is no text. */
-export async function measureOf(flags: Flags): Promise<Measure | undefined> {
+/**
+ * What --text and --sequence ask for; undefined without --text. `device` says that --device has another use too.
+ *
+ * @throws {TextError} if the file is no text.
+ */
+export async function measureOf(flags: Flags, device = false): Promise<Measure | undefined> {
   const path = flags.text("text");
   const sequence = flags.number("sequence", { min: 1, max: 1_000_000, integer: true });
   if (path !== undefined) return { path, text: await readDocumentFile(files, path), sequence };
-  for (const flag of ["sequence", "device"]) {
+  for (const flag of device ? ["sequence"] : ["sequence", "device"]) {
     if (flags.text(flag) !== undefined) {
       throw new UsageError(`--${flag} is for measuring: give --text FILE too.`);
     }
