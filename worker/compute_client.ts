@@ -44,15 +44,16 @@ export function startThread(address: URL = threadAddress()): Thread {
 }
 
 /**
- * Opens a device on `thread`. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
+ * Opens a device on `thread`; `tuned` is told what its tuning found out. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
  * {@linkcode ComputeThreadError} where the thread cannot start.
  */
 export function openComputeThread(
   options: ThreadOptions,
   exchanger: Exchanger,
   thread: Thread = startThread(),
+  tuned: (known: string) => void = () => {},
 ): Promise<Compute> {
-  const client = new ComputeClient(thread, exchanger);
+  const client = new ComputeClient(thread, exchanger, tuned);
   return client.open(options).then(() => client);
 }
 
@@ -62,7 +63,11 @@ class ComputeClient implements Compute {
   #opening: Waiting | undefined;
   #ended: Error | undefined;
 
-  constructor(private readonly thread: Thread, private readonly exchanger: Exchanger) {
+  constructor(
+    private readonly thread: Thread,
+    private readonly exchanger: Exchanger,
+    private readonly tuned: (known: string) => void,
+  ) {
     thread.onmessage = (event) => this.#receive(event.data as FromThread);
     thread.onerror = (event) => {
       event.preventDefault();
@@ -107,6 +112,9 @@ class ComputeClient implements Compute {
       case "failed":
         this.#waiting.get(message.id)?.reject(fromWire(message.error));
         this.#waiting.delete(message.id);
+        return;
+      case "tuned":
+        this.tuned(message.known);
         return;
       case "exchange": {
         const id = message.id;

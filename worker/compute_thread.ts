@@ -37,8 +37,9 @@ const exchanger: Exchanger = (exchange) => {
   });
 };
 
-async function open({ device: kind, memory }: ThreadOptions): Promise<Compute> {
-  const device = await openDevice({ kind, memory });
+async function open({ device: kind, memory, tuning }: ThreadOptions): Promise<Compute> {
+  const changed = (known: string) => scope.postMessage({ type: "tuned", known });
+  const device = await openDevice({ kind, memory, tuning: tuning && { ...tuning, changed } });
   return new LocalCompute({
     device,
     exchanger,

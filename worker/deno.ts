@@ -16,7 +16,8 @@ import { nativeTransport } from "../mesh/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
-import { openComputeThread } from "./compute_client.ts";
+import { openComputeThread, startThread } from "./compute_client.ts";
+import { cacheFolder, readTunings, writeTunings } from "./deno_tuning_file.ts";
 import { join, type JoinOptions } from "./join.ts";
 import type { DeviceChoice } from "./thread_protocol.ts";
 import type { RunningWorker } from "./worker.ts";
@@ -29,6 +30,8 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
   readonly key?: string;
   /** Default "auto": the WebGPU adapter where there is one, plain arrays otherwise. */
   readonly device?: DeviceChoice;
+  /** File in which what was measured about the device is kept for the next start; default: in the user's cache folder. */
+  readonly tunings?: string;
   /** Default "werift": WebRTC in TypeScript. "native" is faster and needs the permission --allow-ffi. */
   readonly transport?: TransportChoice;
   /** Servers that help to reach other workers; none unless named. */
@@ -41,7 +44,15 @@ export type TransportChoice = typeof TRANSPORTS[number];
 
 /** Joins the mesh of an invite from this process. Throws `KeyFileError` and what `join` in join.ts throws. */
 export async function joinMesh(
-  { name = ownName(), device = "auto", transport = "werift", key, servers, ...options }: DenoJoinOptions,
+  {
+    name = ownName(),
+    device = "auto",
+    transport = "werift",
+    key,
+    tunings = ownTunings(),
+    servers,
+    ...options
+  }: DenoJoinOptions,
 ): Promise<RunningWorker> {
   const runtime = denoRuntime();
   const held = key === undefined ? await ownKey(runtime) : await holdKey(key, runtime);
@@ -57,7 +68,15 @@ export async function joinMesh(
           servers,
         }),
       socket: (url) => new WebSocket(url),
-      compute: (exchanger) => openComputeThread({ device, memory: options.memory }, exchanger),
+      compute: async (exchanger) => {
+        const known = tunings === undefined ? undefined : await readTunings(tunings);
+        return await openComputeThread(
+          { device, memory: options.memory, tuning: { known } },
+          exchanger,
+          startThread(),
+          (text) => void (tunings !== undefined && writeTunings(tunings, text)),
+        );
+      },
       zstd,
       software: `volary ${project.version} (deno ${Deno.version.deno})`,
     });
@@ -102,6 +121,12 @@ function keyFolder(): string {
     );
   }
   return inFolder(base, "volary");
+}
+
+/** Where tunings are kept without being told; nothing where the system has no folder for such. */
+function ownTunings(): string | undefined {
+  const folder = cacheFolder();
+  return folder && inFolder(folder, "tunings.json");
 }
 
 /** A name that is likely to be unique and tells where the worker runs. */

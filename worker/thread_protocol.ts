@@ -20,6 +20,8 @@ export interface ThreadOptions {
   readonly device: DeviceChoice;
   /** Bytes that the worker may use at most, told to the coordinator; absent: what the device offers. */
   readonly memory?: number;
+  /** Present: the device measures on first use which programs are best; what an earlier one found out (see `tuned`). */
+  readonly tuning?: { readonly known?: string };
 }
 
 /** The methods of {@linkcode Compute} that a thread answers. */
@@ -46,7 +48,9 @@ export type FromThread =
   | { readonly type: "refused"; readonly error: WireError }
   | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError }
-  | { readonly type: "exchange"; readonly id: number; readonly exchange: Exchange };
+  | { readonly type: "exchange"; readonly id: number; readonly exchange: Exchange }
+  /** What the device has found out so far, as text to keep. */
+  | { readonly type: "tuned"; readonly known: string };
 
 /** Packs an error for the other thread. */
 export function wireError(error: unknown): WireError {

@@ -77,6 +77,23 @@ Deno.test("when the thread dies every pending and later call rejects", async () 
   await assertRejects(() => compute.busy(), Error, "out of luck");
 });
 
+Deno.test("what a device's tuning found out is told, and where to begin goes with it", async () => {
+  const thread = new ScriptedThread((message, thread) => {
+    if (message.type !== "open") return;
+    thread.say({ type: "opened" });
+    thread.say({ type: "tuned", known: `after ${message.options.tuning?.known}` });
+  });
+  const told: string[] = [];
+  await openComputeThread(
+    { device: "auto", tuning: { known: "before" } },
+    never,
+    thread,
+    (text) => told.push(text),
+  );
+  while (told.length === 0) await Promise.resolve();
+  assertEquals(told, ["after before"]);
+});
+
 Deno.test("exchanges reach the exchanger and come back, and its failure reaches the thread", async () => {
   const exchange: Exchange = { layer: 3, microbatch: 1, pass: "forward", mode: "train", parts: [] };
   const thread = new ScriptedThread((message, thread) => {

@@ -1,0 +1,43 @@
+/**
+ * Where a worker in Deno keeps what it measured about its device, so that the next one need not measure again.
+ *
+ * @module
+ */
+import { dirname, join } from "@std/path";
+
+/** Text beyond this is no file of ours. */
+const MOST_BYTES = 1 << 20;
+
+/** The user's cache folder for this program; nothing where the system names none. */
+export function cacheFolder(): string | undefined {
+  const { env, build } = Deno;
+  const home = env.get(build.os === "windows" ? "USERPROFILE" : "HOME");
+  const base = build.os === "windows"
+    ? env.get("LOCALAPPDATA")
+    : build.os === "darwin"
+    ? home && join(home, "Library", "Caches")
+    : env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+  return base ? join(base, "volary") : undefined;
+}
+
+/** The text of a file of tunings; nothing where there is none or it cannot be read: then it is measured anew. */
+export async function readTunings(file: string): Promise<string | undefined> {
+  try {
+    if ((await Deno.stat(file)).size > MOST_BYTES) return undefined;
+    return await Deno.readTextFile(file);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps the text, whole or not at all. A cache that cannot be written costs a second at the next start, no more. */
+export async function writeTunings(file: string, text: string): Promise<void> {
+  const part = `${file}.${Deno.pid}`;
+  try {
+    await Deno.mkdir(dirname(file), { recursive: true });
+    await Deno.writeTextFile(part, text);
+    await Deno.rename(part, file);
+  } catch {
+    await Deno.remove(part).catch(() => {});
+  }
+}
