@@ -37,10 +37,16 @@ export interface Running {
 export function volary(
   name: string,
   args: readonly string[],
-  { show = false, env = {} }: { show?: boolean; env?: Record<string, string> } = {},
+  { show = false, env = {}, within = [] }: {
+    show?: boolean;
+    env?: Record<string, string>;
+    /** A command that runs others, such as `ip netns exec NAME`. */
+    within?: readonly string[];
+  } = {},
 ): Running {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: ["run", lean, ...permissions, program, ...args, "--json"],
+  const [command, ...first] = [...within, Deno.execPath()];
+  const process = new Deno.Command(command, {
+    args: [...first, "run", lean, ...permissions, program, ...args, "--json"],
     stdin: "null",
     stdout: "piped",
     stderr: show ? "inherit" : "piped",
