@@ -197,7 +197,7 @@ export function fuzzMessages(count: number, seed: number): Fuzzed {
       generation: 1,
       round: 2,
       tensors: [{ name: "t", sum: 1.5, finite: true }],
-      losses: [{ microbatch: 0, ce: 1, balance: 0, z: 0, load: [[1, 2], []] }],
+      losses: [{ microbatch: 0, layer: 0, ce: 1, balance: 0, z: 0, load: [[1, 2], []] }],
       report,
     }),
     encodeMessage({ type: "failed", generation: 2, reason: "because" }),

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Status } from "../coordinator/coordinator.ts";
+import type { WorkerStep } from "../coordinator/events.ts";
 import { number, planText, Report, size, table } from "../coordinator/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
@@ -13,7 +14,7 @@ export const verb: Verb = {
   summary: "show the workers and how far the run is",
   help: `volary status [--state ${DEFAULT_STATE}] [--json]
 
-Shows who joined, with measured speed and memory, and the last step of the run under way.
+Shows who joined, with measured speed and memory, and the last step of the run under way with what each link did in it.
 
   --state FOLDER   the coordinator's folder
   --json           everything as one JSON object on stdout`,
@@ -53,5 +54,24 @@ export function statusText(address: string, { workers, run }: Status): string {
     const text = event && report.print(event).text;
     if (text) lines.push(text);
   }
+  if (run.step?.event === "step") lines.push(...linksText(run.step.workers));
   return lines.join("\n");
+}
+
+/** A line for each direction of each link, as its sender saw it in the last step. */
+function linksText(workers: readonly WorkerStep[]): string[] {
+  const rows = workers.flatMap(({ worker, links = [] }) =>
+    links.map(({ peer, roundTrip, goodput, resent, creditWaits, paths }) => [
+      `${worker} to ${peer}`,
+      // Before its first ping a link knows no round trip.
+      typeof roundTrip === "number" && Number.isFinite(roundTrip) ? `${roundTrip.toFixed(1)} ms` : "-",
+      `${number(goodput)}B/s`,
+      String(paths),
+      String(resent),
+      String(creditWaits),
+    ])
+  );
+  if (rows.length === 0) return [];
+  const head = ["link", "round trip", "goodput", "connections", "sent again", "waits for credit"];
+  return table([head, ...rows]).map((line) => `  ${line}`);
 }

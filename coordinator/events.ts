@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { LinkReport } from "../mesh/messages.ts";
 
 /** Where a run stands. Data order is a function of the seed and `step`; AdamW's bias corrections of `committed`. */
 export interface Position {
@@ -77,6 +78,8 @@ export interface WorkerStep {
   readonly waited: number;
   readonly sent: number;
   readonly received: number;
+  /** What it saw of its links; absent where it has none. */
+  readonly links?: readonly LinkReport[];
 }
 
 export type RunEvent =
@@ -90,6 +93,17 @@ export type RunEvent =
     readonly idle: readonly string[];
     readonly shape: { readonly batch: number; readonly sequence: number; readonly microbatches: number };
     readonly recompute: boolean;
+    /** Seconds of a training step. */
+    readonly predicted?: number;
+  }
+  | {
+    /** Behind a phase: what its steps took in the median, beside what was predicted for them. */
+    readonly event: "pace";
+    readonly phase: number;
+    /** Steps that count: the first ones compile. */
+    readonly steps: number;
+    readonly measured: number;
+    readonly predicted: number;
   }
   | {
     readonly event: "barrier";

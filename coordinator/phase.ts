@@ -228,6 +228,7 @@ export function workerStep(worker: string, report: RoundReport): WorkerStep {
     waited: share(report.waited),
     sent: report.sent,
     received: report.received,
+    ...(report.links === undefined ? {} : { links: report.links }),
   };
 }
 

@@ -58,6 +58,22 @@ const Signal = z.strictObject({ type: z.literal("signal"), generation: id, peer:
 const Ping = z.strictObject({ type: z.literal("ping"), id });
 const Pong = z.strictObject({ type: z.literal("pong"), id });
 
+/** What a worker saw of its link to a peer in a round. */
+export const LinkReport = z.strictObject({
+  peer: name,
+  /** Of the last ping, ms; NaN before the first. */
+  roundTrip: measured,
+  /** Bytes a second that arrived there while any were under way. */
+  goodput: finite,
+  /** Messages sent again because their connection died or stood still. */
+  resent: id,
+  /** Frames that had to wait for the peer to take others first. */
+  creditWaits: id,
+  /** Connections side by side. */
+  paths: id,
+});
+export type LinkReport = z.infer<typeof LinkReport>;
+
 /** What a worker did in a round; times in milliseconds, traffic in bytes. */
 export const RoundReport = z.strictObject({
   busy: finite,
@@ -66,6 +82,8 @@ export const RoundReport = z.strictObject({
   received: finite,
   /** Time for which operations waited for a frame. */
   waited: finite,
+  /** Absent where it has no links. */
+  links: z.array(LinkReport).max(limits.codecs).optional(),
 });
 export type RoundReport = z.infer<typeof RoundReport>;
 

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Link } from "../mesh/link.ts";
-import type { RoundReport } from "../mesh/messages.ts";
+import type { Link, LinkCounters } from "../mesh/link.ts";
+import type { LinkReport, RoundReport } from "../mesh/messages.ts";
 import type { Clock } from "../mesh/runtime.ts";
 
 /** Measures rounds one after another. */
@@ -15,6 +15,8 @@ export class Meter {
   #waitBegan = 0;
   #sent = 0;
   #received = 0;
+  /** What links had counted at the last report. */
+  readonly #before = new Map<string, LinkCounters>();
 
   constructor(private readonly clock: Clock, private readonly links: () => Iterable<Link>) {
     this.#began = clock.now();
@@ -33,9 +35,12 @@ export class Meter {
   /** The report since the last one (or since the beginning), given the device's busy time of that span. */
   take(busy: number): RoundReport {
     let sent = 0, received = 0;
-    for (const link of this.links()) {
-      sent += link.counters.bytesSent;
-      received += link.counters.bytesReceived;
+    const links: LinkReport[] = [];
+    for (const { peer, counters } of this.links()) {
+      sent += counters.bytesSent;
+      received += counters.bytesReceived;
+      links.push(since(peer, counters, this.#before.get(peer)));
+      this.#before.set(peer, counters);
     }
     const now = this.clock.now();
     const report = {
@@ -44,6 +49,7 @@ export class Meter {
       sent: sent - this.#sent,
       received: received - this.#received,
       waited: this.#waited,
+      ...(links.length > 0 ? { links } : {}),
     };
     this.#began = now;
     this.#waited = 0;
@@ -51,4 +57,17 @@ export class Meter {
     this.#received = received;
     return report;
   }
+}
+
+/** What happened on a link since it had counted `before`. */
+function since(peer: string, now: LinkCounters, before: LinkCounters | undefined): LinkReport {
+  const bytes = now.arrivedBytes - (before?.arrivedBytes ?? 0), ms = now.sendingMs - (before?.sendingMs ?? 0);
+  return {
+    peer,
+    roundTrip: now.roundTrip,
+    goodput: ms > 0 ? bytes / ms * 1_000 : 0,
+    resent: now.resent - (before?.resent ?? 0),
+    creditWaits: now.creditWaits - (before?.creditWaits ?? 0),
+    paths: now.paths,
+  };
 }

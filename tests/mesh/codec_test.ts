@@ -92,7 +92,7 @@ Deno.test("10,000 damaged messages: refused as MessageError, or valid", () => {
       generation: 1,
       round: 9,
       tensors: [{ name: "t", sum: 1.25, finite: true }],
-      losses: [{ microbatch: 0, ce: 1, balance: 0, z: 0, load: [[1, 2], []] }],
+      losses: [{ microbatch: 0, layer: 0, ce: 1, balance: 0, z: 0, load: [[1, 2], []] }],
       report: { busy: 1, elapsed: 2, sent: 3, received: 4, waited: 5 },
     },
   ].map(encodeMessage);
