@@ -78,7 +78,8 @@ async function train(folder: string, seed: number, local: boolean): Promise<Resu
     .map((line) => JSON.parse(line));
   const steps = events.filter(({ event }) => event === "step");
   const sent = steps.reduce(
-    (sum: number, { workers }) => sum + workers.reduce((all: number, { sent }: { sent: number }) => all + sent, 0),
+    (sum: number, { workers }) =>
+      sum + workers.reduce((all: number, { sent }: { sent: number }) => all + sent, 0),
     0,
   );
   // What the last exchange sends is reported with the round behind it, of which there is none: these are one less.
@@ -106,7 +107,9 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
       const sync = await train(folder, seed, false), local = await train(folder, seed, true);
       const loss = local.nll / sync.nll, traffic = local.bytes / sync.bytes;
       good &&= loss <= MOST_LOSS && traffic <= MOST_TRAFFIC && local.tokens === sync.tokens;
-      if (json) console.log(JSON.stringify({ seed, sync, local, loss, traffic, most: { MOST_LOSS, MOST_TRAFFIC } }));
+      if (json) {
+        console.log(JSON.stringify({ seed, sync, local, loss, traffic, most: { MOST_LOSS, MOST_TRAFFIC } }));
+      }
       rows.push([
         String(seed),
         `${sync.nll.toFixed(4)}, ${size(sync.bytes)} a step`,
@@ -115,7 +118,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
         `${traffic.toFixed(3)} x (wanted ${MOST_TRAFFIC})`,
       ]);
     }
-    if (!json) for (const line of table(rows)) console.log(line);
+    if (!json) { for (const line of table(rows)) console.log(line); }
     return good;
   } finally {
     await Deno.remove(folder, { recursive: true });

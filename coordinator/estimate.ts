@@ -5,7 +5,6 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import { countParameters } from "../model/tensors.ts";
-import type { Cluster } from "./cluster.ts";
 import { RecipeError } from "./errors.ts";
 import type { PhaseEstimate, RunEvent } from "./events.ts";
 import type { Member } from "./member.ts";
@@ -13,11 +12,8 @@ import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type Phase } from "./recipe_phases.ts";
 import { size } from "./report.ts";
 import { planPhase } from "./run_phase.ts";
-import { simulatePlan } from "./simulate_plan.ts";
 import { stepFlops, validationFlops } from "./work.ts";
 
-/** Links between workers that were not measured: a home's upload, and a loopback's for workers of one machine. */
-const link = { latency: 0.02, bandwidth: 12e6 };
 /** Bytes of a step's line in metrics.jsonl and the event file, and of a worker's part in it. */
 const lineBytes = 800, workerBytes = 120;
 /** A weight and two moments, f32. */
@@ -80,7 +76,7 @@ function one({ recipe, models, members, from }: EstimateRequest, phase: Phase, i
     sequence: phase.sequence,
     microbatches: phase.microbatches,
   };
-  const { plan, holdings } = planPhase(recipe, phase, config, members, 0);
+  const { holdings, seconds } = planPhase(recipe, phase, config, members, 0);
   const memory = Math.max(...holdings.map(({ bytes }) => bytes));
   if (phase.kind === "evaluate") {
     return { ...known, ...nothing, flops: validationFlops(config, shape) * phase.batches, memory };
@@ -92,19 +88,9 @@ function one({ recipe, models, members, from }: EstimateRequest, phase: Phase, i
     steps,
     tokens: steps * phase.batch * phase.sequence,
     flops: steps * stepFlops(config, shape),
-    seconds: steps * simulatePlan(plan, assumed(members)).seconds,
+    seconds: steps * seconds!,
     memory,
     disk: saves * checkpointBytes * parameters + steps * (lineBytes + workerBytes * members.length),
-  };
-}
-
-/** The workers with links that were not measured. */
-function assumed(members: EstimateRequest["members"]): Cluster {
-  return {
-    name: "joined",
-    workers: members.map(({ id, profile }) => ({ id, profile, up: Infinity, down: Infinity })),
-    link: () => link,
-    changes: [],
   };
 }
 

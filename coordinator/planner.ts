@@ -8,7 +8,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { configToJson } from "../model/config.ts";
 import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Profile } from "../mesh/messages.ts";
-import { links, type Pipeline, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
+import { links, type Pipeline, pipelineOf, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
 import type { Codec } from "../mesh/tensor_codec.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
@@ -19,7 +19,10 @@ import { teamsOf } from "./teams.ts";
 /** A worker as the planner sees it. */
 export interface Candidate {
   readonly id: string;
-  readonly profile: Pick<Profile, "flops" | "memory" | "deviceName" | "codecs">;
+  /** `bandwidth` where predictions are wanted. */
+  readonly profile:
+    & Pick<Profile, "flops" | "memory" | "deviceName" | "codecs">
+    & Partial<Pick<Profile, "bandwidth">>;
 }
 
 /** What to plan. */
@@ -70,21 +73,26 @@ export function makePlan(request: PlanRequest): Planned {
   const ranked = levelled(request.workers).map((worker, joined) => ({ worker, joined }))
     .sort((a, b) => b.worker.profile.flops - a.worker.profile.flops || a.joined - b.joined)
     .map(({ worker }) => worker);
-  const members: Candidate[] = [];
   const pipelines = teamsOf(request, ranked).map(({ workers, shares }): Pipeline => {
     const counts = countParts(request, workers.length);
     const holders = workers.slice(0, counts.stages);
     const hosts = workers.slice(counts.stages, counts.stages + counts.hosts);
-    members.push(...holders, ...hosts);
     const microbatches = shares.reduce((sum, share) => sum + share, 0);
     return { shares: [...shares], stages: divide(config, { ...shape, microbatches }, holders, hosts) };
   });
+  return plannedOf(request, pipelines);
+}
+
+/** The plan of given pipelines. Throws {@linkcode PlanInfeasible} where they do not fit. */
+export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned {
+  const { config, shape } = request;
   if (request.local !== undefined && pipelines.length < 2) {
     throw new PlanInfeasible(
       "Local training needs at least two replicas, but the plan has one: set [mesh] replicas (each needs a worker of its " +
         "own and a microbatch of each step), or leave local out of the phase.",
     );
   }
+  const members = request.workers.filter(({ id }) => pipelineOf(pipelines, id) >= 0);
   const owners = shareOwnership(config, pipelines.length);
   const plan: Plan = {
     run: request.run,
@@ -101,7 +109,11 @@ export function makePlan(request: PlanRequest): Planned {
   };
   const held = holdings(config, plan);
   checkMemory(members, held);
-  return { plan, holdings: held, idle: ranked.filter((w) => !members.includes(w)).map(({ id }) => id) };
+  return {
+    plan,
+    holdings: held,
+    idle: request.workers.filter((w) => !members.includes(w)).map(({ id }) => id),
+  };
 }
 
 /** The same codec on every link. Throws {@linkcode PlanInfeasible} where a worker cannot write and read it. */
@@ -134,7 +146,7 @@ const noise = 4;
  * Gives workers with the same device their common (geometric mean) speed, where they were measured alike: several that
  * join one machine at the same time disturb each other's measurement, and a plan should not follow that.
  */
-function levelled(workers: readonly Candidate[]): Candidate[] {
+export function levelled(workers: readonly Candidate[]): Candidate[] {
   const byDevice = new Map<string, number[]>();
   for (const { profile } of workers) {
     byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], profile.flops]);

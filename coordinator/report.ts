@@ -51,6 +51,11 @@ export class Report {
         return { text: evaluationText(event) };
       case "checkpoint":
         return { text: `checkpoint  ${event.path}  (${seconds(event.seconds)})` };
+      case "pace":
+        return {
+          text: `a step took ${seconds(event.measured)} in the median of ${event.steps}, predicted ` +
+            seconds(event.predicted),
+        };
       case "done":
         return { text: `Done in ${duration(event.seconds)}. The model is in ${event.path}` };
       case "bug":
@@ -146,6 +151,7 @@ function stoppedText(event: Extract<RunEvent, { event: "stopped" }>): string {
 export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
   const rows = event.workers.map((held) => [
     held.worker,
+    ...(held.replica === undefined ? [] : [`replica ${held.replica}`]),
     held.layers ? span(held.layers) : "no layers",
     expertsText(held),
     `${number(held.parameters)} parameters`,
@@ -158,7 +164,9 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
     `${
       event.workers.length === 1 ? "worker" : "workers"
     }, ${microbatches} x ${batch} sequences of ${sequence} tokens a ` +
-    `step${event.recompute ? ", recomputing" : ""}`,
+    `step${event.recompute ? ", recomputing" : ""}${
+      event.predicted === undefined ? "" : `, ${seconds(event.predicted)} predicted for each`
+    }`,
     ...table(rows).map((line) => `  ${line}`),
     ...(event.idle.length > 0 ? [`  without a part: ${event.idle.join(", ")}`] : []),
   ].join("\n");

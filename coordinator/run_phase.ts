@@ -17,7 +17,8 @@ import type { Member } from "./member.ts";
 import { parameterSource, snapshot } from "./parameters.ts";
 import { runLocalPhase } from "./local_phase.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
-import { type Candidate, makePlan, type Planned } from "./planner.ts";
+import { choosePlan, type Chosen } from "./choose_plan.ts";
+import type { Candidate } from "./planner.ts";
 import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, stepsOf, type TrainPhase } from "./recipe_phases.ts";
 import type { RunText } from "./run_text.ts";
@@ -80,7 +81,8 @@ export async function trainPhase(
     run,
     phase,
     { ...start, tensors, load },
-    async ({ generation, table, end, parted }) => {
+    async ({ generation, table, end, parted, predicted }) => {
+      const seconds: number[] = [];
       const result = await (phase.local ? runLocalPhase : runPhase)({
         clock: runtime,
         config,
@@ -92,7 +94,10 @@ export async function trainPhase(
         ...(before === undefined ? {} : { before }),
         ...(load === undefined ? {} : { load }),
         signal: end,
-        tell,
+        tell: (event) => {
+          if (event.event === "step") seconds.push(event.seconds);
+          tell(event);
+        },
         checkpoint: async (position, load?: number[][]) => {
           const began = runtime.now();
           const path = await journal.checkpoint({
@@ -107,6 +112,11 @@ export async function trainPhase(
           tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
         },
       });
+      const steady = seconds.slice(WARM);
+      if (predicted !== undefined && steady.length > 0) {
+        const measured = median(steady);
+        tell({ event: "pace", phase: index, steps: steady.length, measured, predicted });
+      }
       const why = parted();
       if (!result.finished && why) throw why;
       return result;
@@ -132,6 +142,14 @@ export async function measurePhase(
   );
 }
 
+/** Steps at the beginning of a phase that do not count for its pace: devices compile and measure. */
+const WARM = 3;
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
 /** Steps of the phases before one. */
 export function stepsBefore(recipe: Recipe, index: number): number {
   return recipe.phases.slice(0, index).reduce((sum, phase) => sum + stepsOf(phase), 0);
@@ -143,6 +161,8 @@ interface Begun {
   readonly table: ReturnType<typeof owners>;
   /** Asks for an end: the user's, or that of a worker that says goodbye. */
   readonly end: AbortSignal;
+  /** Predicted seconds of a training step. */
+  readonly predicted: number | undefined;
   /** The worker that said goodbye, if one did. */
   readonly parted: () => WorkerFailed | undefined;
 }
@@ -185,7 +205,13 @@ async function inGeneration<T>(
       start.load,
     );
     await Promise.race([begun, aborted(end)]);
-    const result = await work({ generation, table, end, parted: () => parted });
+    const result = await work({
+      generation,
+      table,
+      end,
+      predicted: planned.seconds,
+      parted: () => parted,
+    });
     if (!signal.aborted) reason = "the phase is finished";
     return result;
   } catch (error) {
@@ -204,8 +230,8 @@ export function planPhase(
   config: ModelConfig,
   members: readonly Candidate[],
   generation: number,
-): Planned {
-  return makePlan({
+): Chosen {
+  return choosePlan({
     run: recipe.name,
     generation,
     config,
@@ -251,7 +277,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 
 /** A plan as the event that tells of it. */
 export function describe(
-  planned: Planned,
+  planned: Chosen,
   members: readonly Candidate[],
   config: ModelConfig,
   folder: string,
@@ -288,5 +314,6 @@ export function describe(
     idle: planned.idle,
     shape: planned.plan.shape,
     recompute: planned.plan.recompute,
+    ...(planned.seconds === undefined ? {} : { predicted: planned.seconds }),
   };
 }

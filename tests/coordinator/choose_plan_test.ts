@@ -1,0 +1,60 @@
+/** What a run plans over the workers that joined: the search where it wins, everyone still with a part, pins kept. */
+import { assert, assertEquals } from "@std/assert";
+import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
+import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
+import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { parseConfig } from "../../model/config.ts";
+import { smallMesh, smallRecipe } from "./small_run.ts";
+
+const config = parseConfig({
+  hidden_size: 256,
+  intermediate_size: 512,
+  num_hidden_layers: 12,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 1000,
+});
+
+/** Workers whose memory is not as fast as their arithmetic would have it: a simple proportion does not see that. */
+const workers = [[1e12, 2e9], [6e11, 2e10], [3e11, 2e10]].map(([flops, bandwidth], w) => ({
+  id: `w${w}`,
+  profile: { flops, bandwidth, memory: 2 ** 32, deviceName: `device ${w}` },
+}));
+const request: PlanRequest = {
+  run: "r",
+  generation: 1,
+  config,
+  workers,
+  shape: { batch: 4, sequence: 256, microbatches: 8 },
+  recompute: false,
+};
+
+Deno.test("the search's plan is taken where it is predicted to be faster, and nobody is left out", () => {
+  const plain = makePlan(request), chosen = choosePlan(request);
+  const before = simulatePlan(plain.plan, assumedCluster(workers)!).seconds;
+  assert(chosen.seconds! < 0.95 * before, `${chosen.seconds} s beside ${before} s`);
+  assertEquals(chosen.idle, []);
+  assertEquals(chosen.seconds, simulatePlan(chosen.plan, assumedCluster(workers)!).seconds);
+  assertEquals(choosePlan(request), chosen, "the same request gives the same plan");
+});
+
+Deno.test("what the recipe pins stays, and without measured memory there is only the proportion", () => {
+  const pinned = { ...request, stages: 3 };
+  assertEquals(choosePlan(pinned).plan, makePlan(pinned).plan);
+  const unknown = workers.map(({ id, profile: { bandwidth: _, ...profile } }) => ({ id, profile }));
+  assertEquals(choosePlan({ ...request, workers: unknown }).seconds, undefined);
+});
+
+Deno.test("every run tells what its steps took beside what was predicted", async () => {
+  const mesh = await smallMesh("reference", 2);
+  try {
+    await mesh.run(smallRecipe({ stages: 2, steps: 8 }));
+    const plan = mesh.events.find((event) => event.event === "plan")!;
+    const pace = mesh.events.find((event) => event.event === "pace")!;
+    assert(plan.event === "plan" && pace.event === "pace");
+    assertEquals([pace.predicted, pace.steps], [plan.predicted!, 5]);
+    assert(pace.measured > 0 && pace.predicted > 0);
+  } finally {
+    await mesh.close();
+  }
+});
