@@ -38,7 +38,7 @@ interface Connection {
 /** See the module's description. */
 export class Membership {
   readonly #members = new Map<string, { readonly member: Member; readonly connection: Connection }>();
-  /** Connections that have proved nothing yet, oldest first. */
+  /** Connections that have proved nothing yet. */
   readonly #strangers = new Set<Channel>();
   /** Connections that were let in and are no members yet. */
   readonly #newcomers = new Set<Connection>();
@@ -72,10 +72,12 @@ export class Membership {
   admit(channel: Channel): void {
     if (this.#closed !== undefined) return channel.close(this.#closed);
     if (this.#strangers.size >= limits.halfOpen) {
-      // Whoever means it needs a moment only, so the oldest is the least likely to.
-      const [oldest] = this.#strangers;
-      this.#strangers.delete(oldest);
-      oldest.close("others wait to show who they are");
+      // Any one: in a flood it is hardly ever one that means it, whatever the order in which the flood comes.
+      const strangers = [...this.#strangers];
+      const [unlucky] = new Uint32Array(this.runtime.random(4).buffer);
+      const stranger = strangers[unlucky % strangers.length];
+      this.#strangers.delete(stranger);
+      stranger.close("others wait to show who they are");
     }
     this.#strangers.add(channel);
     const timer = this.runtime.timer(limits.connectMs, () => channel.close("no proof came in time"));

@@ -39,8 +39,8 @@ export const limits = {
   strangerBytes: 1 << 16,
   /** Bytes of a message of a handshake: a paragraph why somebody is refused; everything else in it has a fixed size. */
   handshakeBytes: 4 << 10,
-  /** Connections to a coordinator that have not shown who they are; one more, and the oldest goes. */
-  halfOpen: 256,
+  /** Connections to a coordinator that have not shown who they are; one more, and any one of them goes. */
+  halfOpen: 1_024,
   /** Between two machines' clocks, in ms: what machines that set their clocks by themselves stay far below. */
   clockSkewMs: 5 * 60_000,
   /** For how long a worker may show peers the coordinator's word, in ms. It is renewed while a run goes. */
@@ -78,6 +78,8 @@ export const limits = {
   pullMs: 30_000,
   /** Bytes of one datagram: SCTP over DTLS keeps under 1,300, and what is longer is nobody's we know. */
   datagramBytes: 2_048,
+  /** Characters of what two workers tell each other over the coordinator: 16 candidates, with room to spare, as JSON. */
+  signalLength: 8 << 10,
   /** Candidate addresses of one peer. */
   candidates: 16,
 

@@ -53,8 +53,9 @@ const Pull = z.strictObject({
 /** Raw little-endian f32 words. */
 const Chunk = z.strictObject({ type: z.literal("chunk"), id, bytes });
 
+const signalBody = z.json().refine((body) => JSON.stringify(body).length <= limits.signalLength);
 /** A body for the peer `to` (towards the coordinator) or from the peer `from` (towards a worker). */
-const Signal = z.strictObject({ type: z.literal("signal"), generation: id, peer: name, body: z.json() });
+const Signal = z.strictObject({ type: z.literal("signal"), generation: id, peer: name, body: signalBody });
 const Ping = z.strictObject({ type: z.literal("ping"), id });
 const Pong = z.strictObject({ type: z.literal("pong"), id });
 

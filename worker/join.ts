@@ -43,6 +43,8 @@ export interface Surroundings {
   readonly zstd?: Zstd;
 }
 
+/** Connections to the coordinator before it counts as one that does not answer. */
+const TRIES = 3;
 /** Where a coordinator lets workers in, whatever stands in the invite's path. */
 const DOOR = "/mesh";
 
@@ -52,9 +54,16 @@ const DOOR = "/mesh";
  */
 export async function join(options: JoinOptions, around: Surroundings): Promise<RunningWorker> {
   const invite = parseInvite(options.invite), url = door(invite);
-  const channel = await reach(invite, around);
   const local = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname);
-  return await joinOver(channel, invite, options, { ...around, transport: around.transport(local) });
+  for (let tries = 1;; tries++) {
+    const channel = await reach(invite, around);
+    try {
+      return await joinOver(channel, invite, options, { ...around, transport: around.transport(local) });
+    } catch (error) {
+      // A coordinator in a flood of strangers shuts some of them, who have shown nothing yet, and us among them.
+      if (tries === TRIES || (error as Error).name !== "LinkError") throw error;
+    }
+  }
 }
 
 /** A connection to the coordinator of an invite. Throws `LinkError` that says what to look at. */
