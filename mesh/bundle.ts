@@ -81,7 +81,6 @@ export class Bundle {
   private readonly liveness: Liveness;
   /** Channels to have. */
   private target = 1;
-  private measurements = 0;
   private started = false;
   private over = false;
   private ending: string | undefined;
@@ -260,8 +259,8 @@ export class Bundle {
   private measured({ roundTrip }: Path): void {
     this.counters.roundTrip = roundTrip;
     const { paths } = this.options;
-    // A first round trip may show how busy this program is, rather than how long the road.
-    if (paths === undefined || ++this.measurements < MEASUREMENTS) return;
+    // A few round trips may show how busy this program is, rather than how long the road.
+    if (paths === undefined || this.paths.every(({ measured }) => measured < MEASUREMENTS)) return;
     const shortest = Math.min(...this.paths.map((path) => path.shortest).filter(Number.isFinite));
     this.target = Math.max(1, Math.min(limits.paths, Math.ceil(paths(shortest))));
     if (this.missing > 0) this.options.short?.();

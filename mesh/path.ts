@@ -43,8 +43,9 @@ const PING_UNIT_MS = 0.1;
 export class Path {
   /** Of the last ping, ms, with what waited in front of it; NaN before the first. */
   roundTrip = NaN;
-  /** The shortest so far: the path's own. */
+  /** The shortest of those that nothing waited in front of, and how many there were: the road's own. */
   shortest = NaN;
+  measured = 0;
   /** Sent and not known to have arrived, in the order of sending. */
   outstanding: Numbered[] = [];
   /** When something that was sent last showed to have arrived. */
@@ -57,6 +58,8 @@ export class Path {
   private confirmed = 0;
   private telling: Timer | undefined;
   private draining: Promise<void> | undefined;
+  /** Nothing to speak of waited when the last ping left. */
+  private idle = true;
 
   /** `channel` has been greeted. */
   constructor(
@@ -109,6 +112,7 @@ export class Path {
   }
 
   private ping(): void {
+    this.idle = this.channel.buffered() <= limits.pieceBytes;
     this.transmit(encodeNumber(KIND.ping, Math.round(this.clock.now() / PING_UNIT_MS) >>> 0));
   }
 
@@ -175,7 +179,10 @@ export class Path {
     if (took > limits.deadMs) return;
     this.progress = this.clock.now();
     this.roundTrip = took;
-    if (!(this.shortest <= took)) this.shortest = took;
+    if (this.idle) {
+      this.measured++;
+      if (!(this.shortest <= took)) this.shortest = took;
+    }
     this.events.measured(this);
   }
 }

@@ -28,6 +28,8 @@ export interface TransportCase {
   readonly largest: number;
   readonly small: number;
   pair(): Promise<Pair>;
+  /** The transports of both ends, where they live in real time. */
+  ends?(): [Transport, Transport];
 }
 
 type Maker = (options: { clock: Clock; loopback: boolean }) => Transport;
@@ -37,6 +39,10 @@ export const transports: readonly TransportCase[] = [
     name: "memory",
     largest: 16 << 20,
     small: 10_000,
+    ends() {
+      const hub = new MemoryHub(denoRuntime());
+      return [hub.transport(), hub.transport()];
+    },
     async pair() {
       const clock = denoRuntime(), hub = new MemoryHub(clock), [sa, sb] = signalPair();
       const [a, b] = await Promise.all([hub.transport().open(sa, true), hub.transport().open(sb, false)]);
@@ -70,6 +76,10 @@ function overUdp(name: string, ...kinds: [Maker, Maker]): TransportCase {
     name,
     largest: 4 << 20,
     small: 10_000,
+    ends() {
+      const clock = denoRuntime(), [a, b] = kinds.map((make) => make({ clock, loopback: true }));
+      return [a, b];
+    },
     async pair() {
       const clock = denoRuntime(),
         [sa, sb] = signalPair(),
