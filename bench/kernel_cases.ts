@@ -146,7 +146,8 @@ function experts(): KernelCase[] {
       position: R,
       source: R,
     }),
-    entry(k.gatherRows, size, { rows: R, width: D, chosen: C }, { x: T * D, source, y: R * D }),
+    entry(k.gatherRows, size, wide, { x: T * D, source, y: R * D }),
+    entry(k.gatherRowsPacked, size, wide, { x: T * D / 2, source, y: R * D / 2 }),
     entry(k.combine, size, wide, { residual: T * D, rows: R * D, weights: R, position, y: T * D }),
     entry(k.combineBackward, size, wide, gradient),
     entry(k.sumRows, size, { ...wide, accumulate: 1 }, { drows: R * D, position, dx: T * D }),
@@ -160,7 +161,48 @@ function experts(): KernelCase[] {
   ];
 }
 
+/** What bf16 products put in the place of f32's. */
+function packed(): KernelCase[] {
+  const grouped = { first: 0, groups: E, rows: R };
+  const offsets = words(E + 1, (e) => R * e / E);
+  const expert = { rows: R, width: F, first: 0, groups: E };
+  const side = 512, sizes = { a: side * side / 2, b: side * side / 2, c: side * side };
+  const square = { m: side, n: side, k: side, accumulate: 0 }, shape = `${side}x${side}x${side}`;
+  const weights = E * 2 * F * D / 2;
+  return [
+    entry(k.matmulNTPacked, shape, square, sizes),
+    entry(k.matmulNNPacked, shape, square, sizes),
+    entry(k.matmulTNPacked, shape, { ...square, accumulate: 1 }, sizes),
+    entry(k.groupedNTPacked, `${R}x${2 * F}x${D} in ${E}`, { ...grouped, n: 2 * F, k: D }, {
+      a: R * D / 2,
+      b: weights,
+      offsets,
+      c: R * 2 * F,
+    }),
+    entry(k.groupedNNPacked, `${R}x${D}x${2 * F} in ${E}`, { ...grouped, n: D, k: 2 * F }, {
+      a: R * F,
+      b: weights,
+      offsets,
+      c: R * D,
+    }),
+    entry(k.groupedTNPacked, `${2 * F}x${D}x${R} in ${E}`, { ...grouped, m: 2 * F, n: D, accumulate: 1 }, {
+      a: R * F,
+      b: R * D / 2,
+      offsets,
+      c: 2 * weights,
+    }),
+    entry(k.packRows, `${R}x${F}`, { rows: R, width: F }, { x: R * F, y: R * F / 2 }),
+    entry(k.swigluPacked, `${R}x${F}`, expert, { gu: R * 2 * F, offsets, y: R * F / 2 }),
+    entry(k.swigluBackwardPacked, `${R}x${F}`, expert, {
+      gu: R * 2 * F,
+      dy: R * F,
+      offsets,
+      dgu: R * F,
+    }),
+  ];
+}
+
 /** All calls, in order of a step's parts. */
 export function kernelCases(): KernelCase[] {
-  return [...products(), ...rows(), ...experts()];
+  return [...products(), ...rows(), ...experts(), ...packed()];
 }
