@@ -10,6 +10,9 @@ import type { FrameHeader } from "../mesh/frame.ts";
 import { localCredentials } from "../mesh/handshake_local.ts";
 import { frameCost, LaneBounds } from "../mesh/lanes.ts";
 import { type Link, openLink } from "../mesh/link.ts";
+import { CODECS, decodeWords, encodeWords } from "../mesh/tensor_codec.ts";
+import { VirtualClock } from "../mesh/virtual_clock.ts";
+import { zstd } from "../mesh/zstd_deno.ts";
 import { memoryChannelPair } from "../mesh/memory_transport.ts";
 import { lines, linkPair } from "./link_pair.ts";
 import type { Received } from "./link_process.ts";
@@ -17,7 +20,7 @@ import type { BenchOptions } from "./main.ts";
 import { Relay } from "./relay.ts";
 
 /** One line for the list of benches. */
-export const title = "links against raw data channels; --frames, --stall, --roads: one part of it";
+export const title = "links against raw data channels; --frames, --stall, --codecs, --roads: one part of it";
 
 const MIB = 1 << 20;
 const SIZES = [64 << 10, MIB, 8 * MIB];
@@ -28,12 +31,15 @@ const STALL_MS = 10_000, STALL_FRAME = MIB;
 /** Roads through the relay: round trips in ms, loss each way, connections side by side, time of one measurement, ms. */
 const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02], PATHS = [1, 4], ROAD_MS = 5_000;
 
+/** Words that codecs are measured on, and how often. */
+const CODEC_WORDS = 1 << 20, CODEC_ROUNDS = 9;
+
 /** What a part answers with where it did not meet its goal. */
 type Failures = string[];
 
 /** Measures and prints. */
 export async function run({ json, args }: BenchOptions): Promise<boolean> {
-  const parts = { "--frames": frames, "--stall": stall, "--roads": roads };
+  const parts = { "--frames": frames, "--stall": stall, "--codecs": codecs, "--roads": roads };
   const failures: Failures = [];
   for (const [flag, part] of Object.entries(parts)) {
     if (args.length === 0 || args.includes(flag)) failures.push(...await part(json));
@@ -122,6 +128,52 @@ async function stall(json: boolean): Promise<Failures> {
     }
   }
   return failures;
+}
+
+/** Speed of each codec on normally distributed words, what it saves and what it costs in precision. */
+function codecs(json: boolean): Promise<Failures> {
+  const values = Float32Array.from({ length: CODEC_WORDS }, normal(1)), bytes = new Uint8Array(values.buffer);
+  // Activations of a trained model have a few large channels; zstd finds the exponents that come again and again.
+  if (!json) {
+    console.log(`\ncodecs on ${size(bytes.length)} of f32 words, one thread, medians of ${CODEC_ROUNDS}:`);
+  }
+  if (!json) console.log("  codec   writes        reads         bytes   error (RMS, of the words' own)");
+  for (const codec of CODECS) {
+    if (codec === "f32") continue;
+    const write: number[] = [], read: number[] = [];
+    let encoded = bytes, back = bytes;
+    for (let round = 0; round < CODEC_ROUNDS; round++) {
+      const began = performance.now();
+      encoded = encodeWords(codec, bytes, zstd) ?? bytes;
+      const written = performance.now();
+      back = encoded === bytes ? bytes : decodeWords(codec, encoded, bytes.length, zstd);
+      write.push(bytes.length / (written - began) * 1_000);
+      read.push(bytes.length / (performance.now() - written) * 1_000);
+    }
+    const came = new Float32Array(back.buffer);
+    let wrong = 0, all = 0;
+    for (let i = 0; i < values.length; i++) {
+      wrong += (came[i] - values[i]) ** 2;
+      all += values[i] ** 2;
+    }
+    const error = Math.sqrt(wrong / all), share = encoded.length / bytes.length;
+    if (json) console.log(JSON.stringify({ codec, write: median(write), read: median(read), share, error }));
+    else {
+      console.log(
+        `  ${codec.padEnd(8)}${rate(median(write)).padEnd(14)}${rate(median(read)).padEnd(14)}${
+          share.toFixed(2).padEnd(8)
+        }` +
+          (error === 0 ? "none" : error.toExponential(1)),
+      );
+    }
+  }
+  return Promise.resolve([]);
+}
+
+/** Draws from the normal distribution (Box and Muller), by a seeded generator. */
+function normal(seed: number): () => number {
+  const chance = new VirtualClock(seed);
+  return () => Math.sqrt(-2 * Math.log(1 - chance.uniform())) * Math.cos(2 * Math.PI * chance.uniform());
 }
 
 const rss = (bytes: number) => `${(bytes / MIB).toFixed(0)} MiB`;

@@ -3,7 +3,7 @@
  * links over which that is worth the error. All work on raw little-endian f32 words.
  *
  * Errors, root mean square relative to that of the tensor, on normally distributed words: f16 2e-4, bf16 1.7e-3, int8
- * 7e-3 (`deno task bench links --codecs`).
+ * 6e-3 (`deno task bench links --codecs`).
  *
  * @module
  */
