@@ -45,6 +45,10 @@ function products(): KernelCase[] {
   for (const [m, n, terms] of [[512, 512, 512], [T, V, D], [T, 259, 96], [T, E, D], [1, V, D]]) {
     add(k.matmulNT, m, n, terms, 0);
   }
+  for (const kernel of [k.matmulNTPacked, k.matmulNNPacked, k.matmulTNPacked]) {
+    const values = { m: 512, n: 512, k: 512, accumulate: 0 };
+    cases.push(entry(kernel, "512x512x512", values, { a: 2 ** 17, b: 2 ** 17, c: 2 ** 18 }));
+  }
   const bias = { a: T * D, b: QKV * D, bias: QKV, c: T * QKV };
   cases.push(entry(k.matmulNTBias, `${T}x${QKV}x${D}`, { m: T, n: QKV, k: D }, bias));
   const residual = { a: T * D, b: D * D, residual: T * D, c: T * D };

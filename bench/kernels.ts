@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { type Device, openDevice, part, type View } from "../kernels/mod.ts";
+import { type Device, openDevice, part, type View, WebGpuDevice } from "../kernels/mod.ts";
 import { type KernelCase, kernelCases } from "./kernel_cases.ts";
 import { type Limits, limits, time } from "./limits.ts";
+import { LEAST_SHARE, sweep } from "./sweep.ts";
 
 /** One line for the list of benches. */
 export const title = "every kernel's speed, as a share of the measured limits of arithmetic and memory";
@@ -67,10 +68,14 @@ async function measure(
   };
 }
 
-/** Measures every kernel on the WebGPU device, or on plain arrays where there is no adapter, and prints what it finds. */
-export async function run({ json }: BenchOptions): Promise<KernelSpeed[]> {
+/**
+ * Measures every kernel on the WebGPU device, or on plain arrays where there is no adapter, and prints what it finds; then
+ * how good the device's own choice of matrix products is. False where one of them falls short of the best variant.
+ */
+export async function run({ json }: BenchOptions): Promise<boolean> {
+  // Mesa's software adapter takes every core unless told otherwise.
+  if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
   const device = await openDevice();
-  const speeds: KernelSpeed[] = [];
   try {
     const limit = await limits(device);
     if (json) console.log(JSON.stringify({ device: device.info, limit }));
@@ -82,7 +87,6 @@ export async function run({ json }: BenchOptions): Promise<KernelSpeed[]> {
     }
     for (const entry of kernelCases()) {
       const speed = await measure(device, entry, limit);
-      speeds.push(speed);
       if (json) console.log(JSON.stringify(speed));
       else {
         const { kernel, shape, milliseconds, gflops, gigabytes, share, limit } = speed;
@@ -92,10 +96,35 @@ export async function run({ json }: BenchOptions): Promise<KernelSpeed[]> {
         );
       }
     }
+    return !(device instanceof WebGpuDevice) || await choices(device, limit, json);
   } finally {
     device.close();
   }
-  return speeds;
+}
+
+/** The sweep over variants of matrix products. */
+async function choices(device: WebGpuDevice, limit: Limits, json: boolean): Promise<boolean> {
+  const found = await sweep(device);
+  if (json) { for (const choice of found) console.log(JSON.stringify(choice)); }
+  else {
+    console.log("\ntuned choice, and the best variant of a full sweep");
+    console.log(row("kernel", "shape", "GFLOPS", "best", "of best", "of limit", "tuned in"));
+    for (const { kernel, shape, chosen, gflops, bestGflops, share, tuningMs } of found) {
+      console.log(
+        row(
+          kernel,
+          shape,
+          gflops.toFixed(1),
+          bestGflops.toFixed(1),
+          share.toFixed(2),
+          (gflops / limit.gflops).toFixed(2),
+          `${tuningMs.toFixed(0)} ms`,
+          chosen,
+        ),
+      );
+    }
+  }
+  return found.every(({ share }) => share >= LEAST_SHARE);
 }
 
 function row(kernel: string, shape: string, ...rest: string[]): string {
