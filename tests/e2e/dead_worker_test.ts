@@ -1,0 +1,50 @@
+/** A worker that is killed: its control connection is reset, so the coordinator knows at once. */
+import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
+import { type Running, volary } from "../../demo/processes.ts";
+
+type Line = Record<string, unknown>;
+
+async function wait(running: Running, name: string): Promise<Line> {
+  for (let next = await running.events.next(); !next.done; next = await running.events.next()) {
+    if (next.value.event === name) return next.value;
+  }
+  throw new Error(`${running.name} ended before it said "${name}": ${running.said()}`);
+}
+
+Deno.test("a worker that is killed is noticed within a second", async () => {
+  const state = await Deno.makeTempDir(), started: Running[] = [];
+  const start = (name: string, args: readonly string[]) => {
+    const running = volary(name, args);
+    started.push(running);
+    return running;
+  };
+  try {
+    const up = start("up", ["up", "--port", "0", "--state", state]);
+    const { invite } = await wait(up, "up");
+    const worker = start("worker", [
+      ...[
+        "join",
+        String(invite),
+        "--device",
+        "reference",
+        "--name",
+        "short-lived",
+        "--key",
+        join(state, "worker.key"),
+      ],
+    ]);
+    (async () => {
+      for await (const _ of worker.events); // nobody else reads it
+    })();
+    assertEquals((await wait(up, "joined")).worker, "short-lived");
+    const killed = Date.now();
+    Deno.kill(worker.pid, "SIGKILL");
+    assertEquals((await wait(up, "left")).worker, "short-lived");
+    const ms = Date.now() - killed;
+    assert(ms < 1_000, `noticed after ${ms} ms`);
+  } finally {
+    await Promise.all(started.map((running) => running.end()));
+    await Deno.remove(state, { recursive: true });
+  }
+});
