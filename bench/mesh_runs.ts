@@ -61,7 +61,7 @@ export const model = {
 };
 
 /** The demo's model in the demo's places: two stages and a host of experts. */
-function recipe(name: string, workers: number, phase: Phase): string {
+export function recipe(name: string, workers: number, phase: Phase): string {
   return `
 name = "${name}"
 [model]
