@@ -44,10 +44,11 @@ export class LaneBounds {
       throw new FrameError(`Cannot make a lane of ${frames} frames`);
     }
     this.frameBytes = frameBytes;
-    this.grantAt = Math.min(frameCost(frameBytes), limits.lowWaterBytes);
     // Lanes of small frames get what all channels of a link hold, so that they need not stop for every answer; where the
     // plan counts frames, twice what one of them holds.
     const least = (sized ? 2 : limits.paths) * limits.highWaterBytes;
+    // Each grant is a message against the stream: an eighth of the window, but no frame more than the plan counts.
+    this.grantAt = sized ? Math.min(frameCost(frameBytes), limits.lowWaterBytes) : least / 8;
     this.window = Math.max(frames * frameCost(frameBytes), least) + this.grantAt;
   }
 }
