@@ -13,7 +13,7 @@ import { describe, planPhase } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
 import { modelsOf } from "../coordinator/switches.ts";
 import { runTrial, summary } from "../coordinator/trial.ts";
-import { improvements, reasons, trialText } from "../coordinator/trial_text.ts";
+import { improvements, reasons, replicaLines, trialText } from "../coordinator/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { readCluster, readModel, requests } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
@@ -74,7 +74,7 @@ async function planCluster(flags: Flags): Promise<number> {
   const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath);
   for (const request of requests(cluster, recipe, config, flags)) {
     const trial = runTrial(request, "1f1b", true);
-    const why = reasons(trial), faster = improvements(trial);
+    const why = reasons(trial), faster = [...improvements(trial), ...replicaLines(trial)];
     if (flags.has("json")) {
       printJson({
         event: "planned",

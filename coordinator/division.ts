@@ -113,12 +113,31 @@ export class Judge {
   }
 
   /**
-   * Seconds that no one-forward-one-backward round of this division can beat: for each stage the way of the first
-   * microbatch to it, its own work (or, where longer, the trips of as many microbatches as it may have under way at once)
-   * and the way of the last gradient back; for each host its work; the optimizer's step; and a tied weight's way.
+   * Seconds that no one-forward-one-backward round of this division can beat: {@linkcode passesBound}, the optimizer's
+   * step, and a tied weight's way.
    */
   bound(division: Division): number {
-    const { shape: { microbatches: m }, config } = this.setting, stages = division.length;
+    const stages = division.length, passes = this.passesBound(division);
+    const first = division[0].worker,
+      last = division[stages - 1].worker,
+      tied = this.setting.config.tiedEmbeddings;
+    // Embedding and head have a link even where they are not tied (see links() in mesh/plan.ts).
+    const way = this.hop(first, last, this.predictor.tiedBytes), between = tied || way === Infinity ? way : 0;
+    let step = 0;
+    for (const [worker, parameters] of this.parameters(division)) {
+      const seconds = this.predictor.stepSeconds(worker, parameters);
+      step = Math.max(step, worker === first ? seconds + between : seconds);
+    }
+    return Number.isFinite(passes) ? passes + step : Infinity;
+  }
+
+  /**
+   * Seconds up to the vote that no round of this division can beat: for each stage the way of the first microbatch to it,
+   * its own work (or, where longer, the trips of as many microbatches as it may have under way at once) and the way of the
+   * last gradient back; for each host its work.
+   */
+  passesBound(division: Division): number {
+    const { shape: { microbatches: m } } = this.setting, stages = division.length;
     const paces = division.map((part, s) => this.#pace(part, s === 0, s === stages - 1));
     if (!paces.every(({ forward, backward }) => Number.isFinite(forward + backward))) return Infinity;
     // Behind a stage: the trip of a microbatch to the end and back.
@@ -146,15 +165,7 @@ export class Judge {
       }
     }
     for (const work of guests.values()) longest = Math.max(longest, work);
-    const first = division[0].worker, last = division[stages - 1].worker, tied = config.tiedEmbeddings;
-    // Embedding and head have a link even where they are not tied (see links() in mesh/plan.ts).
-    const way = this.hop(first, last, this.predictor.tiedBytes), between = tied || way === Infinity ? way : 0;
-    let step = 0;
-    for (const [worker, parameters] of this.parameters(division)) {
-      const seconds = this.predictor.stepSeconds(worker, parameters);
-      step = Math.max(step, worker === first ? seconds + between : seconds);
-    }
-    return Number.isFinite(longest) ? longest + step : Infinity;
+    return longest;
   }
 
   /** Owned parameters by worker. */

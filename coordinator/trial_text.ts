@@ -5,6 +5,7 @@
  */
 import { CoordinatorError } from "./errors.ts";
 import type { FindRequest } from "./find_plan.ts";
+import { findReplicas } from "./find_replicas.ts";
 import { ganttText } from "./gantt.ts";
 import { number, size, table } from "./report.ts";
 import { firstWorkers, runTrial, scaledBandwidth, summary, type Trial } from "./trial.ts";
@@ -140,6 +141,31 @@ export function improvements(trial: Trial): string[] {
       : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
     return `${what}: ${duration(seconds)} a step (${verdict})`;
   });
+}
+
+/** Workers up to which replicas are looked for beside a trial: more would take longer than the plan itself. */
+const mostForReplicas = 64;
+
+/** What replicas would make of a trial's round: who, with which shares, and how to ask for them; nothing where none fit. */
+export function replicaLines(trial: Trial): string[] {
+  const { request } = trial, { cluster } = request;
+  if (cluster.workers.length < 2 || cluster.workers.length > mostForReplicas) return [];
+  const found = findReplicas(request);
+  if (found === undefined) return [];
+  const percent = Math.round(100 * (found.seconds / trial.timeline.seconds - 1));
+  const verdict = percent === 0 ? "no difference" : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
+  const shares = found.plan.pipelines.map(({ shares }) => shares[0]);
+  return [
+    `${found.teams.length} replicas: ${duration(found.seconds)} a step (${verdict}); [mesh] replicas = ` +
+    `${found.teams.length}, shares = [${shares.join(", ")}]`,
+    ...found.teams.map((team, t) =>
+      `  ${team.map((w) => cluster.workers[w].id).join(", ")}: ${
+        shares[t]
+      } of ${request.shape.microbatches} ` +
+      `microbatches, ${found.plan.pipelines[t].stages.length} ` +
+      `${found.plan.pipelines[t].stages.length === 1 ? "stage" : "stages"}`
+    ),
+  ];
 }
 
 /** Seconds with three digits and a unit. */
