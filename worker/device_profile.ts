@@ -12,7 +12,7 @@ const SIZE = 512;
 const COPIED = 1 << 22;
 
 /** Milliseconds that one measurement takes at least, so that starting and reading do not matter. */
-const ENOUGH = 60;
+const ENOUGH = 20;
 
 /** Operations and bytes a second. */
 export interface Speed {
