@@ -145,7 +145,7 @@ router_z_loss_coef = 0.001
         ) +
         `[[phase]]\nkind = "grow"\n${
           sizesOf(sizes, false)
-        }depth = "interpolate"\nspread = 0.2\nseed = ${seed}\n` +
+        }num_key_value_heads = 2\ndepth = "interpolate"\nspread = 0.2\nseed = ${seed}\n` +
         phase(
           sizes,
           sizes.grown * tokens,

@@ -104,48 +104,66 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
     }`;
     sources.push((await runLeg(folder, recipe, progress(name))).model);
   }
-  const device = await openDevice();
-  const rows: { name: string; losses: number[] }[] = [];
-  try {
-    const add = (name: string, loss: number) => {
-      const row = rows.find((each) => each.name === name);
-      if (row) row.losses.push(loss);
-      else rows.push({ name, losses: [loss] });
-    };
-    for (const [s, path] of sources.entries()) {
-      const source = await openCheckpoint(denoRuntime().storage, path), target = grown(source.config, sizes);
-      add("source", await lossOf(device, source, text));
-      const wide = { ...target, layers: source.config.layers };
-      add("FPI, width alone", await lossOf(device, growModel(source, wide, ways[0][1]), text));
-      for (const [name, options] of ways) {
-        add(name, await lossOf(device, growModel(source, target, options), text));
-      }
-      add("random", await lossOf(device, freshModel(target, s + 1), text));
-      if (s === 0 && !json) {
-        const [before, after] = [source.config, target].map((c) =>
-          countParameters(c).total.toLocaleString("en")
-        );
-        console.log(
-          `${before} -> ${after} parameters; losses in nats a token (a byte), ${text.length} characters`,
-        );
-      }
-    }
-  } finally {
-    device.close();
-  }
+  const rows = await initialLosses(folder, sources, sizes, text);
   if (json) console.log(JSON.stringify({ initial: rows }));
   else {
     console.log(
       table([
         ["before training", ...sources.map((_, s) => `seed ${s + 1}`)],
-        ...rows.map(({ name, losses }) => [
-          name,
-          ...losses.map((loss) => loss.toFixed(4)),
-        ]),
+        ...rows.map(({ name, losses }) => [name, ...losses.map((loss) => loss.toFixed(4))]),
       ]).join("\n"),
     );
   }
   if (sizes.tokens > 0) await trainOn(folder, data, sources[0], sizes, json);
+}
+
+/** A way to a larger model and the loss that it begins with, by seed. */
+interface Initial {
+  readonly name: string;
+  readonly losses: number[];
+}
+
+/** Measures every way from every source; what was measured of the same sources lies in initial.json. */
+async function initialLosses(
+  folder: string,
+  sources: readonly string[],
+  sizes: Sizes,
+  text: string,
+): Promise<Initial[]> {
+  const path = join(folder, "initial.json"),
+    key = JSON.stringify({ sources, sizes: { ...sizes, tokens: 0 } });
+  const known = JSON.parse(await Deno.readTextFile(path).catch(() => "{}"));
+  const found = new Map<string, number[]>(known.key === key ? known.found : []);
+  const device = await openDevice();
+  try {
+    for (const [s, folder] of sources.entries()) {
+      const source = await openCheckpoint(denoRuntime().storage, folder),
+        target = grown(source.config, sizes);
+      const wide = { ...target, layers: source.config.layers };
+      const models: [name: string, model: () => TensorSource][] = [
+        ["source", () => source],
+        ["FPI, width alone", () => growModel(source, wide, ways[0][1])],
+        ...ways.map(([name, options]) =>
+          [name, () => growModel(source, target, options)] as [string, () => TensorSource]
+        ),
+        ["random", () => freshModel(target, s + 1)],
+      ];
+      for (const [name, model] of models) {
+        const losses = found.get(name) ?? [];
+        found.set(name, losses);
+        if (losses.length > s) continue;
+        losses.push(await lossOf(device, model(), text));
+        await Deno.writeTextFile(path, JSON.stringify({ key, found: [...found] }));
+      }
+      if (s === 0) {
+        const [before, after] = [source.config, target].map((c) => countParameters(c).total);
+        console.error(`  ${before} -> ${after} parameters; ${text.length} characters, nats a token (a byte)`);
+      }
+    }
+  } finally {
+    device.close();
+  }
+  return [...found].map(([name, losses]) => ({ name, losses }));
 }
 
 function grown(source: ModelConfig, sizes: Sizes): ModelConfig {
