@@ -20,7 +20,7 @@ import { torch } from "./torch.ts";
 /** One line for the list of benches. */
 export const title = "one training step of a 5 M parameter mixture of experts, against PyTorch";
 
-const WARM = 3, TURNS = 3, STEPS_A_TURN = 4, TIMED_STEPS = 3;
+const WARM = 3, TURNS = 3, STEPS_A_TURN = 4;
 
 /** Share of the peer's tokens a second that a step must reach, by precision. */
 const LEAST = { f32: 0.2, bf16: 0.26 } as const;
@@ -55,10 +55,18 @@ interface PrecisionResult {
   readonly kernels: readonly KernelShare[];
 }
 
+/** What was seen of a model between two runs of the peer: the machine is the same for all three. */
+interface Turn {
+  readonly stepMs: number;
+  /** The calls of one more step. */
+  readonly calls: readonly TimedCall[];
+}
+
 /** One model that steps, and what was seen of it. */
 class Runner {
   readonly times: number[] = [];
   readonly losses: number[] = [];
+  readonly turns: Turn[] = [];
   #step = 0;
 
   constructor(readonly precision: Precision, readonly model: LoadedModel) {}
@@ -78,26 +86,27 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
-/** Sums of a step's calls by kernel, the largest first. */
-function byKernel(calls: readonly TimedCall[], steps: number, limit: Limits): KernelShare[] {
-  const sums = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
-  for (const { kernel, values, milliseconds } of calls) {
-    const { flops, bytes } = kernel.cost(values);
-    const sum = sums.get(kernel.name) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
-    sums.set(kernel.name, {
-      calls: sum.calls + 1,
-      ms: sum.ms + milliseconds,
-      flops: sum.flops + flops,
-      bytes: sum.bytes + bytes,
-    });
-  }
-  return [...sums].map(([name, { calls, ms, flops, bytes }]) => {
-    const gflops = flops / ms / 1e6, gigabytes = bytes / ms / 1e6;
+/** Each kernel's calls in a step and their time, the median of all turns; the longest first. */
+function byKernel(turns: readonly Turn[], limit: Limits): KernelShare[] {
+  const sums = new Map<string, { calls: number; flops: number; bytes: number; times: number[] }>();
+  turns.forEach(({ calls }, turn) => {
+    for (const { kernel, values, milliseconds } of calls) {
+      const { flops, bytes } = kernel.cost(values);
+      const sum = sums.get(kernel.name) ?? { calls: 0, flops: 0, bytes: 0, times: turns.map(() => 0) };
+      sum.calls += 1 / turns.length;
+      sum.flops += flops / turns.length;
+      sum.bytes += bytes / turns.length;
+      sum.times[turn] += milliseconds;
+      sums.set(kernel.name, sum);
+    }
+  });
+  return [...sums].map(([name, { calls, flops, bytes, times }]) => {
+    const ms = median(times), gflops = flops / ms / 1e6, gigabytes = bytes / ms / 1e6;
     const arithmetic = gflops / limit.gflops, memory = gigabytes / limit.gigabytes;
     return {
       name,
-      calls: calls / steps,
-      ms: ms / steps,
+      calls: Math.round(calls),
+      ms,
       gflops,
       gigabytes,
       share: Math.max(arithmetic, memory),
@@ -107,17 +116,11 @@ function byKernel(calls: readonly TimedCall[], steps: number, limit: Limits): Ke
 }
 
 /**
- * The calls of some steps with their times: by the device's clock, or where it has none each call waited for, the wait for
+ * The calls of a step with their times: by the device's clock, or where it has none each call waited for, the wait for
  * nothing taken off.
  */
 async function timeCalls(device: WebGpuDevice, runner: Runner): Promise<TimedCall[]> {
-  const calls: TimedCall[] = [];
-  for (let i = 0; i < TIMED_STEPS; i++) {
-    const timed = await device.timed(() => runner.step());
-    if (timed === undefined) return await waitedCalls(device, runner);
-    calls.push(...timed);
-  }
-  return calls;
+  return await device.timed(() => runner.step()) ?? await waitedCalls(device, runner);
 }
 
 async function waitedCalls(device: WebGpuDevice, runner: Runner): Promise<TimedCall[]> {
@@ -140,7 +143,7 @@ async function waitedCalls(device: WebGpuDevice, runner: Runner): Promise<TimedC
     calls.push({ kernel: kernel as never, values: { ...values }, milliseconds });
   };
   try {
-    for (let i = 0; i < TIMED_STEPS; i++) await runner.step();
+    await runner.step();
   } finally {
     device.run = run;
     device.release(word);
@@ -152,7 +155,7 @@ async function waitedCalls(device: WebGpuDevice, runner: Runner): Promise<TimedC
 export async function run({ json, args }: BenchOptions): Promise<boolean> {
   // Mesa's software adapter takes every core unless told otherwise; the peer has one thread as well.
   if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
-  const device = await webgpuDevice({ timings: true });
+  const device = await webgpuDevice({ timings: true, tuning: {} });
   const limit = await limits(device);
   const runners: Runner[] = [];
   for (const precision of precisions) {
@@ -160,21 +163,25 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
     runners.push(new Runner(precision, model));
   }
   for (const runner of runners) for (let i = 0; i < WARM; i++) await runner.step();
-  for (const { times } of runners) times.length = 0;
   const peers: Awaited<ReturnType<typeof torch>>[] = [];
   for (let turn = 0; turn < TURNS; turn++) {
     // Everything takes turns, so that whatever else the machine does hits all alike.
-    for (const runner of runners) for (let i = 0; i < STEPS_A_TURN; i++) await runner.step();
+    for (const runner of runners) {
+      runner.times.length = 0;
+      for (let i = 0; i < STEPS_A_TURN; i++) await runner.step();
+      runner.turns.push({ stepMs: median(runner.times), calls: await timeCalls(device, runner) });
+    }
     peers.push(await torch());
   }
   const rates = peers.flatMap((result) => "tokens" in result ? [result.tokens] : []);
-  const peerTokens = rates.length > 0 ? median(rates) : undefined;
+  const peerTokens = rates.length === TURNS ? median(rates) : undefined;
   const tokens = BATCH * SEQUENCE;
   const results: PrecisionResult[] = [];
   for (const runner of runners) {
-    const stepMs = median(runner.times), tokensPerSecond = tokens / stepMs * 1000;
+    const { turns } = runner;
+    const stepMs = median(turns.map((turn) => turn.stepMs)), tokensPerSecond = tokens / stepMs * 1000;
     const [first, last] = [runner.losses[0], runner.losses.at(-1)!];
-    const kernels = byKernel(await timeCalls(device, runner), TIMED_STEPS, limit);
+    const kernels = byKernel(turns, limit);
     const flops = kernels.reduce((sum, { gflops, ms }) => sum + gflops * ms * 1e6, 0);
     results.push({
       precision: runner.precision,
@@ -182,14 +189,15 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
       tokensPerSecond,
       shareOfArithmetic: flops / stepMs / 1e6 / limit.gflops,
       loss: [first, last],
-      ratio: peerTokens && tokensPerSecond / peerTokens,
+      // Each turn beside its own peer: what slows both is no difference between them.
+      ratio: peerTokens && median(turns.map((turn, i) => tokens / turn.stepMs * 1000 / rates[i])),
       kernels,
     });
     runner.model.release();
   }
   device.close();
   const activations = await activationBytes([512, 1024, 2048]);
-  const absent = "absent" in peers[0] ? peers[0].absent : undefined;
+  const absent = peers.find((result) => "absent" in result)?.absent;
   const result = {
     bench: "step",
     device: device.info.name,
@@ -211,7 +219,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
       console.error(`Nothing to compare with: PyTorch is absent (${absent})`);
       return false;
     }
-    const figures = figuresOf(device.info.name, results, tokens / peerTokens * 1000);
+    const figures = figuresOf(device.info.name, results, runners, rates);
     if (args.includes("--commit")) {
       await Deno.writeTextFile(COMMITTED, JSON.stringify(figures, undefined, 2) + "\n");
     } else {
@@ -223,12 +231,27 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
   return passed;
 }
 
-/** What is compared from run to run: times in steps of the peer. */
-function figuresOf(adapter: string, results: readonly PrecisionResult[], peerStepMs: number): StepFigures {
-  const entries = results.map(({ precision, ratio, kernels }): [string, PrecisionFigures] => [precision, {
-    ratio: round(ratio ?? 0),
-    kernels: Object.fromEntries(kernels.map(({ name, ms }) => [name, round(ms / peerStepMs)])),
-  }]);
+/** What is compared from run to run: times in steps of the peer of the same turn. */
+function figuresOf(
+  adapter: string,
+  results: readonly PrecisionResult[],
+  runners: readonly Runner[],
+  rates: readonly number[],
+): StepFigures {
+  const entries = results.map(({ precision, ratio, kernels }, r): [string, PrecisionFigures] => {
+    const shares = runners[r].turns.map(({ calls }, turn) => {
+      const sums = new Map<string, number>();
+      for (const { kernel: { name }, milliseconds } of calls) {
+        sums.set(name, (sums.get(name) ?? 0) + milliseconds * rates[turn] / (BATCH * SEQUENCE) / 1000);
+      }
+      return sums;
+    });
+    const share = (name: string) => round(median(shares.map((sums) => sums.get(name) ?? 0)));
+    return [precision, {
+      ratio: round(ratio ?? 0),
+      kernels: Object.fromEntries(kernels.map(({ name }) => [name, share(name)])),
+    }];
+  });
   return { peer: "PyTorch on one thread", adapter, precisions: Object.fromEntries(entries) };
 }
 
