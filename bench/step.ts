@@ -9,12 +9,14 @@
 import { type TimedCall, type WebGpuDevice, webgpuDevice } from "../kernels/mod.ts";
 import { freshModel } from "../model/init.ts";
 import { LoadedModel } from "../model/local_model.ts";
+import type { Precision } from "../model/precision.ts";
 import { countParameters } from "../model/tensors.ts";
 import { activationBytes } from "./activations.ts";
 import { type Limits, limits } from "./limits.ts";
 import type { BenchOptions } from "./main.ts";
 import { checkStep, type PrecisionFigures, type StepFigures } from "./step_check.ts";
 import { BATCH, batch, config, SEQUENCE, settings } from "./step_model.ts";
+import { describe, type KernelShare, LEAST, type PrecisionResult } from "./step_text.ts";
 import { torch } from "./torch.ts";
 
 /** One line for the list of benches. */
@@ -22,38 +24,10 @@ export const title = "one training step of a 5 M parameter mixture of experts, a
 
 const WARM = 3, TURNS = 3, STEPS_A_TURN = 4;
 
-/** Share of the peer's tokens a second that a step must reach, by precision. */
-const LEAST = { f32: 0.2, bf16: 0.26 } as const;
-
-type Precision = keyof typeof LEAST;
-const precisions = Object.keys(LEAST) as Precision[];
+const precisions: readonly Precision[] = ["f32", "bf16"];
 
 /** The figures that `--check` compares with. */
 const COMMITTED = new URL("step_committed.json", import.meta.url);
-
-/** A kernel's part of a step. */
-interface KernelShare {
-  readonly name: string;
-  readonly calls: number;
-  readonly ms: number;
-  readonly gflops: number;
-  readonly gigabytes: number;
-  /** The larger of its shares of the two limits, and which. */
-  readonly share: number;
-  readonly bound: "arithmetic" | "memory";
-}
-
-interface PrecisionResult {
-  readonly precision: Precision;
-  readonly stepMs: number;
-  readonly tokensPerSecond: number;
-  /** Operations of all kernels of a step over its time, as a share of the measured limit. */
-  readonly shareOfArithmetic: number;
-  /** Cross-entropy of the first and of the last step. */
-  readonly loss: readonly [number, number];
-  readonly ratio: number | undefined;
-  readonly kernels: readonly KernelShare[];
-}
 
 /** What was seen of a model between two runs of the peer: the machine is the same for all three. */
 interface Turn {
@@ -257,54 +231,4 @@ function figuresOf(
 
 function round(value: number): number {
   return Number(value.toPrecision(4));
-}
-
-interface Result {
-  readonly device: string;
-  readonly parameters: number;
-  readonly limit: Limits;
-  readonly peerTokensPerSecond: number | undefined;
-  readonly peerAbsent: string | undefined;
-  readonly precisions: readonly PrecisionResult[];
-  readonly activations: readonly { readonly sequence: number; readonly bytes: number }[];
-}
-
-function describe(result: Result): string[] {
-  const { limit, peerTokensPerSecond, peerAbsent } = result;
-  const lines = [
-    `${result.device}: ${limit.gflops.toFixed(1)} GFLOPS, ${limit.gigabytes.toFixed(1)} GB/s; ` +
-    `${(result.parameters / 1e6).toFixed(2)} M parameters, batch ${BATCH} x ${SEQUENCE}`,
-    peerTokensPerSecond === undefined
-      ? `PyTorch is absent (${peerAbsent})`
-      : `PyTorch on one thread: ${peerTokensPerSecond} tokens/s`,
-  ];
-  for (
-    const { precision, stepMs, tokensPerSecond, shareOfArithmetic, loss, ratio, kernels } of result.precisions
-  ) {
-    const total = kernels.reduce((sum, { ms }) => sum + ms, 0);
-    lines.push(
-      "",
-      `${precision}: step ${stepMs.toFixed(1)} ms, ${tokensPerSecond.toFixed(0)} tokens/s` +
-        (ratio === undefined ? "" : `, ${ratio.toFixed(3)} of PyTorch (at least ${LEAST[precision]})`) +
-        `; ${(100 * shareOfArithmetic).toFixed(0)} % of the arithmetic limit; ` +
-        `loss ${loss[0].toFixed(3)} -> ${loss[1].toFixed(3)}`,
-      `${"kernel".padEnd(24)}${"calls".padStart(6)}${"ms".padStart(9)}${"share".padStart(8)}` +
-        `${"GFLOPS".padStart(9)}${"GB/s".padStart(8)}  of its limit`,
-      ...kernels.map(({ name, calls, ms, gflops, gigabytes, share, bound }) =>
-        `${name.padEnd(24)}${String(calls).padStart(6)}${ms.toFixed(2).padStart(9)}` +
-        `${(100 * ms / total).toFixed(1).padStart(7)}%${gflops.toFixed(1).padStart(9)}` +
-        `${gigabytes.toFixed(1).padStart(8)}  ${(100 * share).toFixed(0).padStart(3)} % ${bound}`
-      ),
-      `${"sum".padEnd(30)}${total.toFixed(2).padStart(9)}`,
-    );
-  }
-  const [shortest] = result.activations;
-  lines.push(
-    "",
-    "activation memory of one sequence: " +
-      result.activations.map(({ sequence, bytes }) =>
-        `${sequence} tokens ${(bytes / 2 ** 20).toFixed(1)} MiB (${(bytes / shortest.bytes).toFixed(2)} x)`
-      ).join(", "),
-  );
-  return lines;
 }
