@@ -64,7 +64,12 @@ export function tasksJson({ file, scores }: FileScores) {
     kind: one.kind,
     tasks: one.tasks,
     ...(one.kind === "choose"
-      ? { total: score(one.total), tokens: score(one.tokens), characters: score(one.characters) }
+      ? {
+        total: score(one.total),
+        tokens: score(one.tokens),
+        characters: score(one.characters),
+        relative: score(one.relative),
+      }
       : { match: score(one.match) }),
   }));
 }
@@ -88,6 +93,7 @@ export function tasksText(all: readonly FileScores[]): string {
           row("choose, loss", one.total),
           row("choose, loss a token", one.tokens),
           row("choose, loss a character", one.characters),
+          row("choose, loss less that without prompt", one.relative),
         ]
         : [row("generate", one.match)];
     })

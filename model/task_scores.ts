@@ -36,6 +36,11 @@ export type TaskScores =
     readonly total: Score;
     readonly tokens: Score;
     readonly characters: Score;
+    /**
+     * By the loss less what the candidate costs without the prompt: how much the prompt helps, whatever is likely anyway
+     * (Holtzman et al., "Surface form competition", 2021).
+     */
+    readonly relative: Score;
   }
   | { readonly kind: "generate"; readonly tasks: number; readonly match: Score };
 
@@ -91,10 +96,13 @@ async function scoreChoices(
   const sequences = tasks.map(({ task, line }) =>
     task.candidates.map((candidate) => sequenceOf(model, tokenizer, task.prompt, candidate, line))
   );
+  const alone = tasks.map(({ task, line }) =>
+    task.candidates.map((candidate) => sequenceOf(model, tokenizer, "", candidate, line))
+  );
   // Alike in length, so that little is padding; a longer row of zeros behind a text changes nothing before it.
-  const sorted = sequences.flat().toSorted((a, b) => a.ids.length - b.ids.length);
+  const sorted = [...sequences.flat(), ...alone.flat()].toSorted((a, b) => a.ids.length - b.ids.length);
   const { vocabSize } = model.config;
-  for (let first = 0; first < sorted.length;) {
+  for (let first = sorted.findIndex(({ ids }) => ids.length > 1); first < sorted.length && first >= 0;) {
     let last = first + 1;
     while (
       last < sorted.length && (last - first + 1) * (sorted[last].ids.length - 1) * vocabSize <= logitsAtOnce
@@ -104,17 +112,18 @@ async function scoreChoices(
     progress(Math.floor(tasks.length * first / sorted.length));
   }
   const chances = tasks.map(({ task }) => 1 / task.candidates.length);
-  const by = (size: (sequence: Sequence) => number) =>
+  const by = (loss: (sequence: Sequence, alone: Sequence) => number) =>
     scoreOf(
-      tasks.map(({ task }, t) => creditOf(sequences[t].map((one) => one.nats / size(one)), task.answer)),
+      tasks.map(({ task }, t) => creditOf(sequences[t].map((one, c) => loss(one, alone[t][c])), task.answer)),
       chances,
     );
   return {
     kind: "choose",
     tasks: tasks.length,
-    total: by(() => 1),
-    tokens: by(({ ids, from }) => ids.length - from),
-    characters: by(({ characters }) => characters),
+    total: by(({ nats }) => nats),
+    tokens: by(({ nats, ids, from }) => nats / Math.max(1, ids.length - from)),
+    characters: by(({ nats, characters }) => nats / characters),
+    relative: by((behind, alone) => behind.nats - alone.nats),
   };
 }
 
@@ -137,11 +146,7 @@ function sequenceOf(
         `${maxPositions}. Shorten the prompt, or leave the task out.`,
     );
   }
-  if (ids.length < 2) {
-    throw new TaskError(
-      `The task in line ${line} has a single token, and nothing before it that it could be predicted from.`,
-    );
-  }
+  // Without a token before it the first one cannot be predicted; a candidate of one token then costs nothing.
   return { ids, from: Math.max(1, from), characters: [...candidate].length, nats: 0 };
 }
 

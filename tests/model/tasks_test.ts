@@ -1,6 +1,7 @@
 /**
  * Tasks scored by hand. The model knows one thing: after a comes b, then c, then d, then a again, each with probability 1/2;
- * everything else has 1/516. So a step along the alphabet costs ln 2 = 0.693 nats and any other ln 516 = 6.246.
+ * everything else has 1/516. So a step along the alphabet costs ln 2 = 0.693 nats and any other after one of the four ln 516 =
+ * 6.246. After every other token, the beginning included, all 259 are as likely: ln 259 = 5.557.
  */
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { openDevice } from "../../kernels/mod.ts";
@@ -51,11 +52,13 @@ async function alphabet(): Promise<LoadedModel> {
 }
 
 const fixture = [
-  // 3 ln 2 = 2.08 against 6.25 and 6.94: right by every measure.
-  { kind: "choose", prompt: "a", candidates: ["x", "bcd", "bx"], answer: 1 },
-  // 11 ln 2 = 7.62 against 6.25: wrong by the total; 0.69 a token and a character against 6.25: right.
+  // 3 ln 2 = 2.08 against 6.25 and 11.80: right by every measure. The prompt saves ln 259 - ln 2 = 4.86 of the first letter,
+  // and costs the others ln 516 - ln 259 = 0.69.
+  { kind: "choose", prompt: "a", candidates: ["x", "bcd", "xb"], answer: 1 },
+  // 11 ln 2 = 7.62 against 6.25: wrong by the total; 0.69 a token and a character against 6.25: right; the prompt helps it.
   { kind: "choose", prompt: "a", candidates: ["bcdabcdabcd", "x"], answer: 0 },
-  // ln 2 + 3 ln 516 = 19.43 in 4 tokens and 2 characters: 4.86 a token (right), 9.72 a character and 19.43 (wrong).
+  // ln 2 + ln 516 + 2 ln 259 = 18.05 in 4 tokens and 2 characters: 4.51 a token (right), 9.03 a character and 18.05 (wrong);
+  // the prompt helps it (right).
   { kind: "choose", prompt: "a", candidates: ["x", "b中"], answer: 1 },
   // Both alike: half right by every measure.
   { kind: "choose", prompt: "d", candidates: ["x", "y"], answer: 0 },
@@ -88,6 +91,7 @@ Deno.test("scores are those counted by hand", async () => {
   assert(choose.kind === "choose" && write.kind === "generate" && scores.length === 2);
   assertEquals([choose.tasks, write.tasks], [4, 4]);
   assertEquals([choose.total.right, choose.tokens.right, choose.characters.right], [1.5, 3.5, 2.5]);
+  assertEquals(choose.relative.right, 3.5);
   assertAlmostEquals(choose.total.accuracy, 1.5 / 4);
   assertAlmostEquals(choose.total.standardError, Math.sqrt(0.375 * 0.625 / 4));
   assertAlmostEquals(choose.total.chance, (1 / 3 + 3 / 2) / 4);
