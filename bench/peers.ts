@@ -1,14 +1,14 @@
 /**
- * Matrix products and a training step of a small perceptron beside other libraries on WebGPU, in the same process on the
- * same adapter, in turns, so that whatever else the machine does hits all alike.
+ * Matrix products and a training step of a small perceptron beside other libraries on WebGPU: on the same adapter, in turns,
+ * so that whatever else the machine does hits all alike. The others run in processes of their own (peers/process.ts), whose
+ * packages have a lock file of their own: users of the program never download them.
  *
  * @module
  */
+import { fromFileUrl } from "@std/path";
 import { webgpuDevice } from "../kernels/mod.ts";
-import { jaxJs } from "./peers_jax.ts";
 import { ours } from "./peers_ours.ts";
-import { LAYOUTS, MLP_FLOPS, type Peer, SIDE } from "./peers_problem.ts";
-import { tfjs } from "./peers_tfjs.ts";
+import { LAYOUTS, MLP_FLOPS, type Peer, type ProductLayout, SIDE } from "./peers/problem.ts";
 
 /** One line for the list of benches. */
 export const title = "matrix products and a perceptron's step against tfjs and jax-js on WebGPU";
@@ -39,6 +39,57 @@ interface Result {
   readonly values: Record<string, number>;
 }
 
+/** A peer's process. Throws why it cannot run here. */
+async function otherProcess(which: "tfjs" | "jax-js"): Promise<Peer> {
+  const file = (name: string) => fromFileUrl(new URL(`peers/${name}`, import.meta.url));
+  const process = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--config",
+      file("deno.json"),
+      "--frozen",
+      "--allow-read",
+      "--allow-env",
+      file("process.ts"),
+      which,
+    ],
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const output = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const input = process.stdin.getWriter();
+  let text = "";
+  const answer = async () => {
+    while (!text.includes("\n")) {
+      const { value, done } = await output.read();
+      if (done) {
+        throw new Error(
+          `The process of ${which} ended; \`deno run --config ${file("deno.json")} ` +
+            `--allow-read --allow-env ${file("process.ts")} ${which}\` shows why`,
+        );
+      }
+      text += value;
+    }
+    const end = text.indexOf("\n");
+    const line = text.slice(0, end);
+    text = text.slice(end + 1);
+    return JSON.parse(line);
+  };
+  const ask = async (request: unknown) => {
+    await input.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
+    return await answer();
+  };
+  const { name, absent } = await answer();
+  if (absent !== undefined) throw new Error(`${which} cannot run here: ${absent}`);
+  return {
+    name,
+    product: (layout: ProductLayout, calls: number) => ask({ product: layout, calls }),
+    steps: (count: number) => ask({ steps: count }),
+    close: () => void input.close(),
+  };
+}
+
 /** Rounds of all peers in turns; median milliseconds of one call and what it gave. */
 async function inTurns(
   peers: readonly Peer[],
@@ -66,7 +117,7 @@ async function inTurns(
 export async function run({ json }: BenchOptions): Promise<boolean> {
   if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
   const device = await webgpuDevice({ tuning: {} });
-  const peers = [ours(device), await tfjs(), await jaxJs()];
+  const peers = [ours(device), await otherProcess("tfjs"), await otherProcess("jax-js")];
   const results: Result[] = peers.map(({ name }) => ({ name, milliseconds: {}, values: {} }));
   const measure = async (
     what: string,

@@ -14,7 +14,7 @@ import {
   type View,
   type WebGpuDevice,
 } from "../kernels/mod.ts";
-import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE } from "./peers_problem.ts";
+import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE } from "./peers/problem.ts";
 
 const LANES = 64;
 

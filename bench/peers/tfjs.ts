@@ -5,7 +5,7 @@
  */
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-webgpu";
-import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE, turned } from "./peers_problem.ts";
+import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE, turned } from "./problem.ts";
 
 /** Opens its WebGPU backend. Throws what it throws where it has none. */
 export async function tfjs(): Promise<Peer> {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Array as JaxArray, defaultDevice, init, jit, nn, numpy as np, valueAndGrad } from "@jax-js/jax";
-import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE, turned } from "./peers_problem.ts";
+import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE, turned } from "./problem.ts";
 
 /** Opens its WebGPU backend. Throws what it throws where it has none. */
 export async function jaxJs(): Promise<Peer> {
