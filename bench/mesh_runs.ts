@@ -171,7 +171,14 @@ export async function overWerift(
   const joins = Array.from(
     { length: workers },
     (_, w) =>
-      volary(`w${w}`, ["join", String(first.value!.invite), "--name", `w${w}`], {
+      volary(`w${w}`, [
+        "join",
+        String(first.value!.invite),
+        "--name",
+        `w${w}`,
+        "--key",
+        join(folder, `w${w}.key`),
+      ], {
         env: { LP_NUM_THREADS: "1" },
       }),
   );

@@ -28,9 +28,9 @@ Joins the mesh of an invite (\`volary up\` prints one) and works for it until th
 way is saved first.
 
   --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow, needs nothing)
-  --name NAME     unique in the mesh; default: this machine's name and four digits
+  --name NAME     unique in the mesh; default: this machine's name and four digits of the key
   --key FILE      this worker's own key, made where it is missing, readable by you only; by it the coordinator knows the
-                  worker again. Default: worker.key in your configuration, worker-2.key for the second on this machine, ...
+                  worker again. Default: in your configuration named-NAME.key, or worker.key, worker-2.key, ... without --name
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
   --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
 ${TURN_HELP}

@@ -8,9 +8,9 @@ import { Admission, type InviteTerms } from "../coordinator/admission.ts";
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
 import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
 import { number } from "../coordinator/report.ts";
-import { serve } from "../coordinator/server.ts";
+import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/server.ts";
 import { base64url } from "../mesh/base64url.ts";
-import { holdKey, readOwn, writeOwn } from "../mesh/deno_key_file.ts";
+import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { fingerprint } from "../mesh/identity.ts";
 import { sameSecret } from "../mesh/secret.ts";
@@ -77,7 +77,7 @@ saved first. Workers that were admitted once join again without an invite's use;
     // Invites name the port, which is known once the server listens.
     const invite = (terms: InviteTerms): Promise<string> =>
       admission.invite(`ws://${reachable(host)}:${server.port}/mesh`, terms);
-    const server = serve({
+    const server = await listening(key, {
       coordinator,
       host,
       port,
@@ -143,6 +143,17 @@ async function refuseSecond(state: string): Promise<void> {
   throw new CommandError(
     `A coordinator runs with its state in ${state} already; stop it, or give this one another folder with --state.`,
   );
+}
+
+/** Listens; where that fails nothing is left of a key that was made for it. */
+async function listening(key: HeldKey, options: ServerOptions): Promise<CoordinatorServer> {
+  try {
+    return serve(options);
+  } catch (error) {
+    key.release();
+    if (key.made) await Deno.remove(key.path);
+    throw error;
+  }
 }
 
 /** At most one refusal a second is told: whoever knocks all the time must not fill a screen. */

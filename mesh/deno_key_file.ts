@@ -15,6 +15,8 @@ export class KeyInUseError extends KeyFileError {}
 export interface HeldKey {
   readonly identity: Identity;
   readonly path: string;
+  /** Whether there was none before. */
+  readonly made: boolean;
   readonly release: () => void;
 }
 
@@ -40,7 +42,8 @@ export async function holdKey(path: string, chance: Chance): Promise<HeldKey> {
       throw new KeyInUseError(`The key ${path} is in use by another worker or coordinator on this machine.`);
     }
     let text = await readAll(file);
-    if (text === "") {
+    const made = text === "";
+    if (made) {
       text = identityText(chance.random(KEY_BYTES));
       using out = await Deno.open(path, { write: true });
       await write(path, text, out);
@@ -52,7 +55,7 @@ export async function holdKey(path: string, chance: Chance): Promise<HeldKey> {
           "a stranger to those who knew the old one.",
       );
     }
-    return { identity: await identityOfSeed(seed), path, release: () => file.close() };
+    return { identity: await identityOfSeed(seed), path, made, release: () => file.close() };
   } catch (error) {
     file.close();
     throw error;

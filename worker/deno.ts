@@ -12,6 +12,8 @@ import { type HeldKey, holdKey, KeyInUseError } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { KeyFileError } from "../mesh/errors.ts";
 import type { IceServers } from "../mesh/ice_servers.ts";
+import { fingerprint, type Identity } from "../mesh/identity.ts";
+import { parseInvite } from "../mesh/invite.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
@@ -24,7 +26,7 @@ import type { RunningWorker } from "./worker.ts";
 
 /** What a person may choose when joining from Deno. */
 export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
-  /** Default: the machine's name and four random digits. */
+  /** Default: the machine's name and four digits of the key's fingerprint. */
   readonly name?: string;
   /** File of this worker's key, made where it is missing; default: see {@linkcode ownKey}. */
   readonly key?: string;
@@ -45,7 +47,7 @@ export type TransportChoice = typeof TRANSPORTS[number];
 /** Joins the mesh of an invite from this process. Throws `KeyFileError` and what `join` in join.ts throws. */
 export async function joinMesh(
   {
-    name = ownName(),
+    name,
     device = "auto",
     transport = "werift",
     key,
@@ -54,10 +56,11 @@ export async function joinMesh(
     ...options
   }: DenoJoinOptions,
 ): Promise<RunningWorker> {
+  parseInvite(options.invite); // nobody needs a key for a line that is no invite
   const runtime = denoRuntime();
-  const held = key === undefined ? await ownKey(runtime) : await holdKey(key, runtime);
+  const held = key === undefined ? await ownKey(runtime, name) : await holdKey(key, runtime);
   try {
-    const worker = await join({ ...options, name }, {
+    const worker = await join({ ...options, name: name ?? ownName(held.identity) }, {
       clock: runtime,
       chance: runtime,
       identity: held.identity,
@@ -93,12 +96,13 @@ const MOST_KEYS = 64;
 
 /**
  * The first of this user's keys that no other worker on this machine uses: worker.key, worker-2.key, ... in the folder
- * `volary` of the user's configuration.
+ * `volary` of the user's configuration; for a worker with a name named-NAME.key, ..., as coordinators keep names to keys.
  */
-export async function ownKey(chance: Chance): Promise<HeldKey> {
+export async function ownKey(chance: Chance, name?: string): Promise<HeldKey> {
+  const base = name !== undefined && /^[A-Za-z0-9._-]{1,63}$/.test(name) ? `named-${name}` : "worker";
   for (let i = 1; i <= MOST_KEYS; i++) {
     try {
-      return await holdKey(inFolder(keyFolder(), i === 1 ? "worker.key" : `worker-${i}.key`), chance);
+      return await holdKey(inFolder(keyFolder(), i === 1 ? `${base}.key` : `${base}-${i}.key`), chance);
     } catch (error) {
       if (!(error instanceof KeyInUseError)) throw error;
     }
@@ -129,9 +133,8 @@ function ownTunings(): string | undefined {
   return folder && inFolder(folder, "tunings.json");
 }
 
-/** A name that is likely to be unique and tells where the worker runs. */
-function ownName(): string {
+/** A name that tells where the worker runs and, by the beginning of its key's fingerprint, which one it is. */
+function ownName({ publicKey }: Identity): string {
   const host = Deno.hostname().split(".")[0].replace(/[^A-Za-z0-9_-]/g, "").replace(/^[^A-Za-z0-9]+/, "");
-  const digits = Array.from(denoRuntime().random(2), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `${host.slice(0, 40) || "worker"}-${digits}`;
+  return `${host.slice(0, 40) || "worker"}-${fingerprint(publicKey).slice(0, 4)}`;
 }

@@ -27,6 +27,7 @@ Deno.test("join says what is wrong with its arguments in one paragraph", async (
   const good = formatInvite(
     newInvite(clock, { address: nobody(), coordinator: new Uint8Array(32), expires: undefined }),
   );
+  const folder = await Deno.makeTempDir(), key = `${folder}/worker.key`;
   const cases: [string[], number, RegExp][] = [
     [[], 2, /^INVITE is missing\. See: volary join --help$/],
     [["volary:nonsense"], 1, /^This invite /],
@@ -34,7 +35,11 @@ Deno.test("join says what is wrong with its arguments in one paragraph", async (
     [[good, "--device", "abacus"], 2, /^--device takes auto, webgpu, reference, not "abacus"\./],
     [[good, "--memory", "plenty"], 2, /^--memory takes a size such as 4GiB or 800MiB, not "plenty"\./],
     [[good, "--memory", "1MiB"], 1, /^--memory 1MiB is too little: a worker needs at least 256MiB\.$/],
-    [[good], 1, /^Cannot reach the coordinator at 127\.0\.0\.1:\d+: .*Is `volary up` running there/],
+    [
+      [good, "--key", key],
+      1,
+      /^Cannot reach the coordinator at 127\.0\.0\.1:\d+: .*Is `volary up` running there/,
+    ],
   ];
   const answers = await Promise.all(cases.map(([args]) => join(...args)));
   answers.forEach(({ code, text }, i) => {
@@ -44,4 +49,5 @@ Deno.test("join says what is wrong with its arguments in one paragraph", async (
     assert(!/\n\s+at /.test(text), `no stack trace: ${text}`);
     assert(!text.includes("\n"), `one paragraph: ${text}`);
   });
+  await Deno.remove(folder, { recursive: true });
 });
