@@ -1,6 +1,8 @@
 /**
  * What local training costs in loss and saves in traffic: two replicas that exchange how far they have come every 20 steps
- * beside two that add their gradients in every step, on the same tokens of real text, with three seeds.
+ * beside two that add their gradients in every step, on the same tokens of real text, with three seeds. As in DiLoCo's paper
+ * both go on from one short phase of ordinary training: replicas that begin at random weights move too fast to be averaged
+ * (over 500 steps from scratch local training ended 3 to 4 % higher here). Loss and traffic are those of the phase behind it.
  *
  * `--seed=1` measures one seed alone; the whole takes a while.
  *
@@ -14,7 +16,7 @@ import type { BenchOptions } from "./main.ts";
 /** One line for the list of benches. */
 export const title = "local training (DiLoCo) against gradients in every step: validation loss and traffic";
 
-const STEPS = 600, EVERY = 20, SEEDS = [1, 2, 3];
+const BEFORE = 150, STEPS = 500, EVERY = 20, SEEDS = [1, 2, 3];
 /** How much higher the validation loss may be, and the share of the traffic that may be left. */
 const MOST_LOSS = 1.02, MOST_TRAFFIC = 0.1;
 
@@ -24,12 +26,12 @@ name = "${name}"
 [model]
 model_type = "aquilamoe"
 vocab_size = 259
-hidden_size = 48
-intermediate_size = 48
+hidden_size = 32
+intermediate_size = 32
 num_hidden_layers = 2
 num_attention_heads = 4
 num_key_value_heads = 2
-head_dim = 12
+head_dim = 8
 attention_bias = true
 tie_word_embeddings = false
 num_local_experts = 4
@@ -44,16 +46,23 @@ shares = [1, 1]
 replicas = 2
 [[phase]]
 kind = "train"
-steps = ${STEPS}
-batch = 8
-microbatches = 2
-sequence = 64
-learning_rate = 3e-3
+steps = ${BEFORE}
 warmup = 40
-seed = ${seed}
+schedule = "constant"
+evaluate_batches = 0
+${shape(seed)}
+[[phase]]
+kind = "train"
+steps = ${STEPS}
 evaluate_batches = 48
-${local ? `[phase.local]\nevery = ${EVERY}` : ""}
+${shape(seed)}
+${local ? `[phase.local]\nevery = ${EVERY}\nouter_learning_rate = 0.7\nmomentum = 0.7\npatience = 100` : ""}
 `;
+}
+
+/** What both phases have in common. */
+function shape(seed: number): string {
+  return `batch = 16\nmicrobatches = 2\nsequence = 64\nlearning_rate = 3e-3\nseed = ${seed}`;
 }
 
 interface Result {
@@ -76,7 +85,7 @@ async function train(folder: string, seed: number, local: boolean): Promise<Resu
   if (!success) throw new Error("A run of the bench did not come to its end");
   const events = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line));
-  const steps = events.filter(({ event }) => event === "step");
+  const steps = events.filter(({ event, phase }) => event === "step" && phase === 1);
   const sent = steps.reduce(
     (sum: number, { workers }) =>
       sum + workers.reduce((all: number, { sent }: { sent: number }) => all + sent, 0),
