@@ -18,6 +18,9 @@ const MESSAGE_COST = 256;
 /** Round trips measured before their shortest says how many channels to have. */
 const MEASUREMENTS = 4;
 
+/** Messages that are hurried at a time: a quarter of what a channel may hold. */
+const HURRIED = 4;
+
 /** What a bundle tells its link. */
 export interface BundleEvents {
   /** The first channel is there. */
@@ -171,7 +174,7 @@ export class Bundle {
   /** Queues a message, whose first {@linkcode NUMBER_PREFIX} bytes are free for its number. */
   send(message: Uint8Array<ArrayBuffer>): void {
     if (this.ended) return;
-    const numbered = { number: this.nextNumber, message, arrived: false };
+    const numbered = { number: this.nextNumber, message, sentAt: 0, arrived: false };
     this.nextNumber = this.nextNumber + 1 >>> 0;
     message[0] = KIND.numbered;
     new DataView(message.buffer, message.byteOffset + 1, 4).setUint32(0, numbered.number, true);
@@ -181,10 +184,10 @@ export class Bundle {
     if (this.again.length > 0 || !this.hand(numbered)) this.again.push(numbered);
   }
 
-  /** Bytes that wait in the channel with the most room; without end while the window is full. */
+  /** Bytes that wait in the channel with the most room; without end while nothing may leave. */
   buffered(): number {
     if (this.over) return 0;
-    if (this.keptCost >= limits.unarrivedBytes || this.again.length > 0) return Infinity;
+    if (this.full) return Infinity;
     let least = Infinity;
     for (const path of this.paths) least = Math.min(least, path.channel.buffered());
     return least;
@@ -193,12 +196,14 @@ export class Bundle {
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
   async drained(bytes: number): Promise<void> {
     while (!this.over && this.buffered() > bytes) {
-      const full = this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
-      await Promise.race([
-        this.changed.promise,
-        ...full ? [] : this.paths.map((path) => path.drained(bytes)),
-      ]);
+      const waits = this.full ? [] : this.paths.map((path) => path.drained(bytes));
+      await Promise.race([this.changed.promise, ...waits]);
     }
+  }
+
+  /** True while nothing more may leave, whatever channels hold. */
+  private get full(): boolean {
+    return this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
   }
 
   /** Tells the other end why it is over, waits a moment for it to close, and closes. */
@@ -253,6 +258,7 @@ export class Bundle {
       // Where others go on, there is no reason to wait for it.
       if (path.stalled && this.paths.some((other) => !other.stalled)) this.drop(path, "stood still");
     }
+    this.hurry();
     if (this.missing > 0) this.options.short?.();
   }
 
@@ -266,10 +272,12 @@ export class Bundle {
     if (this.missing > 0) this.options.short?.();
   }
 
-  /** Gives a message to the channel with the most room; false where there is none. */
-  private hand(message: Numbered): boolean {
+  /** Gives a message to the channel with the most room, `but` for one; false where there is none. */
+  private hand(message: Numbered, but?: Path): boolean {
     let best: Path | undefined, least = Infinity;
     for (const path of this.paths) {
+      if (path === but) continue;
+      // One that stands still only where there is no other.
       const buffered = this.paths.length === 1 ? 0 : path.channel.buffered() + (path.stalled ? 1e12 : 0);
       if (buffered < least) [best, least] = [path, buffered];
     }
@@ -279,6 +287,20 @@ export class Bundle {
       return true;
     } catch {
       return false; // its channel has just closed, which `lost` will hear of
+    }
+  }
+
+  /** The oldest messages under way hold up all others: after a second they are sent over another channel, too. */
+  private hurry(): void {
+    const oldest = this.kept[this.head], now = this.options.clock.now();
+    if (oldest === undefined || this.paths.length < 2 || now - oldest.sentAt < limits.suspectedMs) return;
+    const path = this.paths.find(({ outstanding }) => outstanding.includes(oldest));
+    if (path === undefined) return;
+    const late = path.outstanding.filter(({ arrived, sentAt }) =>
+      !arrived && now - sentAt >= limits.suspectedMs
+    );
+    for (const message of late.slice(0, HURRIED)) {
+      if (this.hand(message, path)) this.counters.resent++;
     }
   }
 
@@ -310,9 +332,10 @@ export class Bundle {
       return;
     }
     this.counters.lost++;
-    this.counters.resent += path.outstanding.length;
-    this.again = [...path.outstanding, ...this.again].sort((a, b) => a.number - b.number | 0);
-    path.outstanding = [];
+    // Some may be under way over another channel as well, and arrive twice.
+    const under = path.giveUp();
+    this.counters.resent += under.length;
+    this.again = [...under, ...this.again].sort((a, b) => a.number - b.number | 0);
     this.resend();
     if (this.paths.length === 0) this.events.alone(reason, this.options.short === undefined);
     if (this.missing > 0) this.options.short?.();
@@ -323,6 +346,7 @@ export class Bundle {
     this.counters.sendingMs += now - this.sendingSince;
     this.sendingSince = now;
     for (const message of messages) {
+      if (message.arrived) continue; // over another channel
       message.arrived = true;
       this.counters.arrivedBytes += message.message.length;
     }

@@ -17,6 +17,8 @@ export interface Numbered {
   readonly number: number;
   /** {@linkcode NUMBER_PREFIX} bytes, then the message. */
   readonly message: Uint8Array<ArrayBuffer>;
+  /** When it was last handed to a channel. */
+  sentAt: number;
   arrived: boolean;
 }
 
@@ -97,7 +99,13 @@ export class Path {
   /** Sends a numbered message and keeps it until it has arrived. Throws where the channel is closed. */
   send(message: Numbered): void {
     this.channel.send(message.message);
+    message.sentAt = this.clock.now();
     this.outstanding.push(message);
+  }
+
+  /** Takes back everything that is under way and has not arrived over another path. */
+  giveUp(): Numbered[] {
+    return this.outstanding.splice(0).filter(({ arrived }) => !arrived);
   }
 
   /** A heartbeat; `lag` is time in which this program could not run, which says nothing about the other end. */
