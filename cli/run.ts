@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname, relative, resolve } from "@std/path";
+import { dirname, join, relative, resolve } from "@std/path";
 import type { RunLine } from "../coordinator/owner_protocol.ts";
 import { Report } from "../coordinator/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
@@ -15,8 +15,9 @@ export const verb: Verb = {
   summary: "train a recipe on the workers that joined",
   help: `volary run RECIPE.toml [--resume] [--workers N] [--state ${DEFAULT_STATE}] [--json]
 
-Trains what the recipe says, on the coordinator that \`volary up\` started. Its folder, STATE/NAME, gets metrics.jsonl and
-checkpoints (Hugging Face folders). Ctrl-C saves a checkpoint and ends.
+Goes through the recipe's phases (prepare, train, grow, upcycle, evaluate) on the coordinator that \`volary up\` started. Says
+first what they will take. Its folder, STATE/NAME, gets checkpoints (Hugging Face folders), metrics.jsonl, tensorboard/ and at
+the end report.html and report.json. Ctrl-C saves a checkpoint and ends.
 
   --resume         go on from the last checkpoint, exactly: data order and optimizer state included
   --workers N      wait until N workers have joined
@@ -45,12 +46,13 @@ Exit code 0: done, or stopped by you; 1: failed.`,
     };
     Deno.addSignalListener("SIGINT", stop);
     try {
-      let last: RunLine | undefined;
+      let last: RunLine | undefined, folder = "";
       const base = resolve(dirname(path));
       for await (
         const line of owner.run({ recipe, base, resume: flags.has("resume"), resumeCommand, workers })
       ) {
         last = line;
+        if (line.event === "plan") folder = shortened(line).folder;
         if (line.event === "error") throw notBegun(line);
         if (json) printJson(line);
         if (line.event === "waiting") {
@@ -60,6 +62,9 @@ Exit code 0: done, or stopped by you; 1: failed.`,
         const { text, live } = report.print(shortened(line));
         if (text !== undefined) screen.say(text);
         if (live !== undefined) screen.replace(live);
+      }
+      if (folder !== "" && (last?.event === "done" || last?.event === "stopped")) {
+        screen.say(`Its curves are in ${join(folder, "report.html")}`);
       }
       if (last?.event === "done") return 0;
       if (last?.event === "stopped") return last.why === "asked" ? 0 : 1;
