@@ -18,8 +18,8 @@ const MESSAGE_COST = 256;
 /** Round trips measured before their shortest says how many channels to have. */
 const MEASUREMENTS = 4;
 
-/** Messages that are hurried at a time: a quarter of what a channel may hold. */
-const HURRIED = 4;
+/** Messages that are hurried at a time: as many full ones as a channel may hold. */
+const HURRIED = limits.highWaterBytes / limits.pieceBytes;
 
 /** What a bundle tells its link. */
 export interface BundleEvents {

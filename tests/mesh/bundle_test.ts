@@ -209,6 +209,29 @@ Deno.test("a long road gets more channels, and uses them", clean, async () => {
   await close(four);
 });
 
+Deno.test(
+  "one of several channels that is late holds up the others for little more than a second",
+  clean,
+  async () => {
+    const link = await road({ paths: () => 2 }), { clock, hub, a, b } = link;
+    await clock.pass(1_500);
+    assertEquals([a.counters.paths, b.counters.paths], [2, 2]);
+    const all = exchange(link, 12);
+    await clock.pass(8);
+    // For less than what counts as standing still, which would have it replaced.
+    hub.channels[0].cut();
+    clock.timer(1_900, () => hub.channels[0].mend());
+    const from = clock.now();
+    await clock.until(all);
+    assert(clock.now() - from < 1_700, `${clock.now() - from} ms`);
+    assert(a.counters.resent > 0);
+    await clock.pass(3_000);
+    assert(b.counters.duplicates > 0, "they came twice and counted once");
+    assertEquals([a.counters.lost, hub.channels.length], [0, 2]);
+    await close(link);
+  },
+);
+
 Deno.test("channels of a striped link die, stand still and lose messages: 60 seeds", clean, async () => {
   for (let seed = 1; seed <= 60; seed++) {
     const chance = new VirtualClock(seed + 1_000);
