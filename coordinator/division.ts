@@ -9,6 +9,7 @@ import {
   headWords,
   layerWords,
   ownedBytes,
+  packedBytes,
   partSizes,
   tiedGradientBytes,
 } from "./memory_model.ts";
@@ -188,10 +189,11 @@ export class Judge {
    * several stages.
    */
   memory(division: Division, held?: readonly number[]): Map<number, number> {
-    const { config, shape } = this.setting, stages = division.length;
+    const { config, shape, precision } = this.setting, stages = division.length;
     const bytes = new Map<number, number>();
+    const each = ownedBytes + (precision === "bf16" ? packedBytes : 0);
     for (const [worker, parameters] of this.parameters(division)) {
-      bytes.set(worker, poolSlack * ownedBytes * parameters);
+      bytes.set(worker, poolSlack * each * parameters);
     }
     const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + poolSlack * more);
     const room = new Map<number, number>();

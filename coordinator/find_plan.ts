@@ -63,15 +63,15 @@ function effortFor(config: ModelConfig, workers: number, exact = false): Effort 
 
 /** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */
 export function findPlan(request: FindRequest): FoundPlan {
-  const { config, cluster, shape, recompute, codec = "f32", stages } = request;
+  const { config, cluster, shape, recompute, precision, codec = "f32", stages } = request;
   if (stages !== undefined && (stages > config.layers || stages > cluster.workers.length)) {
     throw new PlanInfeasible(
       `${stages} stages are more than the ${config.layers} layers or the ${cluster.workers.length} workers there are; ` +
         `each stage needs one of both: ask for at most ${Math.min(config.layers, cluster.workers.length)}.`,
     );
   }
-  checkPrecision(config, request.precision ?? "f32");
-  const judge = new Judge({ config, cluster, shape, recompute, codec });
+  checkPrecision(config, precision ?? "f32");
+  const judge = new Judge({ config, cluster, shape, recompute, precision, codec });
   const { best, closest } = searchLocally(
     judge,
     request.effort ?? effortFor(config, cluster.workers.length),
@@ -170,10 +170,18 @@ function shortages(judge: Judge, division: Division) {
 }
 
 function remedy(request: FindRequest): string {
-  const { shape, recompute, config, cluster } = request;
+  const { shape, recompute, precision, config, cluster } = request;
   const { changes, starts } = request.effort ?? effortFor(config, cluster.workers.length);
   const look = (change: Partial<Setting>) => {
-    const judge = new Judge({ config, cluster, shape, recompute, codec: request.codec ?? "f32", ...change });
+    const judge = new Judge({
+      config,
+      cluster,
+      shape,
+      recompute,
+      precision,
+      codec: request.codec ?? "f32",
+      ...change,
+    });
     return { judge, ...searchLocally(judge, { changes: changes / 2, starts, polish: 0 }, request) };
   };
   let last = recompute ? undefined : look({ recompute: true });

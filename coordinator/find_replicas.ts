@@ -137,9 +137,16 @@ class Search {
   }
 
   #divide(team: readonly number[], microbatches: number): readonly Candidate[] {
-    const { config, shape, recompute, codec = "f32" } = this.#request;
+    const { config, shape, recompute, precision, codec = "f32" } = this.#request;
     const cluster = this.#part(team);
-    const judge = new Judge({ config, cluster, shape: { ...shape, microbatches }, recompute, codec });
+    const judge = new Judge({
+      config,
+      cluster,
+      shape: { ...shape, microbatches },
+      recompute,
+      precision,
+      codec,
+    });
     const all = this.#small && countDivisions(team.length, config.layers, config.experts) <= mostDivisions;
     if (!all) this.#exact = false;
     const best = all ? undefined : searchLocally(judge, effort).best;

@@ -38,6 +38,9 @@ export function partSizes(config: ModelConfig): PartSizes {
 /** Bytes of a parameter: weight, gradient and two moments, f32. */
 export const ownedBytes = 16;
 
+/** Bytes of a parameter's bf16 copy, where products read one. */
+export const packedBytes = 2;
+
 /** Bytes of the copy that a tied head has of the embedding on another worker: weight and gradient. */
 export const copyBytes = 8;
 

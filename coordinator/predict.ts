@@ -7,6 +7,7 @@
 import { FRAME_BYTES } from "../mesh/frame.ts";
 import type { Shape } from "../mesh/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
+import type { Precision } from "../model/precision.ts";
 import type { Cluster } from "./cluster.ts";
 import {
   embeddingCosts,
@@ -30,6 +31,8 @@ export interface Setting {
   readonly cluster: Cluster;
   /** How activations, gradients and rows are written on links. */
   readonly codec: Codec;
+  /** What factors of products are rounded to; it takes memory. Times are predicted as for f32. Default "f32". */
+  readonly precision?: Precision;
 }
 
 /** Seconds of a part's passes on one device. */

@@ -199,6 +199,23 @@ for (
   }
 }
 
+Deno.test("with bf16 products a device holds no more than the memory model says", async () => {
+  for (const model of [dense, moe, sharing]) {
+    for (const recompute of [false, true]) {
+      const device = referenceDevice();
+      const compute = await open(device, { ...slice(model, recompute), precision: "bf16" });
+      await forward(compute, 0);
+      await compute.backward(0, 0);
+      const { peak } = device.memory();
+      const judge = new Judge({ ...setting(model, recompute), precision: "bf16" });
+      const predicted = judge.memory(whole(model)).get(0)!;
+      assert(peak <= predicted, `${peak} bytes on the device, ${predicted} predicted`);
+      assert(peak >= predicted * 0.7, `${peak} bytes on the device, ${predicted} predicted`);
+      compute.close();
+    }
+  }
+});
+
 function setting(model: typeof dense, recompute: boolean) {
   const cluster = uniformCluster("one", [{
     id: "me",
