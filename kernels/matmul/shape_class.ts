@@ -8,8 +8,8 @@ import type { Shape } from "./variants.ts";
 /** Sizes beyond which a longer side changes nothing about which tile is best. */
 const LONG = 1024;
 
-/** Products of a timed call: a few milliseconds on a core, enough to fill a GPU. */
-const SAMPLE_CPU = 2 ** 25;
+/** Products of a timed call: under a millisecond on a core (what else runs there seldom lets more pass), enough to fill a GPU. */
+const SAMPLE_CPU = 2 ** 23;
 const SAMPLE_GPU = 2 ** 30;
 
 /** Terms that show how fast a loop runs. */

@@ -29,10 +29,10 @@ const GAIN = 1.03;
 
 /**
  * Timings of each size, in turns, of which the shortest counts, and the milliseconds that one takes at least: short and
- * many, so that what else the machine does spares some of them.
+ * many, so that what else a CPU does spares some of them, and long enough that waiting for a GPU does not matter.
  */
-const ROUNDS = 6;
-const ROUND_MILLISECONDS = 2;
+const ROUNDS = 12;
+const ROUND_MILLISECONDS = { software: 0.5, hardware: 4 };
 
 /** Calls of a class of which the largest is still to be measured. */
 interface Pending {
@@ -127,6 +127,7 @@ export class Tuner {
       throw error;
     }
     const preferred = kernel.prefer?.(values, this.#info);
+    const round = ROUND_MILLISECONDS[this.#info.software ? "software" : "hardware"];
     const sizes: { size: string; variant: string; usual: boolean; calls: number; time: number }[] = [];
     try {
       for (const size of tuning.sizes(values, this.#info)) {
@@ -134,7 +135,7 @@ export class Tuner {
         if (variant === undefined) continue;
         if (performance.now() >= end) return undefined;
         await bench.time(variant, 1); // compiles
-        const calls = Math.min(1000, Math.ceil(ROUND_MILLISECONDS / await bench.time(variant, 1)));
+        const calls = Math.min(1000, Math.ceil(round / await bench.time(variant, 1)));
         const usual = tuning.variant(size, values) === preferred;
         sizes.push({ size, variant, usual, calls, time: Infinity });
       }
