@@ -147,7 +147,10 @@ function huggingFace(json: Record<string, unknown>, config: Record<string, unkno
     return typeof token === "string" ? inner.token_to_id(token) : undefined;
   };
   const bos = named("bos_token"), eos = named("eos_token");
-  const { unk_token: unkToken, unk_id: unkId } = (json.model ?? {}) as { unk_token?: unknown; unk_id?: unknown };
+  const { unk_token: unkToken, unk_id: unkId } = (json.model ?? {}) as {
+    unk_token?: unknown;
+    unk_id?: unknown;
+  };
   const unknown = typeof unkToken === "string"
     ? inner.token_to_id(unkToken)
     : typeof unkId === "number"
