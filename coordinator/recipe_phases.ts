@@ -215,7 +215,9 @@ function checkLocal(at: string, phase: TrainPhase, every: number): void {
   for (const key of ["steps", "evaluate_every", "checkpoint_every"] as const) {
     if (phase[key] % every === 0) continue;
     throw new RecipeError(
-      `${at}: ${key} = ${phase[key]} is no multiple of local.every = ${every}, and replicas are alike only every ` +
+      `${at}: ${key} = ${
+        phase[key]
+      } is no multiple of local.every = ${every}, and replicas are alike only every ` +
         `${every} steps; ${Math.ceil(phase[key] / every) * every} would be.`,
     );
   }

@@ -67,7 +67,14 @@ export function runTrial(request: FindRequest, schedule: ScheduleName, trace: bo
   const options = { codec, trace };
   if (schedule === "1f1b") {
     const timeline = simulatePlan(found.plan, cluster, options);
-    return { request, schedule, found, stages: found.plan.pipelines[0].stages, timeline, memory: found.memory };
+    return {
+      request,
+      schedule,
+      found,
+      stages: found.plan.pipelines[0].stages,
+      timeline,
+      memory: found.memory,
+    };
   }
   const division = several ? chunked(found, schedule, chunks) : found.division;
   const workers = found.division.length;
@@ -77,7 +84,11 @@ export function runTrial(request: FindRequest, schedule: ScheduleName, trace: bo
   const stages = stagesOf(request, division);
   const byWorker: Record<string, readonly Action[]> = {};
   found.division.forEach(({ worker }, w) => byWorker[cluster.workers[worker].id] = orders[w]);
-  const timeline = simulatePlan({ ...found.plan, pipelines: [{ shares: [shape.microbatches], stages }] }, cluster, { ...options, orders: byWorker });
+  const timeline = simulatePlan(
+    { ...found.plan, pipelines: [{ shares: [shape.microbatches], stages }] },
+    cluster,
+    { ...options, orders: byWorker },
+  );
   return { request, schedule, found, stages, timeline, memory };
 }
 
