@@ -43,7 +43,7 @@ const cases: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["unknown keys of a model", ["plan", join(folder, "keys.toml"), "--workers", "2"], 1, "hiden_size"],
   ["no model", ["generate", join(folder, "none")], 1, "neither a model's folder"],
   ["no model to measure", ["eval", join(folder, "none"), "--text", good], 1, "neither a model's folder"],
-  ["no text to measure", ["eval", folder], 2, "--text FILE is missing"],
+  ["no text to measure", ["eval", folder], 2, "--text FILE or --tasks FILE... is missing"],
   ["an invite that is none", ["join", "volary:abc"], 1, "invite"],
   [
     "an address that is not ours",

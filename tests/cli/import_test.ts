@@ -222,7 +222,11 @@ Deno.test("inspect names tensors with NaN and answers 1; eval needs its text", a
     const tensors = lines[0].tensors as { name: string; norm: number | null; dtype: string }[];
     assertEquals(tensors.find(({ name }) => name === up)?.norm, null);
     assertEquals(tensors.every(({ dtype }) => dtype === "F32"), true);
-    await assertRejects(() => run(evaluate, path("m")), UsageError, "--text FILE is missing");
+    await assertRejects(
+      () => run(evaluate, path("m")),
+      UsageError,
+      "--text FILE or --tasks FILE... is missing",
+    );
     await assertRejects(
       () => run(evaluate, path("m"), "--text", path("none")),
       Error,
