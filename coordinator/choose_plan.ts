@@ -50,9 +50,20 @@ export function assumedCluster(workers: readonly Candidate[]): Cluster | undefin
  * were only assumed.
  */
 function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster): Planned | undefined {
-  const { stages, expertHosts, replicas, shares, local, workers, config, shape, recompute, precision } =
-    request;
-  const pinned = [stages, expertHosts, replicas, shares, local].some((key) => key !== undefined);
+  const {
+    stages,
+    expertHosts,
+    replicas,
+    shares,
+    local,
+    schedule,
+    workers,
+    config,
+    shape,
+    recompute,
+    precision,
+  } = request;
+  const pinned = [stages, expertHosts, replicas, shares, local, schedule].some((key) => key !== undefined);
   if (pinned || plan.pipelines.length > 1 || workers.length > mostSearched) return undefined;
   try {
     const { run, generation } = request, wanted = { stages: plan.pipelines[0].stages.length };

@@ -15,7 +15,7 @@ import {
 } from "./memory_model.ts";
 import { pipelineSteps } from "./pipeline_steps.ts";
 import { Predictor, type Setting, type StagePass, type StageShape } from "./predict.ts";
-import { actions } from "./schedules.ts";
+import { type Action, actions, type Keeps, mostKept } from "./schedules.ts";
 import { wires } from "./simulate_plan.ts";
 import { type Job, type Piece, simulate, type Timeline } from "./simulator.ts";
 
@@ -47,7 +47,7 @@ export class Judge {
   readonly #tokens: number;
   readonly #wires;
   readonly #hops = new Map<number, number>();
-  readonly #kept: { readonly kept: number; readonly working: number }[];
+  readonly #kept: { readonly kept: number; readonly working: number; readonly halved: number }[];
   readonly #guests: { readonly kept: number; readonly working: number }[];
   readonly #head: { readonly kept: number; readonly working: number };
 
@@ -184,11 +184,11 @@ export class Judge {
   }
 
   /**
-   * Bytes of device memory by worker: owned parameters, what microbatches under way keep, and room to work. `held` is the
-   * most microbatches under way in each stage, by default those of one-forward-one-backward. Here a worker may have
-   * several stages.
+   * Bytes of device memory by worker: owned parameters, what microbatches under way keep, and room to work. Passes
+   * come in the given orders of work, one for each worker with stages, of which it may then have several; by default in
+   * those of one-forward-one-backward.
    */
-  memory(division: Division, held?: readonly number[]): Map<number, number> {
+  memory(division: Division, orders?: readonly (readonly Action[])[]): Map<number, number> {
     const { config, shape, precision } = this.setting, stages = division.length;
     const bytes = new Map<number, number>();
     const each = ownedBytes + (precision === "bf16" ? packedBytes : 0);
@@ -198,10 +198,13 @@ export class Judge {
     const add = (worker: number, more: number) => bytes.set(worker, bytes.get(worker)! + poolSlack * more);
     const room = new Map<number, number>();
     division.forEach((part, s) => {
-      const inFlight = held?.[s] ?? Math.min(shape.microbatches, stages - s),
-        own = this.#kept[this.own(part)];
-      const head = s === stages - 1;
-      add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
+      const order = orders?.find((order) => order.some(({ stage }) => stage === s))
+        ?.filter(({ stage }) => stage === s);
+      const inFlight = order
+        ? mostKept(order, () => ({ kept: 1, halved: 0 }))
+        : Math.min(shape.microbatches, stages - s);
+      const own = this.#kept[this.own(part)], head = s === stages - 1;
+      if (!orders) add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
       // Buffers of one transfer each way beside the passes.
       add(
         part.worker,
@@ -220,11 +223,24 @@ export class Judge {
       }
     });
     for (const [host, more] of room) add(host, more);
+    for (const order of orders ?? []) {
+      add(division[order[0].stage].worker, 4 * mostKept(order, (s) => this.#keeps(division, s)));
+    }
     return bytes;
   }
 
+  /** Words that a stage keeps of a microbatch. */
+  #keeps(division: Division, s: number): Keeps {
+    const part = division[s], own = this.#kept[this.own(part)];
+    return {
+      kept: part.layers * own.kept + (s === division.length - 1 ? this.#head.kept : 0),
+      // The embedding's gradient waits for the second half too.
+      halved: part.layers * own.halved + (s === 0 ? this.#tokens * this.setting.config.hiddenSize : 0),
+    };
+  }
+
   /** Words that a layer of a stage keeps of a microbatch, and takes while it works. */
-  kept(part: Part): { readonly kept: number; readonly working: number } {
+  kept(part: Part): { readonly kept: number; readonly working: number; readonly halved: number } {
     return this.#kept[this.own(part)];
   }
 

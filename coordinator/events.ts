@@ -47,6 +47,14 @@ export interface PhaseEstimate {
   readonly disk: number;
 }
 
+/** The layers [from, to) of a stage. */
+export interface LayerSpan {
+  readonly from: number;
+  readonly to: number;
+  readonly embedding: boolean;
+  readonly head: boolean;
+}
+
 /** A worker's part in a plan. */
 export interface HeldBy {
   readonly worker: string;
@@ -54,13 +62,8 @@ export interface HeldBy {
   readonly device: string;
   /** Place of its pipeline where there are several. */
   readonly replica?: number;
-  /** "layers 0-3 with the embedding" as numbers: absent for hosts that hold no layers. */
-  readonly layers?: {
-    readonly from: number;
-    readonly to: number;
-    readonly embedding: boolean;
-    readonly head: boolean;
-  };
+  /** "layers 0-3 with the embedding" as numbers, for each stage: none for hosts that hold no layers. */
+  readonly layers: readonly LayerSpan[];
   /** Experts by layer. */
   readonly experts: readonly { readonly layer: number; readonly experts: readonly number[] }[];
   readonly parameters: number;

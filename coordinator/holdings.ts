@@ -4,8 +4,10 @@
  * @module
  */
 import type { ModelConfig } from "../model/config.ts";
+import { halfWords } from "./memory_model.ts";
+import { type Action, mostKept } from "./schedules.ts";
 import { parameterTable, type TensorSpec } from "../model/tensors.ts";
-import { holderOf, type Pipeline, type Plan, type Stage } from "../mesh/plan.ts";
+import { holderOf, type Operation, type Pipeline, type Plan, type Stage } from "../mesh/plan.ts";
 
 /** A tensor and the worker that owns it: votes on it, steps it and gives it to checkpoints. */
 export interface Owned extends TensorSpec {
@@ -47,8 +49,8 @@ export function words(spec: { readonly shape: readonly number[] }): number {
 /** What a worker holds under a plan, for tables and for the check against its memory. */
 export interface Holding {
   readonly worker: string;
-  /** Its stage, if it has one. */
-  readonly stage?: Stage;
+  /** Its stages, in order of the layers; hosts have none. */
+  readonly stages: readonly Stage[];
   /** Experts that it hosts, by layer. */
   readonly experts: ReadonlyMap<number, readonly number[]>;
   /** Place of its pipeline where there are several. */
@@ -66,10 +68,16 @@ const bytesPerCopy = 8;
 /** The copy that products read where their factors are rounded. */
 const bytesPerPacked = 2;
 
+/** What holdings depend on. */
+type HoldingPlan = Pick<
+  Plan,
+  "pipelines" | "owners" | "shape" | "recompute" | "precision" | "local" | "operations"
+>;
+
 /** What the workers of each pipeline hold, hosts behind the holders of layers. */
 export function holdings(
   config: ModelConfig,
-  plan: Pick<Plan, "pipelines" | "owners" | "shape" | "recompute" | "precision" | "local">,
+  plan: HoldingPlan,
 ): Holding[] {
   return plan.pipelines.flatMap((pipeline, place) => {
     const { stages } = pipeline;
@@ -85,15 +93,12 @@ function holding(
   config: ModelConfig,
   { stages, shares }: Pipeline,
   worker: string,
-  { owners, shape, recompute, precision, local }: Pick<
-    Plan,
-    "owners" | "shape" | "recompute" | "precision" | "local"
-  >,
+  { owners, shape, recompute, precision, local, operations }: HoldingPlan,
   place: number,
 ): Holding {
   const tokens = shape.batch * shape.sequence;
-  const s = stages.findIndex((stage) => stage.worker === worker);
-  const stage = s < 0 ? undefined : stages[s];
+  const own = stages.filter((stage) => stage.worker === worker);
+  const embedding = own.some((stage) => stage.embedding), head = own.some((stage) => stage.head);
   const experts = new Map<number, number[]>();
   let parameters = 0, bytes = 0;
   for (const spec of parameterTable(config)) {
@@ -101,24 +106,42 @@ function holding(
     parameters += words(spec);
     bytes += words(spec) * (local || owners[spec.layer + 1] === place ? bytesPerParameter : bytesPerCopy);
     if (spec.role === "expert-gate") {
-      const own = experts.get(spec.layer) ?? [];
-      own.push(spec.expert!);
-      experts.set(spec.layer, own);
+      const hosted = experts.get(spec.layer) ?? [];
+      hosted.push(spec.expert!);
+      experts.set(spec.layer, hosted);
     }
   }
-  if (config.tiedEmbeddings && stage?.head && !stage.embedding) {
+  if (config.tiedEmbeddings && head && !embedding) {
     parameters += config.vocabSize * config.hiddenSize;
     bytes += bytesPerCopy * config.vocabSize * config.hiddenSize;
   }
-  const inFlight = stage ? Math.min(Math.max(...shares), stages.length - s) : 1;
-  const activations = stage
-    ? stage.experts.length * inFlight * activationWords(config, tokens, recompute) +
-      (stage.head ? tokens * config.vocabSize : 0)
+  const kept = activationWords(config, tokens, recompute);
+  const halved = activationWords(config, tokens, false) + halfWords(config, tokens);
+  const activations = own.length > 0
+    ? mostKept(passes(operations[worker].train), (s) => {
+      const layers = stages[s].to - stages[s].from;
+      return { kept: layers * kept, halved: layers * halved };
+    }) + (head ? tokens * config.vocabSize : 0)
     : tokens * Math.max(1, config.expertsPerToken) * (2 * config.hiddenSize + 3 * config.intermediateSize);
   if (precision === "bf16") bytes += bytesPerPacked * parameters;
   // Sums of shares lie beside the gradients.
   const sums = shares.length > 1 ? 4 * parameters : 0;
-  return { worker, stage, experts, parameters, bytes: bytes + sums + 4 * activations };
+  return { worker, stages: own, experts, parameters, bytes: bytes + sums + 4 * activations };
+}
+
+/** The passes of a list, in its order. */
+function passes(list: readonly Operation[]): Pick<Action, "work" | "stage">[] {
+  return list.flatMap((operation) => {
+    switch (operation.do) {
+      case "forward":
+      case "backward":
+      case "backward-input":
+      case "backward-weight":
+        return [{ work: operation.do, stage: operation.stage }];
+      default:
+        return [];
+    }
+  });
 }
 
 /** Words that one layer keeps of one microbatch between forward and backward pass. */

@@ -55,13 +55,23 @@ export interface LayerWords {
   readonly working: number;
 }
 
+/**
+ * Words of one microbatch that a layer keeps between the halves of a split backward pass, beside what it kept before: of
+ * each half of the layer the gradient as it came in and that of its norm's output. Gradients inside take the place of what
+ * they are gradients of. Without recomputation; see model/weight_work.ts.
+ */
+export function halfWords({ experts, sharedExpert, hiddenSize: D }: ModelConfig, tokens: number): number {
+  // Where all is routed, the second half needs no gradient of its own as it came in: its rows' have a place already.
+  return (experts > 0 && sharedExpert === 0 ? 3 : 4) * tokens * D;
+}
+
 /** What a layer keeps whose stage holds `own` of its experts. */
 export function layerWords(
   config: ModelConfig,
   { batch, sequence }: Omit<Shape, "microbatches">,
   own: number,
   recompute: boolean,
-): LayerWords {
+): LayerWords & { readonly halved: number } {
   const { hiddenSize: D, intermediateSize: F, heads: H, kvHeads: K, headDim: hd, experts: E } = config;
   const T = batch * sequence, W = (H + 2 * K) * hd, R = T * config.expertsPerToken;
   const shared = 3 * T * config.sharedExpert;
@@ -75,8 +85,9 @@ export function layerWords(
     T * (H * hd + H + W + D),
     E === 0 ? T * (3 * F + D) : 2 * R * D + R + T * E + T * D + 3 * F * ownRows + shared,
   );
-  if (!recompute) return { kept: full, working: backward };
-  return { kept: T * D + (R - ownRows) * D, working: full - T * D + backward };
+  const halved = full + halfWords(config, T);
+  if (!recompute) return { kept: full, working: backward, halved };
+  return { kept: T * D + (R - ownRows) * D, working: full - T * D + backward, halved };
 }
 
 /** What a host keeps of one microbatch for `experts` experts of another worker's layer. */

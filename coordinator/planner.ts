@@ -13,6 +13,7 @@ import type { Codec } from "../mesh/tensor_codec.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
 import { schedulePlan } from "./schedule.ts";
+import { defaultChunks, placement, type ScheduleName } from "./schedules.ts";
 import { deal, splitLayers } from "./split.ts";
 import { teamsOf } from "./teams.ts";
 
@@ -51,6 +52,8 @@ export interface PlanRequest {
    * shares the first takes those that are left. Default: one share for each pipeline, in proportion to its speed.
    */
   readonly shares?: readonly number[];
+  /** The order of passes; it also says which stages a worker has. Default "1f1b". */
+  readonly schedule?: ScheduleName;
 }
 
 /** A plan, what each worker holds under it, and who has no part in it. */
@@ -75,8 +78,10 @@ export function makePlan(request: PlanRequest): Planned {
     .map(({ worker }) => worker);
   const pipelines = teamsOf(request, ranked).map(({ workers, shares }): Pipeline => {
     const counts = countParts(request, workers.length);
-    const holders = workers.slice(0, counts.stages);
-    const hosts = workers.slice(counts.stages, counts.stages + counts.hosts);
+    const { schedule = "1f1b" } = request,
+      places = { workers: counts.holders, chunks: defaultChunks(schedule) };
+    const holders = placement(schedule, places).map((w) => workers[w]);
+    const hosts = workers.slice(counts.holders, counts.holders + counts.hosts);
     const microbatches = shares.reduce((sum, share) => sum + share, 0);
     return { shares: [...shares], stages: divide(config, { ...shape, microbatches }, holders, hosts) };
   });
@@ -105,7 +110,7 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
     ...(request.precision === undefined ? {} : { precision: request.precision }),
     ...codecsOf(request.codec ?? "f32", members, pipelines, owners),
     ...(request.local === undefined ? {} : { local: request.local }),
-    operations: schedulePlan(pipelines, config.tiedEmbeddings, undefined, request.local !== undefined),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings, request.schedule, request.local !== undefined),
   };
   const held = holdings(config, plan);
   checkMemory(members, held);
@@ -159,9 +164,9 @@ export function levelled(workers: readonly Candidate[]): Candidate[] {
   });
 }
 
-/** Stages and hosts of a pipeline of so many workers. */
-function countParts(request: PlanRequest, workers: number): { stages: number; hosts: number } {
-  const { config, expertHosts } = request;
+/** Workers with layers and hosts of a pipeline of so many workers. */
+function countParts(request: PlanRequest, workers: number): { holders: number; hosts: number } {
+  const { config, expertHosts, schedule = "1f1b" } = request, chunks = defaultChunks(schedule);
   if (request.stages !== undefined && request.stages > config.layers) {
     throw new PlanInfeasible(
       `${request.stages} stages are more than the model's ${config.layers} layers; a stage needs at least one: ` +
@@ -173,14 +178,25 @@ function countParts(request: PlanRequest, workers: number): { stages: number; ho
       `${expertHosts} workers should hold only experts, but the model is dense: set [mesh] expert_hosts to 0.`,
     );
   }
-  const stages = request.stages ?? Math.max(1, Math.min(config.layers, workers - (expertHosts ?? 0)));
-  const free = workers - stages;
+  const fits = Math.floor(config.layers / chunks);
+  if (fits === 0 || (request.stages ?? 0) % chunks !== 0) {
+    throw new PlanInfeasible(
+      `The schedule ${schedule} gives each worker ${chunks} stages, ` +
+        (fits === 0
+          ? `and a model of ${config.layers} layer has no more than one: set [mesh] schedule to 1f1b.`
+          : `so ${request.stages} cannot be dealt: set [mesh] stages to a multiple of ${chunks}, or leave it out.`),
+    );
+  }
+  const holders = request.stages === undefined
+    ? Math.max(1, Math.min(fits, workers - (expertHosts ?? 0)))
+    : request.stages / chunks;
+  const stages = holders * chunks, free = workers - holders;
   const hosts = expertHosts ?? (config.experts > 0 ? Math.max(0, Math.min(free, config.experts)) : 0);
-  if (stages + hosts > workers) {
-    const missing = stages + hosts - workers;
+  if (holders + hosts > workers) {
+    const missing = holders + hosts - workers;
     throw new PlanInfeasible(
       `${stages} ${stages === 1 ? "stage" : "stages"} and ${hosts} expert hosts need ${
-        stages + hosts
+        holders + hosts
       } workers, but ` +
         `${workers} ${workers === 1 ? "has" : "have"} joined: start ${missing} more, or ask for fewer parts.`,
     );
@@ -191,9 +207,10 @@ function countParts(request: PlanRequest, workers: number): { stages: number; ho
         `most ${config.experts}.`,
     );
   }
-  return { stages, hosts };
+  return { holders, hosts };
 }
 
+/** `holders`: the worker of each stage. */
 function divide(
   config: ModelConfig,
   shape: Shape,
@@ -203,7 +220,7 @@ function divide(
   const speeds = new Map([...holders, ...hosts].map((w) => [w.id, Math.max(1, w.profile.flops)]));
   const work = layerWork(config, shape.sequence);
   const total = [...speeds.values()].reduce((a, b) => a + b, 0);
-  const own = holders.reduce((sum, w) => sum + speeds.get(w.id)!, 0) / total;
+  const own = [...new Set(holders)].reduce((sum, w) => sum + speeds.get(w.id)!, 0) / total;
   const layer = work.rest + work.experts * own;
   const borders = splitLayers(
     new Array<number>(config.layers).fill(layer),
@@ -217,10 +234,10 @@ function divide(
     6 * tokens * multiplications / speeds.get(worker)!;
   // Rows go out and come back in both passes.
   const bytes = 4 * tokens * config.expertsPerToken / Math.max(1, config.experts) * 4 * config.hiddenSize;
-  const load = new Map<string, number>(hosts.map((host) => [host.id, 0]));
+  const load = new Map<string, number>([...holders, ...hosts].map((worker) => [worker.id, 0]));
   holders.forEach((w, s) => {
     const head = s === holders.length - 1 ? work.head : 0;
-    load.set(w.id, seconds(w.id, (borders[s + 1] - borders[s]) * work.rest + head));
+    load.set(w.id, load.get(w.id)! + seconds(w.id, (borders[s + 1] - borders[s]) * work.rest + head));
   });
   const experts: string[][] = new Array(config.layers);
   const hostIds = hosts.map((host) => host.id);

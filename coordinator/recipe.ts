@@ -9,6 +9,7 @@ import { limits } from "../mesh/limits.ts";
 import { CODECS } from "../mesh/tensor_codec.ts";
 import { RecipeError } from "./errors.ts";
 import { nearest } from "./nearest.ts";
+import { scheduleNames } from "./schedules.ts";
 import { type Phase, phaseKeys, PhaseToml, readPhase } from "./recipe_phases.ts";
 
 const count = z.int().min(1).max(0x7fff_ffff);
@@ -48,6 +49,11 @@ const Mesh = z.strictObject({
   codec: z.enum(CODECS).optional(),
   /** Pipelines that hold the whole model each and share every step's batch; chosen by the planner where it is not set. */
   replicas: count.max(limits.replicas).optional(),
+  /**
+   * The order of forward and backward passes: "1f1b" where nothing is said. "interleaved" and "zero-bubble-v" give each
+   * worker two stages, which `stages` counts one by one. The weights do not depend on it.
+   */
+  schedule: z.enum(scheduleNames).optional(),
   /**
    * Microbatches of each share of a step; their gradients are accumulated apart and added in this order. The weights depend
    * on it in their last bits, and on nothing else of the mesh.

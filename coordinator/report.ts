@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { HeldBy, RunEvent } from "./events.ts";
+import type { HeldBy, LayerSpan, RunEvent } from "./events.ts";
 
 /** What to print for an event. */
 export interface Printed {
@@ -152,7 +152,7 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
   const rows = event.workers.map((held) => [
     held.worker,
     ...(held.replica === undefined ? [] : [`replica ${held.replica}`]),
-    held.layers ? span(held.layers) : "no layers",
+    held.layers.length > 0 ? held.layers.map(span).join("; ") : "no layers",
     expertsText(held),
     `${number(held.parameters)} parameters`,
     size(held.bytes),
@@ -172,7 +172,7 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
   ].join("\n");
 }
 
-function span(layers: NonNullable<HeldBy["layers"]>): string {
+function span(layers: LayerSpan): string {
   const last = layers.to - 1;
   const which = last === layers.from ? `layer ${last}` : `layers ${layers.from}-${last}`;
   return [...(layers.embedding ? ["embedding"] : []), which, ...(layers.head ? ["head"] : [])].join(", ");

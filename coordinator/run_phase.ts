@@ -249,6 +249,7 @@ export function planPhase(
       : {}),
     replicas: recipe.mesh.replicas,
     shares: recipe.mesh.shares,
+    schedule: recipe.mesh.schedule,
     ...meshOf(recipe, phase, config),
   });
 }
@@ -289,16 +290,7 @@ export function describe(
     device: profiles.get(holding.worker)!.deviceName,
     flops: profiles.get(holding.worker)!.flops,
     ...(holding.replica === undefined ? {} : { replica: holding.replica }),
-    ...(holding.stage
-      ? {
-        layers: {
-          from: holding.stage.from,
-          to: holding.stage.to,
-          embedding: holding.stage.embedding,
-          head: holding.stage.head,
-        },
-      }
-      : {}),
+    layers: holding.stages.map(({ from, to, embedding, head }) => ({ from, to, embedding, head })),
     experts: [...holding.experts].map(([layer, experts]) => ({ layer, experts })),
     parameters: holding.parameters,
     bytes: holding.bytes,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Operation, Pipeline, Plan, Stage } from "../mesh/plan.ts";
-import { actions, placement, ScheduleError, type ScheduleName } from "./schedules.ts";
+import { type Action, actions, placement, ScheduleError, type ScheduleName } from "./schedules.ts";
 
 /** What the lists depend on. */
 export interface ScheduleOptions {
@@ -55,7 +55,7 @@ export function schedulePlan(
 /**
  * The named schedule for training (see schedules.ts; one-forward-one-backward unless told otherwise), forward only for
  * evaluation. Backward passes come in order of microbatch on every stage: gradients are added in that order. Throws
- * {@linkcode ScheduleError} where the stages do not lie as the schedule wants them, or workers cannot run it.
+ * {@linkcode ScheduleError} where the stages do not lie as the schedule wants them.
  */
 export function schedule(options: ScheduleOptions): Plan["operations"] {
   const { stages, hosts, tied, microbatches, name = "1f1b" } = options, count = stages.length;
@@ -81,7 +81,7 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
           const passes = forward(stage, count, offset + microbatch);
           train.push(...passes);
           evaluate.push(...passes);
-        } else train.push(...backward(stage, count, offset + microbatch));
+        } else train.push(...backward(work, stage, count, offset + microbatch));
       }
       if (split) train.push(...own.flatMap((s) => tie("tied-gradient", s, head, embedding)));
       train.push(...fold);
@@ -102,11 +102,6 @@ export function schedule(options: ScheduleOptions): Plan["operations"] {
 
 /** Each stage must be on the worker where its schedule puts it. */
 function checkPlaces(name: ScheduleName, stages: readonly Stage[], workers: readonly string[]): void {
-  if (name === "zb-v") {
-    throw new ScheduleError(
-      "Workers cannot run the schedule zb-v yet: their backward passes are whole. Simulate it, or choose another.",
-    );
-  }
   const chunks = stages.length / workers.length;
   const where = Number.isInteger(chunks) ? placement(name, { workers: workers.length, chunks }) : [];
   const wrong = stages.findIndex((stage, s) => stage.worker !== workers[where[s]]);
@@ -126,11 +121,17 @@ function forward(stage: number, stages: number, microbatch: number): Operation[]
   return list;
 }
 
-function backward(stage: number, stages: number, microbatch: number): Operation[] {
+function backward(
+  work: Exclude<Action["work"], "forward">,
+  stage: number,
+  stages: number,
+  microbatch: number,
+): Operation[] {
   const what = "gradient";
+  if (work === "backward-weight") return [{ do: work, stage, microbatch }]; // nobody else has to do with it
   const list: Operation[] = [];
   if (stage < stages - 1) list.push({ do: "receive", what, stage, peer: stage + 1, microbatch });
-  list.push({ do: "backward", stage, microbatch });
+  list.push({ do: work, stage, microbatch });
   if (stage > 0) list.push({ do: "send", what, stage, peer: stage - 1, microbatch });
   return list;
 }

@@ -15,14 +15,14 @@ export class ScheduleError extends CoordinatorError {
 }
 
 /** Schedules by name. */
-export type ScheduleName = "gpipe" | "1f1b" | "interleaved" | "zb-v";
+export type ScheduleName = "gpipe" | "1f1b" | "interleaved" | "zero-bubble-v";
 
 /** All schedules. */
-export const scheduleNames: readonly ScheduleName[] = ["gpipe", "1f1b", "interleaved", "zb-v"];
+export const scheduleNames: readonly ScheduleName[] = ["gpipe", "1f1b", "interleaved", "zero-bubble-v"];
 
 /**
  * A pass over one microbatch. Zero-bubble schedules split the backward pass into the gradient of the input, which the
- * stage before waits for, and those of the weights; the executor runs only whole ones yet.
+ * stage before waits for, and those of the weights.
  */
 export interface Action {
   readonly work: "forward" | "backward" | "backward-input" | "backward-weight";
@@ -41,7 +41,7 @@ export interface Pipeline {
 
 /** Stages that a schedule puts on each worker unless told otherwise. */
 export function defaultChunks(name: ScheduleName): number {
-  return name === "interleaved" || name === "zb-v" ? 2 : 1;
+  return name === "interleaved" || name === "zero-bubble-v" ? 2 : 1;
 }
 
 /** The worker (by its place in the pipeline) of each stage. */
@@ -49,7 +49,7 @@ export function placement(
   name: ScheduleName,
   { workers: p, chunks: v }: Pick<Pipeline, "workers" | "chunks">,
 ): number[] {
-  return Array.from({ length: p * v }, (_, s) => name === "zb-v" && s >= p ? 2 * p - 1 - s : s % p);
+  return Array.from({ length: p * v }, (_, s) => name === "zero-bubble-v" && s >= p ? 2 * p - 1 - s : s % p);
 }
 
 /**
@@ -80,7 +80,7 @@ export function actions(name: ScheduleName, pipeline: Pipeline): Action[][] {
         }));
       case "interleaved":
         return interleaved(worker, pipeline);
-      case "zb-v":
+      case "zero-bubble-v":
         return zeroBubbleV(worker, p, m);
     }
   });
@@ -169,26 +169,42 @@ function zeroBubbleV(worker: number, p: number, m: number): Action[] {
   return list;
 }
 
-/** Most microbatches that a worker holds at once, by stage: from the forward pass to the last half of the backward pass. */
-export function inFlight(list: readonly Action[]): Map<number, number> {
-  const split = list.some(({ work }) => work === "backward-weight");
-  const ends = split ? "backward-weight" : "backward";
-  const held = new Map<number, number>(), most = new Map<number, number>();
+/** What a stage keeps of one microbatch, in any unit. */
+export interface Keeps {
+  /** From the forward pass to the backward pass, or to its first half. */
+  readonly kept: number;
+  /** Between the halves of a split backward pass. */
+  readonly halved: number;
+}
+
+/** The most that the stages of one worker keep at once. */
+export function mostKept(
+  list: readonly Pick<Action, "work" | "stage">[],
+  of: (stage: number) => Keeps,
+): number {
+  let held = 0, most = 0;
   for (const { work, stage } of list) {
-    if (work === "forward") held.set(stage, (held.get(stage) ?? 0) + 1);
-    if (work === ends) held.set(stage, held.get(stage)! - 1);
-    most.set(stage, Math.max(most.get(stage) ?? 0, held.get(stage) ?? 0));
+    const { kept, halved } = of(stage);
+    switch (work) {
+      case "forward":
+        held += kept;
+        break;
+      case "backward":
+        held -= kept;
+        break;
+      case "backward-input":
+        held += halved - kept;
+        break;
+      case "backward-weight":
+        held -= halved;
+        break;
+    }
+    most = Math.max(most, held);
   }
   return most;
 }
 
-/** Most microbatches times stages that a worker holds at once. */
+/** Most microbatches times stages that a worker holds at once, those between two halves included. */
 export function peakHeld(list: readonly Action[]): number {
-  let held = 0, most = 0;
-  const ends = list.some(({ work }) => work === "backward-weight") ? "backward-weight" : "backward";
-  for (const { work } of list) {
-    if (work === "forward") most = Math.max(most, ++held);
-    if (work === ends) held--;
-  }
-  return most;
+  return mostKept(list, () => ({ kept: 1, halved: 1 }));
 }

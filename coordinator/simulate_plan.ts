@@ -8,8 +8,6 @@ import { parseConfig } from "../model/config.ts";
 import type { Cluster } from "./cluster.ts";
 import { ClusterError } from "./cluster.ts";
 import { owners, words } from "./holdings.ts";
-import { type Action } from "./schedules.ts";
-import { pipelineSteps } from "./pipeline_steps.ts";
 import { Predictor, type StagePass, type StageShape } from "./predict.ts";
 import { type Copies, copiesOf } from "./replica_traffic.ts";
 import { type Job, type Piece, simulate, type Step, type Timeline } from "./simulator.ts";
@@ -19,8 +17,6 @@ import type { Codec } from "./traffic.ts";
 export interface SimulatePlanOptions {
   readonly codec?: Codec;
   readonly trace?: boolean;
-  /** Instead of the plan's own lists: orders of work by worker, for schedules that workers cannot run yet. */
-  readonly orders?: Readonly<Record<string, readonly Action[]>>;
 }
 
 /** One training round of a plan. Workers are those of the cluster, in its order. */
@@ -48,26 +44,18 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
     return found;
   };
   const workerOf = shapes.map(({ worker }) => worker);
-  const { orders } = options;
   const copies = copiesOf(config, plan);
-  const lists: Step[][] = orders
-    ? pipelineSteps({
-      orders: cluster.workers.map(({ id }) => orders[id] ?? []),
-      workerOf,
-      pieces,
-      bytes: predictor.activationBytes,
-    })
-    : cluster.workers.map(({ id }) => {
-      const operations = plan.operations[id]?.train ?? [];
-      const offset = operations.length > 0 ? offsets[pipelineOf(plan.pipelines, id)] : 0;
-      return operations.flatMap((operation) =>
-        operation.do === "reduce" || operation.do === "spread"
-          ? replicaSteps(operation.do, id, copies, placeOf)
-          : operation.do === "fold" || operation.do === "outer" // of which most rounds have none
-          ? []
-          : [stepOf(operation, offset, predictor, workerOf, pieces)]
-      );
-    });
+  const lists = cluster.workers.map(({ id }): Step[] => {
+    const operations = plan.operations[id]?.train ?? [];
+    const offset = operations.length > 0 ? offsets[pipelineOf(plan.pipelines, id)] : 0;
+    return operations.flatMap((operation) =>
+      operation.do === "reduce" || operation.do === "spread"
+        ? replicaSteps(operation.do, id, copies, placeOf)
+        : operation.do === "fold" || operation.do === "outer" // of which most rounds have none
+        ? []
+        : [stepOf(operation, offset, predictor, workerOf, pieces)]
+    );
+  });
   const owned = new Array<number>(cluster.workers.length).fill(0);
   for (const spec of owners(config, plan)) owned[placeOf(spec.owner)] += words(spec);
   return simulate({
@@ -142,7 +130,9 @@ function stepOf(
     case "vote":
       return { do: "vote" };
     case "forward":
-    case "backward": {
+    case "backward":
+    case "backward-input":
+    case "backward-weight": {
       const { do: work, microbatch } = operation, stage = offset + operation.stage;
       return { do: "compute", work, stage, microbatch, pieces: pieces({ work, stage }) };
     }

@@ -9,15 +9,8 @@ import type { Division, Part } from "./division.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { findPlan, type FindRequest, type FoundPlan, stagesOf } from "./find_plan.ts";
 import { size } from "./report.ts";
-import {
-  type Action,
-  actions,
-  defaultChunks,
-  inFlight,
-  placement,
-  ScheduleError,
-  type ScheduleName,
-} from "./schedules.ts";
+import { actions, defaultChunks, placement, ScheduleError, type ScheduleName } from "./schedules.ts";
+import { schedulePlan } from "./schedule.ts";
 import { simulatePlan } from "./simulate_plan.ts";
 import type { Timeline } from "./simulator.ts";
 import { splitLayers } from "./split.ts";
@@ -79,16 +72,12 @@ export function runTrial(request: FindRequest, schedule: ScheduleName, trace: bo
   const division = several ? chunked(found, schedule, chunks) : found.division;
   const workers = found.division.length;
   const orders = actions(schedule, { workers, microbatches: shape.microbatches, chunks });
-  const memory = found.judge.memory(division, heldBy(orders, division.length));
+  const memory = found.judge.memory(division, orders);
   checkMemory(cluster, memory, schedule);
   const stages = stagesOf(request, division);
-  const byWorker: Record<string, readonly Action[]> = {};
-  found.division.forEach(({ worker }, w) => byWorker[cluster.workers[worker].id] = orders[w]);
-  const timeline = simulatePlan(
-    { ...found.plan, pipelines: [{ shares: [shape.microbatches], stages }] },
-    cluster,
-    { ...options, orders: byWorker },
-  );
+  const pipelines = [{ shares: [shape.microbatches], stages }];
+  const operations = schedulePlan(pipelines, config.tiedEmbeddings, schedule);
+  const timeline = simulatePlan({ ...found.plan, pipelines, operations }, cluster, options);
   return { request, schedule, found, stages, timeline, memory };
 }
 
@@ -110,12 +99,6 @@ function chunked({ division, judge }: FoundPlan, schedule: ScheduleName, chunks:
   const last = holders.length - 1, head = judge.predictor.seconds(holders[last]).head.forward * speeds[last];
   const borders = splitLayers(new Array<number>(layers).fill(1), speeds, 0, head);
   return holders.map((worker, s): Part => ({ worker, layers: borders[s + 1] - borders[s], remote: [] }));
-}
-
-function heldBy(orders: readonly (readonly Action[])[], stages: number): number[] {
-  const held = new Array<number>(stages).fill(0);
-  for (const order of orders) for (const [stage, most] of inFlight(order)) held[stage] = most;
-  return held;
 }
 
 function checkMemory(cluster: Cluster, memory: ReadonlyMap<number, number>, schedule: ScheduleName): void {

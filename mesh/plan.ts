@@ -30,6 +30,10 @@ export type Stage = z.infer<typeof Stage>;
 export const Operation = z.discriminatedUnion("do", [
   z.strictObject({ do: z.literal("forward"), stage: index, microbatch: index }),
   z.strictObject({ do: z.literal("backward"), stage: index, microbatch: index }),
+  /** A backward pass in two halves: the gradient of the stage's input, for which the stage before waits ... */
+  z.strictObject({ do: z.literal("backward-input"), stage: index, microbatch: index }),
+  /** ... and the gradients of the weights, for which nobody does. */
+  z.strictObject({ do: z.literal("backward-weight"), stage: index, microbatch: index }),
   /**
    * A share of the round is complete: its gradients become part of the pipeline's sum, and those of the next share are
    * accumulated apart from it.

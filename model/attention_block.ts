@@ -115,7 +115,7 @@ export function project(pass: Pass, { o }: AttentionBlock, mixed: View, residual
   scope.release();
 }
 
-/** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
+/** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept and is no longer needed. */
 export function attentionBackward(
   pass: Pass,
   block: AttentionBlock,
@@ -123,7 +123,7 @@ export function attentionBackward(
   kept: AttentionKept,
   dy: View,
 ): void {
-  const { device, products, batch, sequence: seq } = pass;
+  const { device, products, weights, batch, sequence: seq } = pass;
   const { T, D, H, K, hd, W } = sizes(pass);
   const { norm, qkv: matrix, bias, o } = withGradients(block);
   const scope = new Scope(device);
@@ -136,7 +136,9 @@ export function attentionBackward(
     k: D,
     accumulate: 0,
   });
-  device.run(products.matmulTN, { a: dout, b: mixed, c: o.gradient }, {
+  // Plain rows are dy itself, which becomes dx below.
+  const fixed = dout === dy ? weights.frozen(dy, scope) : dout;
+  weights.run(products.matmulTN, { a: fixed, b: mixed, c: o.gradient }, {
     m: D,
     n: H * hd,
     k: T,
@@ -163,7 +165,7 @@ export function attentionBackward(
     inverse: 1,
   });
   if (bias) {
-    device.run(columnSum, { x: dqkv, y: bias.gradient }, {
+    weights.run(columnSum, { x: dqkv, y: bias.gradient }, {
       rows: T,
       width: W,
       accumulate: 1,
@@ -172,7 +174,7 @@ export function attentionBackward(
     });
   }
   const a = products.operand(device, scope, dqkv, T, W);
-  device.run(products.matmulTN, { a, b: kept.normed, c: matrix.gradient }, {
+  weights.run(products.matmulTN, { a, b: kept.normed, c: matrix.gradient }, {
     m: W,
     n: D,
     k: T,
@@ -181,8 +183,8 @@ export function attentionBackward(
   const dnormed = scope.take(T * D, "gradient of normed input");
   device.run(products.matmulNN, { a, b: matrix.operand, c: dnormed }, { m: T, n: D, k: W, accumulate: 0 });
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
-  scope.release();
-  kept.scope.release();
+  weights.release(scope);
+  weights.release(kept.scope);
 }
 
 /** Adds the gradient through y = rmsnorm(x) to dx [T, D] and to the gain's gradient. */
@@ -196,7 +198,7 @@ export function normBackward(
   accumulate: 0 | 1 = 1,
 ): void {
   const values = { rows: pass.rows, width: pass.config.hiddenSize };
-  pass.device.run(rmsNormGain, { x, inverse, dy, dgain: norm.gradient }, { ...values, accumulate: 1 });
+  pass.weights.run(rmsNormGain, { x, inverse, dy, dgain: norm.gradient }, { ...values, accumulate: 1 });
   pass.device.run(rmsNormBackward, { x, gain: norm.weight, inverse, dy, dx }, { ...values, accumulate });
 }
 

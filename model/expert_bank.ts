@@ -11,6 +11,7 @@ import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
 import { type BoundBlock, type Parameters, trained } from "./parameters.ts";
 import { type Products, productsOf } from "./products.ts";
 import { Scope } from "./scope.ts";
+import { WeightsAtOnce, type WeightWork } from "./weight_work.ts";
 
 /** The held experts of one layer, ids ascending. */
 export interface HeldExperts {
@@ -77,6 +78,7 @@ export function expertsForward(
 export function expertsBackward(
   device: Device,
   products: Products,
+  weights: WeightWork,
   config: ModelConfig,
   held: HeldExperts,
   { rows, offsets, count }: GroupedRows,
@@ -91,7 +93,7 @@ export function expertsBackward(
   const dinner = scope.take(count * F, "gradient of experts' gated values");
   const a = products.operand(device, scope, dout, count, D);
   device.run(products.groupedNN, { a, b: down.operand, offsets, c: dinner }, { ...shared, n: F, k: D });
-  device.run(products.groupedTN, { a, b: kept.inner, offsets, c: down.gradient }, {
+  weights.run(products.groupedTN, { a, b: kept.inner, offsets, c: down.gradient }, {
     ...shared,
     m: D,
     n: F,
@@ -102,7 +104,7 @@ export function expertsBackward(
     ...shared,
     width: F,
   });
-  device.run(products.groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
+  weights.run(products.groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
     ...shared,
     m: 2 * F,
     n: D,
@@ -113,7 +115,7 @@ export function expertsBackward(
     n: D,
     k: 2 * F,
   });
-  scope.release();
+  weights.release(scope);
 }
 
 /** A request for experts held here: {@linkcode RowExchange} with the one part that is ours. */
@@ -280,7 +282,19 @@ export class ExpertBank {
     );
     const dout = this.#upload(new Float32Array(rows), scope.take(words, "guest output gradients"));
     const din = scope.take(words, "guest row gradients");
-    expertsBackward(this.#device, this.#products, this.#config, held, guest.grouped, kept, dout, din);
+    // Guests' backward passes are whole: the asker waits for its rows, and the gradients of weights stay in order.
+    const weights = new WeightsAtOnce(this.#device);
+    expertsBackward(
+      this.#device,
+      this.#products,
+      weights,
+      this.#config,
+      held,
+      guest.grouped,
+      kept,
+      dout,
+      din,
+    );
     guest.scope.release();
     return din;
   }

@@ -80,11 +80,11 @@ export class Layer {
     return full;
   }
 
-  /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept but x. */
+  /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept but x, and is no longer needed. */
   async backward(pass: Pass, x: View, { attention, between, mlp, moe }: FullLayer, dy: View): Promise<void> {
     if (this.#mlp) mlpBackward(pass, this.#mlp, between, mlp!, dy);
     else await moeBackward(pass, this.#moe!, between, moe!, dy);
-    pass.device.release(between);
+    pass.weights.discard(between);
     attentionBackward(pass, this.#attention, x, attention, dy);
   }
 }

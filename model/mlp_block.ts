@@ -105,12 +105,15 @@ export function gatedBackward(
   dy: View,
   scope: Scope,
 ): View {
-  const { device, products, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
+  const { device, products, weights, rows: T, config: { hiddenSize: D } } = pass, F = mlp.width;
   const gateUp = trained(mlp.gateUp), down = trained(mlp.down);
   const dinner = scope.take(T * F, "gradient of gated values");
   const a = products.operand(device, scope, dy, T, D);
   device.run(products.matmulNN, { a, b: down.operand, c: dinner }, { m: T, n: F, k: D, accumulate: 0 });
-  device.run(products.matmulTN, { a, b: kept.inner, c: down.gradient }, { m: D, n: F, k: T, accumulate: 1 });
+  // Plain rows are dy itself, which the caller turns into another gradient.
+  const fixed = a === dy ? weights.frozen(dy, scope) : a;
+  const sizes = { m: D, n: F, k: T, accumulate: 1 };
+  weights.run(products.matmulTN, { a: fixed, b: kept.inner, c: down.gradient }, sizes);
   const dgateUp = scope.take(T * products.words(2 * F), "gradient of gate and up");
   device.run(products.swigluBackward, { gu: kept.gateUp, dy: dinner, offsets: pass.span, dgu: dgateUp }, {
     rows: T,
@@ -118,7 +121,7 @@ export function gatedBackward(
     first: 0,
     groups: 1,
   });
-  device.run(products.matmulTN, { a: dgateUp, b: normed, c: gateUp.gradient }, {
+  weights.run(products.matmulTN, { a: dgateUp, b: normed, c: gateUp.gradient }, {
     m: 2 * F,
     n: D,
     k: T,
@@ -157,12 +160,12 @@ export function mlpForward(pass: Pass, block: MlpBlock, x: View): { y: View; kep
 
 /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
 export function mlpBackward(pass: Pass, block: MlpBlock, x: View, kept: MlpKept, dy: View): void {
-  const { device, rows: T, config: { hiddenSize: D } } = pass;
+  const { device, weights, rows: T, config: { hiddenSize: D } } = pass;
   const norm = trained(block.norm), scope = new Scope(device);
   const dgateUp = gatedBackward(pass, block, kept.normed, kept, dy, scope);
   const dnormed = scope.take(T * D, "gradient of normed input");
   inputGradient(pass, block, dgateUp, dnormed, 0);
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
-  scope.release();
-  kept.scope.release();
+  weights.release(scope);
+  weights.release(kept.scope);
 }

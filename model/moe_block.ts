@@ -292,7 +292,7 @@ export async function moeBackward(
   kept: MoeKept,
   dy: View,
 ): Promise<void> {
-  const { device, products, rows: T, config, microbatches } = pass;
+  const { device, products, weights: weightWork, rows: T, config, microbatches } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen } = config;
   const R = T * chosen;
   const norm = trained(block.norm), router = trained(block.router);
@@ -325,7 +325,7 @@ export async function moeBackward(
   if (block.held !== undefined && kept.own) {
     const { rows, count } = kept.own;
     const grouped = { rows, offsets: kept.offsets, count };
-    expertsBackward(device, products, config, block.held, grouped, kept.own.kept, drows, din);
+    expertsBackward(device, products, weightWork, config, block.held, grouped, kept.own.kept, drows, din);
   }
   const dlogits = scope.take(T * E, "gradient of router logits");
   const { logits, experts } = kept, stats = block.balance.stats ?? kept.stats;
@@ -336,7 +336,7 @@ export async function moeBackward(
     balance: config.balanceCoefficient / microbatches,
     z: config.zCoefficient / microbatches,
   });
-  device.run(matmulTN, { a: dlogits, b: kept.normed, c: router.gradient }, {
+  weightWork.run(matmulTN, { a: dlogits, b: kept.normed, c: router.gradient }, {
     m: E,
     n: D,
     k: T,
@@ -351,6 +351,6 @@ export async function moeBackward(
   device.run(matmulNN, { a: dlogits, b: router.weight, c: dnormed }, { m: T, n: D, k: E, accumulate: 1 });
   if (block.shared && dshared) inputGradient(pass, block.shared, dshared, dnormed, 1);
   normBackward(pass, norm, x, kept.inverse, dnormed, dy);
-  scope.release();
-  kept.scope.release();
+  weightWork.release(scope);
+  weightWork.release(kept.scope);
 }

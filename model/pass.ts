@@ -7,6 +7,7 @@ import { type Device, ropeTable, type View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import type { Precision } from "./precision.ts";
 import { type Products, productsOf } from "./products.ts";
+import { WeightsAtOnce, type WeightWork } from "./weight_work.ts";
 
 /** Training keeps what the backward pass needs, evaluation nothing. */
 export type Mode = "train" | "evaluate";
@@ -17,6 +18,8 @@ export interface Pass {
   readonly config: ModelConfig;
   /** The matrix products, in the precision of the parameters. */
   readonly products: Products;
+  /** Takes what the backward pass adds to the gradients of weights. */
+  readonly weights: WeightWork;
   readonly mode: Mode;
   readonly microbatch: number;
   /** Microbatches of the round, over which balancing and z-loss are averaged. */
@@ -41,6 +44,7 @@ export class PassTables {
   readonly #device: Device;
   readonly #config: ModelConfig;
   readonly #products: Products;
+  readonly #weights: WeightWork;
   #positions = 0;
   readonly #tables: View[] = [];
   readonly #spans = new Map<number, View>();
@@ -50,6 +54,7 @@ export class PassTables {
     this.#device = device;
     this.#config = config;
     this.#products = productsOf(precision);
+    this.#weights = new WeightsAtOnce(device);
   }
 
   /** A pass of these sizes. */
@@ -61,6 +66,7 @@ export class PassTables {
       device: this.#device,
       config: this.#config,
       products: this.#products,
+      weights: this.#weights,
       table: this.rotations(size.sequence),
       span: this.#span(rows),
     };

@@ -38,6 +38,11 @@ export class Scope {
     if (this.#views.delete(view)) this.#device.release(view);
   }
 
+  /** Gives back all but these. */
+  releaseBut(kept: ReadonlySet<View>): void {
+    for (const view of [...this.#views]) if (!kept.has(view)) this.drop(view);
+  }
+
   /** Gives back all that is left. */
   release(): void {
     for (const view of this.#views) this.#device.release(view);

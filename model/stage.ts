@@ -15,6 +15,7 @@ import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
 import { type Parameters, trained } from "./parameters.ts";
 import type { Pass, PassSize, PassTables } from "./pass.ts";
 import { Scope } from "./scope.ts";
+import { WeightsLater, type WeightWork } from "./weight_work.ts";
 
 /** What a stage is made of. */
 export interface StageOptions {
@@ -55,6 +56,12 @@ interface Tape {
   readonly gradient: View | undefined;
 }
 
+/** What a split backward pass left to do for a layer (-1: the embedding). */
+interface Left {
+  readonly layer: number;
+  readonly weights: WeightsLater;
+}
+
 /** The passes of a span of layers. */
 export class Stage {
   readonly #device: Device;
@@ -66,6 +73,8 @@ export class Stage {
   readonly #head: Head | undefined;
   readonly #notes: NoteLayout;
   readonly #tapes = new Map<number, Tape>();
+  /** By microbatch, between the two halves of a split backward pass. */
+  readonly #halves = new Map<number, readonly Left[]>();
   readonly #slotViews: View[] = [];
   readonly #balances: readonly Balance[];
 
@@ -222,6 +231,44 @@ export class Stage {
     gradient?: View,
     left: (layer: number) => void = () => {},
   ): Promise<View | undefined> {
+    return await this.#backward(microbatch, gradient, (_layer, pass) => pass.weights, left);
+  }
+
+  /**
+   * The first half of {@linkcode backward}: answers with the gradient of the input and keeps what
+   * {@linkcode backwardWeight} needs. Other workers' experts do their whole part of the pass in it.
+   */
+  async backwardInput(microbatch: number, gradient?: View): Promise<View | undefined> {
+    const halves: Left[] = [];
+    const weightsOf = (layer: number) => {
+      const weights = new WeightsLater(this.#device);
+      halves.push({ layer, weights });
+      return weights;
+    };
+    const dx = await this.#backward(microbatch, gradient, weightsOf, () => {});
+    this.#halves.set(microbatch, halves);
+    return dx;
+  }
+
+  /** The second half: adds to the gradients of the tensors. `left` as in {@linkcode backward}. */
+  backwardWeight(microbatch: number, left: (layer: number) => void = () => {}): void {
+    const halves = this.#halves.get(microbatch);
+    if (halves === undefined) {
+      throw new Error(`The weights of microbatch ${microbatch} come before the gradient of its input`);
+    }
+    this.#halves.delete(microbatch);
+    for (const { layer, weights } of halves) {
+      weights.finish();
+      if (layer >= 0) left(layer);
+    }
+  }
+
+  async #backward(
+    microbatch: number,
+    gradient: View | undefined,
+    weightsOf: (layer: number, pass: Pass) => WeightWork,
+    left: (layer: number) => void,
+  ): Promise<View | undefined> {
     const tape = this.#tapes.get(microbatch);
     if (tape === undefined) throw new Error(`Microbatch ${microbatch} goes backward without a forward pass`);
     this.#tapes.delete(microbatch);
@@ -232,15 +279,17 @@ export class Stage {
       throw new Error(`A stage needs a gradient of ${words} words and got ${dy?.length ?? "none"}`);
     }
     for (let i = this.#layers.length - 1; i >= 0; i--) {
-      const { x, full, replay } = tape.layers[i], layer = this.#layers[i];
-      const stats = () => this.#notes.stats(tape.notes, i);
-      await layer.backward(pass, x, full ?? await layer.again(pass, x, stats, replay), dy);
-      this.#device.release(x);
-      left(this.#options.from + i);
+      const { x, full, replay } = tape.layers[i], layer = this.#layers[i], place = this.#options.from + i;
+      const stats = () => this.#notes.stats(tape.notes, i), weights = weightsOf(place, pass);
+      await layer.backward({ ...pass, weights }, x, full ?? await layer.again(pass, x, stats, replay), dy);
+      weights.discard(x);
+      left(place);
     }
-    if (tape.ids === undefined) return dy;
-    this.#embeddingBackward(tape.ids, dy);
-    this.#device.release(dy);
+    const { ids } = tape;
+    if (ids === undefined) return dy;
+    const weights = weightsOf(-1, pass);
+    weights.add([dy], () => this.#embeddingBackward(ids, dy));
+    weights.discard(dy);
     return undefined;
   }
 

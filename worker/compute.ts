@@ -84,6 +84,10 @@ export interface Compute {
   forward(input: ForwardInput): Promise<ArrayBuffer | undefined>;
   /** Takes the gradient of the stage's output (none behind the head), answers with that of its input (none before the embedding). */
   backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined>;
+  /** The first half of {@linkcode backward}: the same answer, and the gradients of the stage's tensors as they were. */
+  backwardInput(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined>;
+  /** The second half: adds to the gradients of the stage's tensors. */
+  backwardWeight(stage: number, microbatch: number): Promise<void>;
   /** Runs hosted experts on a peer's rows: outputs of the forward pass, input gradients of the backward pass. */
   host(exchange: Omit<Exchange, "parts"> & { readonly part: Omit<ExpertRows, "host"> }): Promise<ArrayBuffer>;
   /** The accumulated gradient of a tied head, taken (the head's copy is then zero), or added to the embedding's. */

@@ -147,6 +147,8 @@ class ComputeClient implements Compute {
   get: Compute["get"] = (...args) => this.#call("get", ...args);
   forward: Compute["forward"] = (input) => this.#call("forward", input);
   backward: Compute["backward"] = (...args) => this.#call("backward", ...args);
+  backwardInput: Compute["backwardInput"] = (...args) => this.#call("backwardInput", ...args);
+  backwardWeight: Compute["backwardWeight"] = (...args) => this.#call("backwardWeight", ...args);
   host: Compute["host"] = (exchange) => this.#call("host", exchange);
   takeTiedGradient: Compute["takeTiedGradient"] = () => this.#call("takeTiedGradient");
   addTiedGradient: Compute["addTiedGradient"] = (words) => this.#call("addTiedGradient", words);

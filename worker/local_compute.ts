@@ -227,12 +227,33 @@ export class LocalCompute implements Compute {
 
   backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
-      const { device, slice, replicas } = this.#now;
-      const received = this.#upload(gradient, "received gradient");
-      const last = microbatch === ownMicrobatches(slice).to - 1;
-      const left = last ? (layer: number) => replicas.left(stage, layer) : undefined;
+      const { device } = this.#now;
+      const received = this.#upload(gradient, "received gradient"), left = this.#left(stage, microbatch);
       return await this.#download(device, await this.#stageAt(stage).backward(microbatch, received, left));
     });
+  }
+
+  backwardInput(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
+    return this.#busy.during(async () => {
+      const { device } = this.#now;
+      const received = this.#upload(gradient, "received gradient");
+      return await this.#download(device, await this.#stageAt(stage).backwardInput(microbatch, received));
+    });
+  }
+
+  backwardWeight(stage: number, microbatch: number): Promise<void> {
+    // deno-lint-ignore require-await
+    return this.#busy.during(async () => {
+      this.#stageAt(stage).backwardWeight(microbatch, this.#left(stage, microbatch));
+      this.#now.device.flush();
+    });
+  }
+
+  /** Who waits for the gradients of a layer hears when the last pass over it has been given to the device. */
+  #left(stage: number, microbatch: number): ((layer: number) => void) | undefined {
+    const { slice, replicas } = this.#now;
+    if (microbatch !== ownMicrobatches(slice).to - 1) return undefined;
+    return (layer) => replicas.left(stage, layer);
   }
 
   host(request: HostRequest): Promise<ArrayBuffer> {

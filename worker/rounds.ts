@@ -26,6 +26,12 @@ type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
 /** A transfer of an activation or a gradient. */
 type Transfer = Extract<Operation, { peer: number; microbatch: number }>;
 
+/** A pass over one microbatch. */
+interface Pass {
+  readonly stage: number;
+  readonly microbatch: number;
+}
+
 /** What an executor works with; all of one generation. */
 export interface RoundParts {
   readonly slice: Slice;
@@ -164,7 +170,10 @@ export class RoundExecutor {
       case "forward":
         return await this.#forward(operation.stage, operation.microbatch, data, failed);
       case "backward":
-        return await this.#backward(operation.stage, operation.microbatch, failed);
+      case "backward-input":
+        return await this.#backward(operation, failed);
+      case "backward-weight":
+        return await this.#backwardWeight(operation, failed);
       case "fold":
         return await this.#fold();
       case "reduce":
@@ -219,8 +228,12 @@ export class RoundExecutor {
     if (!head) this.#keep("activation out", stage, microbatch, pass);
   }
 
-  async #backward(stage: number, microbatch: number, failed: (error: unknown) => void): Promise<void> {
-    const { embedding, head } = this.#stage(stage);
+  /** A whole backward pass, or its first half. */
+  async #backward(
+    { do: work, stage, microbatch }: Pass & { do: "backward" | "backward-input" },
+    failed: (error: unknown) => void,
+  ): Promise<void> {
+    const { compute } = this.parts, { embedding, head } = this.#stage(stage);
     const received = head ? undefined : this.#take("gradient", stage, microbatch);
     await Promise.all([this.#lastBackward, this.#passes.get(`forward ${stage} ${microbatch}`)]);
     const [pass] = await this.#begin(
@@ -228,12 +241,32 @@ export class RoundExecutor {
       failed,
       async () => {
         const gradient = await received;
-        if (microbatch === this.#microbatches.to - 1) this.#replicas.leaving(stage);
-        return await this.parts.compute.backward(stage, microbatch, gradient);
+        if (work === "backward-input") return await compute.backwardInput(stage, microbatch, gradient);
+        this.#leaving(stage, microbatch);
+        return await compute.backward(stage, microbatch, gradient);
       },
     );
     this.#lastBackward = pass;
     if (!embedding) this.#keep("gradient out", stage, microbatch, pass);
+  }
+
+  /** The second half of a backward pass. */
+  async #backwardWeight({ stage, microbatch }: Pass, failed: (error: unknown) => void): Promise<void> {
+    await this.#lastBackward; // the first half is among those that came before
+    const [pass] = await this.#begin(
+      `backward-weight ${stage} ${microbatch}`,
+      failed,
+      async () => {
+        this.#leaving(stage, microbatch);
+        await this.parts.compute.backwardWeight(stage, microbatch);
+      },
+    );
+    this.#lastBackward = pass;
+  }
+
+  /** Gradients of a stage that others own leave as soon as its last pass has left them. */
+  #leaving(stage: number, microbatch: number): void {
+    if (microbatch === this.#microbatches.to - 1) this.#replicas.leaving(stage);
   }
 
   /** Activations and gradients between neighbours. Between two stages of one worker they only change hands. */

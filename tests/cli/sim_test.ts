@@ -34,7 +34,7 @@ const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
     "a schedule of another name",
     ["sim", lab, tiny, "--schedule", "1b1f"],
     2,
-    "takes gpipe, 1f1b, interleaved, zb-v",
+    "takes gpipe, 1f1b, interleaved, zero-bubble-v",
   ],
   [
     "a sweep of something else",

@@ -194,6 +194,14 @@ for (
       const layers = dense.num_hidden_layers;
       const { kept: words } = judge.kept(whole(model)[0]);
       assertAlmostEquals(kept / (4 * (layers * words + T * dense.hidden_size)), 1, 0.05);
+      const halved = T * dense.hidden_size + layers * judge.kept(whole(model)[0]).halved;
+      await compute.backwardInput(0, 1);
+      const between = device.memory().used - one; // of microbatch 1: microbatch 2 takes what it took before
+      assertAlmostEquals(between / (4 * halved), 1, 0.05, "between the halves of a split backward pass");
+      await compute.backwardWeight(0, 1);
+      await compute.backward(0, 2);
+      await compute.finish(); // which reads the notes of all passes
+      assert(device.memory().used <= before, "nothing stays");
       compute.close();
     });
   }

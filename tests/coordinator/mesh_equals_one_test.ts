@@ -51,6 +51,20 @@ Deno.test("mesh = one worker, dense model in three stages, with and without reco
 });
 
 for (const kind of ["reference", "webgpu"] as const) {
+  Deno.test(`mesh = one worker on ${kind}, zero-bubble V with an expert host, replicas, recomputation, bf16`, async () => {
+    const recipe = { tied: true, shared: 10, layers: 4, steps: 6, microbatches: 6 };
+    const mesh = `schedule = "zero-bubble-v"`;
+    const one = await train(kind, 1, recipe);
+    assertEquals(await train(kind, 3, { ...recipe, mesh: `${mesh}\nexpert_hosts = 1` }), one);
+    assertEquals(await train(kind, 2, { ...recipe, mesh, recompute: true }), one);
+    const rounded = { ...recipe, steps: 2, precision: "bf16" as const };
+    assertEquals(await train(kind, 2, { ...rounded, mesh }), await train(kind, 1, rounded), "bf16");
+    const shares = await train(kind, 1, { ...recipe, mesh: "shares = [4, 2]" });
+    assertEquals(await train(kind, 4, { ...recipe, mesh: `${mesh}\nreplicas = 2\nshares = [4, 2]` }), shares);
+  });
+}
+
+for (const kind of ["reference", "webgpu"] as const) {
   Deno.test(`mesh = one worker on ${kind}, a shared expert beside those of hosts`, async () => {
     const one = await train(kind, 1, { shared: 10, steps: 8 });
     assertEquals(await train(kind, 3, { shared: 10, steps: 8, stages: 2, hosts: 1 }), one);

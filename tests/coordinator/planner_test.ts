@@ -105,10 +105,10 @@ Deno.test("a shared expert belongs to its layer's stage, and counts there", () =
     );
   }
   const [before, after] = [moe, sharing].map((config) => holdings(config, plan));
-  for (const [i, { worker, stage, parameters, bytes }] of after.entries()) {
-    const layers = stage ? stage.to - stage.from : 0;
+  for (const [i, { worker, stages, parameters, bytes }] of after.entries()) {
+    const layers = stages.reduce((sum, { from, to }) => sum + to - from, 0);
     assertEquals(parameters - before[i].parameters, layers * 3 * 40 * 16, worker);
-    assertEquals(bytes > before[i].bytes, stage !== undefined, worker);
+    assertEquals(bytes > before[i].bytes, stages.length > 0, worker);
   }
   const { layer, expert } = partSizes(sharing), plain = partSizes(moe);
   assertEquals([layer - plain.layer, expert], [3 * 40 * 16, plain.expert]);
@@ -117,6 +117,50 @@ Deno.test("a shared expert belongs to its layer's stage, and counts there", () =
 Deno.test("workers without a part are named", () => {
   const workers = ["a", "b", "c"].map((id) => worker(id));
   assertEquals(makePlan(request({ workers, stages: 2 })).idle, ["c"]);
+});
+
+Deno.test("zero-bubble V: the first worker holds both ends, hosts come behind the workers with layers", () => {
+  const workers = "abcd".split("").map((id) => worker(id));
+  const schedule = "zero-bubble-v";
+  const places = (more: Partial<PlanRequest>) =>
+    makePlan(request({ workers, schedule, ...more })).plan.pipelines[0].stages.map((stage) => stage.worker)
+      .join("");
+  assertEquals(places({}), "abccba");
+  assertEquals(places({ stages: 4 }), "abba");
+  const { plan, holdings, idle } = makePlan(
+    request({ workers, schedule, config: moe, stages: 4, expertHosts: 1 }),
+  );
+  Plan.parse(plan);
+  assertEquals(idle, ["d"]);
+  assertEquals(holdings.map(({ worker, stages }) => [worker, stages.length]), [["a", 2], ["b", 2], ["c", 0]]);
+  for (const stage of plan.pipelines[0].stages) {
+    for (const hosts of stage.experts) {
+      assert(
+        hosts.includes("c") && hosts.every((host) => host === stage.worker || host === "c"),
+        hosts.join(),
+      );
+    }
+  }
+});
+
+Deno.test("a plan's memory is that of its schedule: GPipe keeps all microbatches, a split pass its gradients", () => {
+  const workers = [worker("a"), worker("b")], shape = { batch: 2, sequence: 512, microbatches: 8 };
+  const most = (schedule: PlanRequest["schedule"], recompute = false) =>
+    Math.max(
+      ...makePlan(request({ workers, shape, schedule, recompute })).holdings.map(({ bytes }) => bytes),
+    );
+  const [gpipe, plain, split] = (["gpipe", "1f1b", "zero-bubble-v"] as const).map((name) => most(name));
+  assert(gpipe > 3 * plain, `${gpipe} against ${plain}`);
+  assert(split >= plain && split < 1.5 * plain, `${split} against ${plain}`);
+  const memory = Math.ceil(plain);
+  const error = assertThrows(
+    () =>
+      makePlan(
+        request({ workers: workers.map(({ id }) => worker(id, 1e9, memory)), shape, schedule: "gpipe" }),
+      ),
+    PlanInfeasible,
+  );
+  assertStringIncludes(error.message, "MiB short");
 });
 
 const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
@@ -130,6 +174,16 @@ const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
     expertHosts: 5,
     workers: "abcdef".split("").map((w) => worker(w)),
   }, "4 experts"],
+  [
+    "an odd number of stages for two on each worker",
+    { stages: 3, schedule: "zero-bubble-v" },
+    "a multiple of 2",
+  ],
+  ["too few layers for two stages on a worker", {
+    config: { ...dense, layers: 1 },
+    schedule: "zero-bubble-v",
+  }, "a model of 1 layer"],
+  ["more stages than two workers take", { stages: 6, schedule: "zero-bubble-v" }, "start 1 more"],
   ["too little memory", { workers: [worker("a"), worker("b", 1e9, 1e5)] }, "MiB short"],
 ];
 for (const [what, more, says] of infeasible) {

@@ -33,7 +33,7 @@ Deno.test("idle slots between a worker's first and last work, p = 4, m = 8", () 
   assertEquals(run("gpipe", p, m).idle, (p - 1) * 3);
   assertAlmostEquals(run("interleaved", p, m).idle, (p - 1) * 3 / 2);
   assertAlmostEquals(run("interleaved", p, m, 4).idle, (p - 1) * 3 / 4);
-  assertEquals(run("zb-v", p, m).idle, 0);
+  assertEquals(run("zero-bubble-v", p, m).idle, 0);
 });
 
 Deno.test("zero-bubble V keeps no more activations than 1F1B at its peak", () => {
@@ -42,13 +42,15 @@ Deno.test("zero-bubble V keeps no more activations than 1F1B at its peak", () =>
     const most = (name: ScheduleName) =>
       Math.max(...run(name, p, m).orders.map((list) => peakHeld(list) / defaultChunks(name)));
     assertEquals(most("1f1b"), p);
-    assert(most("zb-v") <= p, `${most("zb-v")} at p = ${p}`);
+    assert(most("zero-bubble-v") <= p, `${most("zero-bubble-v")} at p = ${p}`);
   }
 });
 
 Deno.test("zero-bubble V has no idle slot from 2p - 1 microbatches on", () => {
   for (const p of [2, 3, 4, 6, 8]) {
-    for (const m of [2 * p - 1, 2 * p, 3 * p + 1]) assertAlmostEquals(run("zb-v", p, m).idle, 0, 1e-9);
+    for (const m of [2 * p - 1, 2 * p, 3 * p + 1]) {
+      assertAlmostEquals(run("zero-bubble-v", p, m).idle, 0, 1e-9);
+    }
   }
 });
 

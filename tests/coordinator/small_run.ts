@@ -10,6 +10,8 @@ export interface SmallRecipe {
   readonly shared?: number;
   readonly stages?: number;
   readonly hosts?: number;
+  /** Default 3. */
+  readonly layers?: number;
   readonly steps?: number;
   readonly checkpointEvery?: number;
   readonly recompute?: boolean;
@@ -31,7 +33,7 @@ name = "small"
 [model]
 hidden_size = 16
 intermediate_size = 12
-num_hidden_layers = 3
+num_hidden_layers = ${recipe.layers ?? 3}
 num_attention_heads = 4
 num_key_value_heads = 2
 head_dim = 4

@@ -41,7 +41,7 @@ Deno.test("every schedule runs on a cluster; the split backward pass is idle lea
   const idle = Object.fromEntries(
     scheduleNames.map((name) => [name, summary(runTrial(request(), name, false)).idle]),
   );
-  assert(idle["zb-v"] < idle.interleaved && idle.interleaved < idle["1f1b"], JSON.stringify(idle));
+  assert(idle["zero-bubble-v"] < idle.interleaved && idle.interleaved < idle["1f1b"], JSON.stringify(idle));
   for (const name of scheduleNames) {
     const { stages } = runTrial(request(), name, false);
     assertEquals(stages.at(-1)!.to, 16);
@@ -61,7 +61,7 @@ Deno.test("a schedule that memory forbids says what it needs and what there is",
 
 Deno.test("two stages on each worker need two layers for each", () => {
   const error = assertThrows(
-    () => runTrial(request({ cluster: cluster(12), stages: 12 }), "zb-v", false),
+    () => runTrial(request({ cluster: cluster(12), stages: 12 }), "zero-bubble-v", false),
     ScheduleError,
   );
   assertStringIncludes(error.message, "16 layers are enough for 8 workers");

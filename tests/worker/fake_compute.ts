@@ -79,7 +79,28 @@ export class FakeCompute implements Compute {
     microbatch: number,
     gradient?: ArrayBuffer,
   ): Promise<ArrayBuffer | undefined> {
-    await this.#note(`backward ${stage}.${microbatch} ${gradient ? "gradient" : ""}`.trim());
+    return await this.#backward("backward", stage, microbatch, gradient);
+  }
+
+  async backwardInput(
+    stage: number,
+    microbatch: number,
+    gradient?: ArrayBuffer,
+  ): Promise<ArrayBuffer | undefined> {
+    return await this.#backward("backward-input", stage, microbatch, gradient);
+  }
+
+  async backwardWeight(stage: number, microbatch: number): Promise<void> {
+    await this.#note(`backward-weight ${stage}.${microbatch}`);
+  }
+
+  async #backward(
+    work: "backward" | "backward-input",
+    stage: number,
+    microbatch: number,
+    gradient: ArrayBuffer | undefined,
+  ): Promise<ArrayBuffer | undefined> {
+    await this.#note(`${work} ${stage}.${microbatch} ${gradient ? "gradient" : ""}`.trim());
     await this.#exchange(stage, microbatch, "backward", "train");
     const { batch, sequence } = this.#slice.shape;
     if (this.#slice.stages[stage].embedding) return undefined;

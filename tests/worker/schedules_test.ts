@@ -18,6 +18,8 @@ const schedules: [name: ScheduleName, workers: number, chunks: number][] = [
   ["gpipe", 3, 1],
   ["interleaved", 2, 2],
   ["interleaved", 2, 3],
+  ["zero-bubble-v", 2, 2],
+  ["zero-bubble-v", 3, 2],
 ];
 const microbatches = 4;
 
@@ -69,7 +71,7 @@ for (const [name, workers, chunks] of schedules) {
     const { spans } = simulatePlan(plan, cluster, { trace: true });
     names.forEach((worker, w) => {
       const ran = computes[worker].calls.flatMap((call) =>
-        call.match(/^(?:forward|backward) \d+\.\d+/)?.[0] ?? []
+        call.match(/^(?:forward|backward|backward-input|backward-weight) \d+\.\d+/)?.[0] ?? []
       );
       const shown = spans.filter((span) => span.worker === w && span.work !== "step")
         .map(({ work, stage, microbatch }) => `${work} ${stage}.${microbatch}`);
@@ -141,17 +143,31 @@ async function train(plan: Plan): Promise<Record<string, number[]>> {
           const { stage, microbatch } = operation, { embedding, head } = plan.pipelines[0].stages[stage];
           const span = [microbatch * tokens, (microbatch + 1) * tokens] as const;
           const input = (kind: string) => sent.get(`${kind} ${stage} ${microbatch}`);
-          const output = operation.do === "forward"
-            ? await compute.forward({
-              stage,
-              microbatch,
-              mode: "train",
-              validLabels: labels.length,
-              ...(embedding ? { ids: ids.slice(...span) } : { activation: input("activation")! }),
-              ...(head ? { labels: labels.slice(...span) } : {}),
-            })
-            : await compute.backward(stage, microbatch, input("gradient"));
-          at.set(`${operation.do === "forward" ? "activation" : "gradient"} ${stage} ${microbatch}`, output);
+          const keep = (what: string, made: ArrayBuffer | undefined) =>
+            at.set(`${what} ${stage} ${microbatch}`, made);
+          switch (operation.do) {
+            case "forward":
+              keep(
+                "activation",
+                await compute.forward({
+                  stage,
+                  microbatch,
+                  mode: "train",
+                  validLabels: labels.length,
+                  ...(embedding ? { ids: ids.slice(...span) } : { activation: input("activation")! }),
+                  ...(head ? { labels: labels.slice(...span) } : {}),
+                }),
+              );
+              break;
+            case "backward":
+              keep("gradient", await compute.backward(stage, microbatch, input("gradient")));
+              break;
+            case "backward-input":
+              keep("gradient", await compute.backwardInput(stage, microbatch, input("gradient")));
+              break;
+            case "backward-weight":
+              await compute.backwardWeight(stage, microbatch);
+          }
         }
         left.shift();
         moved = true;
