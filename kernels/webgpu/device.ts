@@ -365,7 +365,7 @@ export class WebGpuDevice implements Device {
       throw this.#failure ?? this.#closed ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
     }
     await this.#settle();
-    if (this.#tuner?.wanting && !this.#tuning) await this.#tune(this.#tuner);
+    if (this.#tuner?.wanting && !this.#tuning && !this.#timings?.running) await this.#tune(this.#tuner);
     if (views.length === 1) return [all];
     let start = 0;
     return views.map((view) => all.slice(start, start += view.length * 4));
