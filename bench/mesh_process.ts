@@ -1,7 +1,8 @@
 /**
- * A mesh on memory links in a process of its own, for bench/mesh.ts: a coordinator and workers, each with its device on a
- * thread. Arguments: recipe, folder for runs, number of workers, device ("auto"). Prints the run's events, one JSON object a line, and the
- * resident memory after each step.
+ * A mesh on memory links in a process of its own, for bench/mesh.ts and bench/hetero.ts: a coordinator and workers, each
+ * with its device on a thread. Arguments: recipes with commas between (run one after the other), folder for runs, number
+ * of workers, device ("auto"), the share that each worker lends with commas between (everything), and whether they say so
+ * ("told", otherwise "untold"). Prints the runs' events, one JSON object a line, and the resident memory after each step.
  *
  * @module
  */
@@ -17,7 +18,8 @@ import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";
 import type { DeviceChoice } from "../worker/thread_protocol.ts";
 
-const [recipe, runs, count, device = "auto"] = Deno.args;
+const [recipes, runs, count, device = "auto", parts = "", told = "told"] = Deno.args;
+const shares = parts === "" ? [] : parts.split(",").map(Number);
 const runtime = denoRuntime();
 const admission = await Admission.inMemory(runtime);
 const coordinator = new Coordinator({
@@ -29,28 +31,36 @@ const hub = new MemoryHub(runtime);
 const workers = await Promise.all(Array.from({ length: Number(count) }, async (_, w) => {
   const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
   coordinator.admit(ours);
-  return await joinOver(theirs, invite, { name: `w${w}` }, {
+  const share = shares[w] < 1 ? shares[w] : undefined;
+  return await joinOver(theirs, invite, {
+    name: `w${w}`,
+    ...(share !== undefined && told === "told" ? { lent: { share } } : {}),
+  }, {
     clock: runtime,
     chance: runtime,
     identity: await newIdentity(),
     transport: hub.transport(),
-    compute: (exchanger) => openComputeThread({ device: device as DeviceChoice }, exchanger),
+    compute: (exchanger) => openComputeThread({ device: device as DeviceChoice, share }, exchanger),
     software: "bench",
   });
 }));
-const outcome = await coordinator.run({
-  recipe: await Deno.readTextFile(recipe),
-  resolve: (path) => join(dirname(recipe), path),
-  runs,
-  resume: false,
-  resumeCommand: "",
-}, {
-  workers: workers.length,
-  tell: (event) => {
-    const rss = event.event === "step" ? { rss: Deno.memoryUsage().rss } : {};
-    console.log(JSON.stringify({ ...event, ...rss }));
-  },
-});
+let done = true;
+for (const recipe of recipes.split(",")) {
+  const outcome = await coordinator.run({
+    recipe: await Deno.readTextFile(recipe),
+    resolve: (path) => join(dirname(recipe), path),
+    runs,
+    resume: false,
+    resumeCommand: "",
+  }, {
+    workers: workers.length,
+    tell: (event) => {
+      const rss = event.event === "step" ? { rss: Deno.memoryUsage().rss } : {};
+      console.log(JSON.stringify({ ...event, ...rss }));
+    },
+  });
+  done &&= outcome.event === "done";
+}
 await coordinator.close("done");
 await Promise.all(workers.map((worker) => worker.ended.catch(() => {})));
-Deno.exit(outcome.event === "done" ? 0 : 1);
+Deno.exit(done ? 0 : 1);

@@ -23,7 +23,8 @@ const permissions = [
   "--allow-sys=networkInterfaces,hostname,uid,statfs",
 ];
 
-type Line = Record<string, unknown>;
+/** An event of a run. */
+export type Line = Record<string, unknown>;
 
 /** A step as its run reports it. */
 export interface Step {
@@ -89,7 +90,7 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<Line> {
+export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<Line> {
   let rest = "";
   for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
     const whole = (rest + piece).split("\n");
@@ -126,7 +127,8 @@ async function steps(events: AsyncIterable<Line>, pids: readonly number[] = []):
   return found;
 }
 
-function script(
+/** Another program of this folder as a process. */
+export function script(
   name: string,
   args: readonly string[],
   stdin: "null" | "piped",

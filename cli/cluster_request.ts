@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname, isAbsolute, join, resolve } from "@std/path";
+import { basename, dirname, isAbsolute, join, resolve } from "@std/path";
 import { type Cluster, parseCluster } from "../coordinator/cluster.ts";
 import type { FindRequest } from "../coordinator/find_plan.ts";
 import { openModel } from "../coordinator/model_source.ts";
@@ -13,8 +13,8 @@ import { meshOf } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
 import { modelsOf } from "../coordinator/switches.ts";
 import { type Codec, codecs } from "../coordinator/traffic.ts";
-import type { ModelConfig } from "../model/config.ts";
-import { files } from "./model_folder.ts";
+import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { files, modelFolder } from "./model_folder.ts";
 import { readRecipe } from "./run.ts";
 import { CommandError, type Flags, UsageError } from "./verb.ts";
 
@@ -29,13 +29,61 @@ export async function readCluster(path: string): Promise<Cluster> {
   return parseCluster(text);
 }
 
-/** Reads a recipe and the model that it means; no weight is read. */
-export async function readModel(path: string): Promise<{ recipe: Recipe; config: ModelConfig }> {
+/** A step of training a model of which only the folder is given, where no flag says otherwise. */
+const usual = { batch: 16, sequence: 512, microbatches: 8 };
+
+/** Help for the flags that only a model's folder takes. */
+export const STEP_HELP = `  --batch N, --sequence N, --microbatches N
+                   with a model's folder: a step of training (${usual.batch} sequences of ${usual.sequence} tokens in ${usual.microbatches} microbatches)`;
+
+/** Reads a recipe and the model that it means, or a model's folder as one step of training it; no weight is read. */
+export async function readModel(
+  path: string,
+  flags: Flags,
+): Promise<{ recipe: Recipe; config: ModelConfig }> {
+  const folder = (await Deno.stat(path).catch(() => undefined))?.isDirectory === true;
+  if (folder) return await readFolder(path, flags);
+  for (const flag of ["batch", "sequence"]) {
+    if (flags.text(flag) !== undefined) {
+      throw new UsageError(`--${flag} is for a model's folder; a recipe says it itself.`);
+    }
+  }
   const base = resolve(dirname(path));
   const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
   const { tokenizer } = await openTokenizer(files, recipe);
   const { config } = await openModel(files, recipe, tokenizer);
   return { recipe, config };
+}
+
+async function readFolder(path: string, flags: Flags): Promise<{ recipe: Recipe; config: ModelConfig }> {
+  const folder = resolve(await modelFolder(path)), file = join(folder, "config.json");
+  let json: unknown;
+  try {
+    json = JSON.parse(await Deno.readTextFile(file));
+  } catch (error) {
+    throw new CommandError(`${file} cannot be read: ${(error as Error).message}`);
+  }
+  const sizes = Object.entries(usual).map(([name, value]) =>
+    `${name} = ${flags.number(name, { min: 1, max: 2 ** 20, integer: true }) ?? value}`
+  );
+  // A recipe that trains it; its text is never opened.
+  const recipe = parseRecipe(
+    `name = "plan"
+[model]
+folder = ${JSON.stringify(folder)}
+[data]
+train = ["text"]
+[[phase]]
+kind = "train"
+steps = 1
+learning_rate = 1e-3
+${sizes.join("\n")}`,
+    (path) => path,
+  );
+  return {
+    recipe: { ...recipe, name: basename(folder) },
+    config: parseConfig(json as Record<string, unknown>),
+  };
 }
 
 /** One request for each phase of the recipe in which workers compute, changed as the flags say. */

@@ -7,6 +7,7 @@ import { duration, number, size } from "../coordinator/report.ts";
 import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
+import { LENT_FLAGS, LENT_HELP, lentOf, lentText } from "./lent.ts";
 import { Screen } from "./screen.ts";
 import { checkTurn, serversOf, TURN_HELP } from "./turn.ts";
 import { CommandError, printJson, readFlags, UsageError, type Verb } from "./verb.ts";
@@ -22,7 +23,9 @@ const CALM_MS = 10_000;
 export const verb: Verb = {
   name: "join",
   summary: "add this machine's device to a mesh",
-  help: `volary join INVITE [--device auto] [--name NAME] [--key FILE] [--memory SIZE] [--stay] [--json]
+  help:
+    `volary join INVITE [--device auto] [--name NAME] [--key FILE] [--memory SIZE] [--share 50%] [--bandwidth 20Mbit]
+            [--until 18:00] [--stay] [--json]
 
 Joins the mesh of an invite (\`volary up\` prints one) and works for it until the coordinator ends. Ctrl-C leaves: a run under
 way is saved first.
@@ -32,6 +35,7 @@ way is saved first.
   --key FILE      this worker's own key, made where it is missing, readable by you only; by it the coordinator knows the
                   worker again. Default: in your configuration named-NAME.key, or worker.key, worker-2.key, ... without --name
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
+${LENT_HELP}
   --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
 ${TURN_HELP}
   --stay          wait for the coordinator and join again when it is gone
@@ -40,7 +44,7 @@ ${TURN_HELP}
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["stay", "json", "relay-only"],
-      string: ["device", "name", "key", "memory", "transport", "turn", "turn-credentials"],
+      string: ["device", "name", "key", "memory", ...LENT_FLAGS, "transport", "turn", "turn-credentials"],
       positional: ["INVITE"],
     });
     const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();
@@ -54,8 +58,10 @@ ${TURN_HELP}
       name: flags.text("name"),
       key: flags.text("key"),
       memory: memoryOf(flags.text("memory")),
+      lent: lentOf(flags, new Date()),
       onevent: reporter(screen, json),
     };
+    const over = () => Date.now() >= (options.lent?.until ?? Infinity);
     let leaving = false, worker: RunningWorker | undefined;
     const left = Promise.withResolvers<void>();
     const leave = () => {
@@ -72,16 +78,16 @@ ${TURN_HELP}
           worker = await joinMesh(options);
           met = true;
           const reason = await worker.ended;
-          screen.say(leaving ? "Left." : `The coordinator is gone (${reason}).`);
+          screen.say(leaving || over() ? "Left." : `The coordinator is gone (${reason}).`);
           if (json) printJson({ event: "ended", reason });
         } catch (error) {
           // Only one that was there before is waited for: a wrong address would be waited for without end.
           if (!(met && flags.has("stay") && (error as Error).name === "LinkError")) throw error;
         }
-        if (leaving || !flags.has("stay")) return 0;
+        if (leaving || over() || !flags.has("stay")) return 0;
         screen.replace("waiting for the coordinator ...");
         await Promise.race([left.promise, new Promise((resolve) => setTimeout(resolve, AGAIN_MS))]);
-        if (leaving) return 0;
+        if (leaving || over()) return 0;
       }
     } finally {
       for (const signal of signals) Deno.removeSignalListener(signal, leave);
@@ -123,13 +129,14 @@ function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
     }
     switch (event.type) {
       case "profiled": {
-        const { device, deviceName, flops, bandwidth, memory, maxBinding } = event.profile;
+        const { device, deviceName, flops, bandwidth, memory, maxBinding, lent } = event.profile;
         screen.say(
           `device   ${deviceName}${
             device === "webgpu" ? "" : " (plain arrays: slow; for WebGPU see `volary doctor`)"
           }\n` +
             `speed    ${number(flops)}FLOPS, memory at ${number(bandwidth)}B/s\n` +
-            `limits   ${size(memory)} for the mesh, ${size(maxBinding)} for one tensor`,
+            `limits   ${size(memory)} for the mesh, ${size(maxBinding)} for one tensor` +
+            (lent ? `; lent: ${lentText(lent)}` : ""),
         );
         return;
       }

@@ -15,7 +15,7 @@ import { modelsOf } from "../coordinator/switches.ts";
 import { runTrial, summary } from "../coordinator/trial.ts";
 import { improvements, reasons, replicaLines, trialText } from "../coordinator/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
-import { readCluster, readModel, requests } from "./cluster_request.ts";
+import { readCluster, readModel, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
 import { readRecipe } from "./run.ts";
 import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
@@ -24,25 +24,28 @@ export const verb: Verb = {
   name: "plan",
   summary: "show who would hold what, without training",
   help: `volary plan RECIPE.toml [--workers N] [--state ${DEFAULT_STATE}] [--json]
-volary plan CLUSTER.toml RECIPE.toml [--codec f32] [--json]
+volary plan CLUSTER.toml RECIPE.toml|MODEL [--codec f32] [--batch N] [--sequence N] [--microbatches N] [--json]
 
 Shows the plan for the workers that joined, or for N equal workers without any coordinator: stages, experts, parameters and
 an estimate of memory. With a cluster file (see examples/clusters): the plan with the shortest predicted step, why it is so,
-and what would make it faster.
+and what would make it faster; for a recipe, or for a step of training a model's folder.
 
   --workers N      plan for N equal workers instead
   --state FOLDER   the coordinator's folder
   --codec NAME     with a cluster file: numbers on links are f32, f16, bf16 or int8
+${STEP_HELP}
   --json           the whole plan as one JSON object on stdout`,
 
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json"],
-      string: ["workers", "state", "codec"],
+      string: ["workers", "state", "codec", "batch", "sequence", "microbatches"],
       positional: ["RECIPE.toml", "RECIPE.toml?"],
     });
     if (flags.positional.length === 2) return await planCluster(flags);
-    if (flags.text("codec") !== undefined) throw new UsageError("--codec needs a cluster file.");
+    for (const flag of ["codec", "batch", "sequence", "microbatches"]) {
+      if (flags.text(flag) !== undefined) throw new UsageError(`--${flag} needs a cluster file.`);
+    }
     const [path] = flags.positional, base = resolve(dirname(path));
     const count = flags.number("workers", { min: 1, max: 4_096, integer: true });
     const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
@@ -71,7 +74,7 @@ async function planCluster(flags: Flags): Promise<number> {
       throw new UsageError(`--${flag} and a cluster file exclude each other: the file says who is there.`);
     }
   }
-  const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath);
+  const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
   for (const request of requests(cluster, recipe, config, flags)) {
     const trial = runTrial(request, "1f1b", true);
     const why = reasons(trial), faster = [...improvements(trial), ...replicaLines(trial)];
@@ -98,9 +101,9 @@ type Worker = Candidate & { readonly profile: { readonly deviceName: string } };
 
 async function joined(state: string): Promise<Worker[]> {
   const { workers } = await (await Owner.find(state)).status();
-  return workers.map(({ worker, device, flops, memory }) => ({
+  return workers.map(({ worker, device, flops, memory, bandwidth, launch, read, lent }) => ({
     id: worker,
-    profile: { flops, memory, deviceName: device },
+    profile: { flops, memory, bandwidth, launch, read, lent, deviceName: device },
   }));
 }
 

@@ -36,15 +36,16 @@ export const verb: Verb = {
   name: "sim",
   summary: "try a recipe on a cluster that you need not have",
   help:
-    `volary sim CLUSTER.toml RECIPE.toml [--schedule 1f1b] [--stages N] [--microbatches N] [--recompute] [--codec f32]
+    `volary sim CLUSTER.toml RECIPE.toml|MODEL [--schedule 1f1b] [--stages N] [--microbatches N] [--recompute] [--codec f32]
            [--sweep WHAT=A,B,...] [--svg FILE] [--json]
 
-Plans the recipe's first phase for the cluster, as the coordinator would, and runs one training step on a virtual clock: time,
+Plans the recipe's first phase for the cluster, as the coordinator would, or a step of training a model's folder, and runs one training step on a virtual clock: time,
 idle share, traffic, memory, and a picture. Cluster files: see examples/clusters.
 
   --schedule NAME    ${scheduleNames.join(", ")}
   --stages N         exactly so many stages (the planner chooses)
   --microbatches N   instead of the recipe's
+  --batch N, --sequence N  with a model's folder: sequences of a step, tokens of a sequence
   --recompute        compute activations again in the backward pass
   --codec NAME       numbers on links: f32, f16, bf16, int8 (workers send f32 so far)
   --sweep WHAT=...   one line for each value: workers=1,2,4 (the first ones), bandwidth=0.5,1,2 (times), microbatches=1,2,4
@@ -54,8 +55,8 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json", "recompute"],
-      string: ["schedule", "stages", "microbatches", "codec", "sweep", "svg"],
-      positional: ["CLUSTER.toml", "RECIPE.toml"],
+      string: ["schedule", "stages", "microbatches", "batch", "sequence", "codec", "sweep", "svg"],
+      positional: ["CLUSTER.toml", "RECIPE.toml or MODEL"],
     });
     const [clusterPath, recipePath] = flags.positional, json = flags.has("json");
     const schedule = (flags.text("schedule") ?? "1f1b") as ScheduleName;
@@ -63,7 +64,7 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
       throw new UsageError(`--schedule takes ${scheduleNames.join(", ")}, not "${schedule}".`);
     }
     const sweep = readSweep(flags.text("sweep"));
-    const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath);
+    const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
     const [request] = requests(cluster, recipe, config, flags);
     if (sweep !== undefined) {
       const rows: string[][] = [[sweep.what, "step", "tokens/s", "idle", "traffic", "stages", "workers"]];

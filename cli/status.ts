@@ -7,6 +7,7 @@ import type { Status } from "../coordinator/coordinator.ts";
 import type { WorkerStep } from "../coordinator/events.ts";
 import { number, planText, Report, size, table } from "../coordinator/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
+import { lentText } from "./lent.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -14,7 +15,7 @@ export const verb: Verb = {
   summary: "show the workers and how far the run is",
   help: `volary status [--state ${DEFAULT_STATE}] [--json]
 
-Shows who joined, with measured speed and memory, and the last step of the run under way with what each link did in it.
+Shows who joined, with measured speed and memory of what they lend, and the last step of the run under way with what each link did in it.
 
   --state FOLDER   the coordinator's folder
   --json           everything as one JSON object on stdout`,
@@ -40,10 +41,13 @@ export function statusText(address: string, { workers, run }: Status): string {
       `${number(w.flops)}FLOPS`,
       `${number(w.bandwidth)}B/s`,
       size(w.memory),
+      lentText(w.lent),
       w.device,
     ]);
     lines.push(
-      ...table([["worker", "device", "speed", "memory speed", "memory", ""], ...rows]).map((l) => `  ${l}`),
+      ...table([["worker", "device", "speed", "memory speed", "memory", "lent", ""], ...rows]).map((l) =>
+        `  ${l}`
+      ),
     );
   }
   if (run === null) return [...lines, "Nothing has been run yet."].join("\n");

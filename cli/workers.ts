@@ -3,9 +3,10 @@
  *
  * @module
  */
-import type { KnownWorker } from "../coordinator/admission.ts";
+import type { Known } from "../coordinator/membership.ts";
 import { table } from "../coordinator/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
+import { lentText } from "./lent.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -29,13 +30,14 @@ away (admitted, not connected), waiting (for \`volary approve\`) or revoked.
 };
 
 /** Known workers as a table for people. */
-export function workersText(workers: readonly (KnownWorker & { readonly joined: boolean })[]): string {
+export function workersText(workers: readonly Known[]): string {
   if (workers.length === 0) return "No worker has come with an invite yet.";
-  const rows = workers.map(({ worker, fingerprint, state, since, joined }) => [
+  const rows = workers.map(({ worker, fingerprint, state, since, joined, lent }) => [
     worker || "(no name yet)",
     fingerprint,
     state === "admitted" ? (joined ? "joined" : "away") : state,
     `since ${new Date(since).toISOString().slice(0, 16).replace("T", " ")} UTC`,
+    lentText(lent),
   ]);
-  return table([["worker", "fingerprint", "state", ""], ...rows]).join("\n");
+  return table([["worker", "fingerprint", "state", "", "lent"], ...rows]).join("\n");
 }

@@ -13,6 +13,8 @@ import { simulatePlan } from "./simulate_plan.ts";
 /** A plan with its predicted seconds of a training step; undefined where no worker's memory was measured. */
 export interface Chosen extends Planned {
   readonly seconds: number | undefined;
+  /** Seconds of it in which each worker's device is busy, guests' work included; empty where nothing is predicted. */
+  readonly busy: ReadonlyMap<string, number>;
 }
 
 /** Links between workers that were not measured: a home's upload, and a loopback's for workers of one machine. */
@@ -26,23 +28,40 @@ const mostSearched = 32;
 
 /** Throws PlanInfeasible. The same request always gives the same plan. */
 export function choosePlan(request: PlanRequest): Chosen {
-  const cluster = assumedCluster(request.workers);
+  const cluster = assumedCluster(request.workers, request.roundTrip);
   const plain = makePlan(request);
-  if (cluster === undefined) return { ...plain, seconds: undefined };
-  const seconds = simulatePlan(plain.plan, cluster).seconds;
+  if (cluster === undefined) return { ...plain, seconds: undefined, busy: new Map() };
+  const proportion = predicted(plain, cluster);
   const found = search(request, plain, cluster);
-  if (found === undefined) return { ...plain, seconds };
-  const better = simulatePlan(found.plan, cluster).seconds;
-  return better < gain * seconds ? { ...found, seconds: better } : { ...plain, seconds };
+  if (found === undefined) return proportion;
+  const searched = predicted(found, cluster);
+  return searched.seconds < gain * proportion.seconds ? searched : proportion;
 }
 
-/** The workers with links that were not measured; undefined where their memory was not. */
-export function assumedCluster(workers: readonly Candidate[]): Cluster | undefined {
+function predicted(planned: Planned, cluster: Cluster): Chosen & { readonly seconds: number } {
+  const { seconds, workers } = simulatePlan(planned.plan, cluster);
+  return { ...planned, seconds, busy: new Map(cluster.workers.map(({ id }, w) => [id, workers[w].busy])) };
+}
+
+/** The workers, with what is known of their links; undefined where their memory was not measured. */
+export function assumedCluster(
+  workers: readonly Candidate[],
+  roundTrip: PlanRequest["roundTrip"] = () => undefined,
+): Cluster | undefined {
   const known = levelled(workers).flatMap(({ id, profile: { bandwidth, ...profile } }) =>
-    bandwidth === undefined ? [] : [{ id, profile: { ...profile, bandwidth }, up: Infinity, down: Infinity }]
+    bandwidth === undefined ? [] : [{
+      id,
+      profile: { ...profile, bandwidth },
+      up: profile.lent?.sending ?? Infinity,
+      down: Infinity,
+    }]
   );
   if (known.length < workers.length) return undefined;
-  return { name: "joined", workers: known, link: () => link, changes: [] };
+  const between = (a: number, b: number) => {
+    const trip = roundTrip(known[a].id, known[b].id);
+    return trip === undefined ? link : { ...link, latency: trip / 2_000 };
+  };
+  return { name: "joined", workers: known, link: between, changes: [] };
 }
 
 /**

@@ -22,7 +22,7 @@ const mostWorkers = 4_096;
 /** A worker as the planner sees it. */
 export interface ClusterWorker {
   readonly id: string;
-  readonly profile: Pick<Profile, "flops" | "bandwidth" | "memory" | "deviceName">;
+  readonly profile: Pick<Profile, "flops" | "bandwidth" | "launch" | "read" | "memory" | "deviceName">;
   /** Bytes a second in all; Infinity where only the links count. */
   readonly up: number;
   readonly down: number;

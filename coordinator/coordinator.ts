@@ -4,12 +4,14 @@
  *
  * @module
  */
+import type { Lent } from "../mesh/messages.ts";
 import type { Channel, Runtime } from "../mesh/runtime.ts";
-import type { Admission, KnownWorker } from "./admission.ts";
+import type { Admission } from "./admission.ts";
 import { CoordinatorError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Member } from "./member.ts";
-import { Membership } from "./membership.ts";
+import { type Known, Membership } from "./membership.ts";
+import { Paces } from "./paces.ts";
 import { type Outcome, run, type RunRequest } from "./run.ts";
 
 export interface CoordinatorOptions {
@@ -36,8 +38,14 @@ export interface Status {
     readonly kind: "webgpu" | "reference";
     readonly flops: number;
     readonly bandwidth: number;
+    /** Seconds of a kernel call beside its arithmetic and bytes. */
+    readonly launch?: number;
+    /** Seconds until a result is in the host's memory. */
+    readonly read?: number;
     readonly memory: number;
     readonly maxBinding: number;
+    /** What its user lends of it; absent: everything but what `memory` says. */
+    readonly lent?: Lent;
   }[];
   /** The run under way, or the last one. */
   readonly run: {
@@ -65,6 +73,7 @@ export class Coordinator {
   readonly #runtime: Runtime;
   readonly #membership: Membership;
   #generation = 0;
+  readonly #paces = new Paces();
   #stop: AbortController | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #last: NonNullable<Status["run"]> | undefined;
@@ -90,7 +99,7 @@ export class Coordinator {
 
   /** Invites, and everyone who was let in, waits or was shut out. */
   get membership(): Pick<Membership, "approve" | "revoke"> & {
-    readonly known: readonly (KnownWorker & { readonly joined: boolean })[];
+    readonly known: readonly Known[];
     readonly halfOpen: number;
   } {
     return this.#membership;
@@ -115,6 +124,7 @@ export class Coordinator {
         runtime: this.#runtime,
         members: () => this.members,
         signal: stop.signal,
+        paces: this.#paces,
         nextGeneration: (above) => this.#generation = Math.max(this.#generation, above) + 1,
         tell: (event) => {
           this.#note(event);
@@ -144,8 +154,11 @@ export class Coordinator {
         kind: profile.device,
         flops: profile.flops,
         bandwidth: profile.bandwidth,
+        ...(profile.launch === undefined ? {} : { launch: profile.launch }),
+        ...(profile.read === undefined ? {} : { read: profile.read }),
         memory: profile.memory,
         maxBinding: profile.maxBinding,
+        ...(profile.lent === undefined ? {} : { lent: profile.lent }),
       })),
       run: this.#last ?? null,
     };

@@ -1,6 +1,6 @@
 /**
  * What a pass costs: operations and bytes of every kernel call that model/ makes, from the kernels' own formulas. A call
- * takes as long as the slower of its two limits, arithmetic or memory; calls follow one another.
+ * takes as long as the slower of its two limits, arithmetic or memory, and a launch; calls follow one another.
  *
  * Legend: T tokens of a microbatch, D hidden, F width of an MLP or expert, S of the shared expert, H query heads, K key/value heads, hd head size,
  * W = (H + 2K) hd, E experts, k chosen for each token, R = T k rows for experts, V vocabulary.
@@ -49,8 +49,8 @@ export interface Cost {
   readonly bytes: number;
 }
 
-/** The two limits of a device: operations and bytes a second. */
-export type DeviceSpeed = Pick<Profile, "flops" | "bandwidth">;
+/** The two limits of a device, operations and bytes a second, and what a call takes beside both. */
+export type DeviceSpeed = Pick<Profile, "flops" | "bandwidth" | "launch">;
 
 /** A pass of something over one microbatch. The backward pass is told apart by what its gradients are for. */
 export interface PassCosts {
@@ -70,8 +70,8 @@ export interface LayerCosts {
 }
 
 /** Seconds that calls take on a device. */
-export function secondsOf(costs: readonly Cost[], { flops, bandwidth }: DeviceSpeed): number {
-  let seconds = 0;
+export function secondsOf(costs: readonly Cost[], { flops, bandwidth, launch = 0 }: DeviceSpeed): number {
+  let seconds = launch * costs.length;
   for (const cost of costs) seconds += Math.max(cost.flops / flops, cost.bytes / bandwidth);
   return seconds;
 }

@@ -8,6 +8,7 @@ import { countParameters } from "../model/tensors.ts";
 import { RecipeError } from "./errors.ts";
 import type { PhaseEstimate, RunEvent } from "./events.ts";
 import type { Member } from "./member.ts";
+import type { Paces } from "./paces.ts";
 import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type Phase } from "./recipe_phases.ts";
 import { size } from "./report.ts";
@@ -25,6 +26,8 @@ export interface EstimateRequest {
   /** The model's configuration in each phase. */
   readonly models: readonly ModelConfig[];
   readonly members: readonly Pick<Member, "id" | "profile">[];
+  /** What steps have shown of them. */
+  readonly paces: Pick<Paces, "of" | "roundTrip">;
   /** Phases and steps of the next one that are done. */
   readonly from: { readonly phase: number; readonly step: number };
   /** Tokens of all training, and how often that reads the text. */
@@ -66,7 +69,11 @@ export function estimate(request: EstimateRequest): Extract<RunEvent, { event: "
   };
 }
 
-function one({ recipe, models, members, from }: EstimateRequest, phase: Phase, index: number): PhaseEstimate {
+function one(
+  { recipe, models, members, paces, from }: EstimateRequest,
+  phase: Phase,
+  index: number,
+): PhaseEstimate {
   const config = models[index], { total: parameters, active } = countParameters(config);
   const nothing = { steps: 0, tokens: 0, flops: 0, seconds: 0, memory: 0, disk: 0 };
   const known = { phase: index, kind: phase.kind as PhaseEstimate["kind"], parameters, active };
@@ -76,7 +83,7 @@ function one({ recipe, models, members, from }: EstimateRequest, phase: Phase, i
     sequence: phase.sequence,
     microbatches: phase.microbatches,
   };
-  const { holdings, seconds } = planPhase(recipe, phase, config, members, 0);
+  const { holdings, seconds } = planPhase(recipe, phase, config, members, 0, paces);
   const memory = Math.max(...holdings.map(({ bytes }) => bytes));
   if (phase.kind === "evaluate") {
     return { ...known, ...nothing, flops: validationFlops(config, shape) * phase.batches, memory };

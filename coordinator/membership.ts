@@ -9,7 +9,7 @@ import { HandshakeError } from "../mesh/errors.ts";
 import { interview, tellVerdict } from "../mesh/handshake_control.ts";
 import { delegate, fingerprint, sameBytes } from "../mesh/identity.ts";
 import { limits } from "../mesh/limits.ts";
-import { type FromCoordinator, FromWorker } from "../mesh/messages.ts";
+import { type FromCoordinator, FromWorker, type Lent } from "../mesh/messages.ts";
 import type { Chance, Channel, Clock } from "../mesh/runtime.ts";
 import type { Admission, KnownWorker } from "./admission.ts";
 import type { MemberEvent } from "./coordinator.ts";
@@ -22,6 +22,13 @@ export const MOST_MEMBERS = 4_096;
 
 /** Names that are safe in plans, tables and paths. */
 const goodName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** Somebody who was let in once or waits. */
+export interface Known extends KnownWorker {
+  readonly joined: boolean;
+  /** What a joined one lends of itself. */
+  readonly lent?: Lent;
+}
 
 type Hello = Extract<FromWorker, { type: "hello" }>;
 
@@ -56,11 +63,16 @@ export class Membership {
   }
 
   /** Everyone who was ever let in or waits, with whether it is connected. */
-  get known(): readonly (KnownWorker & { readonly joined: boolean })[] {
-    const prints = new Set(
-      [...this.#members.values()].map(({ connection }) => fingerprint(connection.publicKey)),
+  get known(): readonly Known[] {
+    const joined = new Map(
+      [...this.#members.values()].map(({ member, connection }) =>
+        [fingerprint(connection.publicKey), member.profile.lent] as const
+      ),
     );
-    return this.admission.workers.map((worker) => ({ ...worker, joined: prints.has(worker.fingerprint) }));
+    return this.admission.workers.map((worker) => {
+      const lent = joined.get(worker.fingerprint);
+      return { ...worker, joined: joined.has(worker.fingerprint), ...(lent === undefined ? {} : { lent }) };
+    });
   }
 
   /** Connections that have not shown who they are. */

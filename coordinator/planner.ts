@@ -9,6 +9,7 @@ import { configToJson } from "../model/config.ts";
 import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Profile } from "../mesh/messages.ts";
 import { links, type Pipeline, pipelineOf, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
+import { meanSpeeds, type Speeds, timesAsFast } from "../mesh/speed.ts";
 import type { Codec } from "../mesh/tensor_codec.ts";
 import { PlanInfeasible } from "./errors.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
@@ -22,8 +23,10 @@ export interface Candidate {
   readonly id: string;
   /** `bandwidth` where predictions are wanted. */
   readonly profile:
-    & Pick<Profile, "flops" | "memory" | "deviceName" | "codecs">
-    & Partial<Pick<Profile, "bandwidth">>;
+    & Pick<Profile, "memory" | "deviceName" | "codecs" | "lent">
+    & Speeds;
+  /** Measured seconds of its steps so far for each predicted one; absent: nothing is known. See paces.ts. */
+  readonly pace?: number;
 }
 
 /** What to plan. */
@@ -33,6 +36,8 @@ export interface PlanRequest {
   readonly config: ModelConfig;
   /** Pipelines train locally, with outer steps of these settings. */
   readonly local?: Plan["local"];
+  /** Round trips between two workers, ms, as their links have shown them; undefined where nobody knows. */
+  readonly roundTrip?: (a: string, b: string) => number | undefined;
   /** In the order in which they joined. */
   readonly workers: readonly Candidate[];
   readonly shape: Shape;
@@ -149,18 +154,23 @@ const noise = 4;
 
 /**
  * Gives workers with the same device their common (geometric mean) speed, where they were measured alike: several that
- * join one machine at the same time disturb each other's measurement, and a plan should not follow that.
+ * join one machine at the same time disturb each other's measurement, and a plan should not follow that. What steps have
+ * shown of a worker counts for it alone.
  */
 export function levelled(workers: readonly Candidate[]): Candidate[] {
-  const byDevice = new Map<string, number[]>();
+  const byDevice = new Map<string, Speeds[]>();
   for (const { profile } of workers) {
-    byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], profile.flops]);
+    const whole = timesAsFast(profile, 1 / (profile.lent?.share ?? 1));
+    byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], whole]);
   }
-  return workers.map((worker) => {
-    const speeds = byDevice.get(worker.profile.deviceName)!;
-    if (Math.max(...speeds) >= noise * Math.min(...speeds)) return worker;
-    const flops = Math.exp(speeds.reduce((sum, speed) => sum + Math.log(speed), 0) / speeds.length);
-    return { ...worker, profile: { ...worker.profile, flops } };
+  return workers.map(({ pace = 1, ...worker }) => {
+    const { profile } = worker,
+      alike = byDevice.get(profile.deviceName)!,
+      speeds = alike.map(({ flops }) => flops);
+    const own = Math.max(...speeds) >= noise * Math.min(...speeds)
+      ? profile
+      : timesAsFast(meanSpeeds(alike), profile.lent?.share ?? 1);
+    return { ...worker, profile: { ...profile, ...timesAsFast(own, 1 / pace) } };
   });
 }
 

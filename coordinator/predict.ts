@@ -87,7 +87,8 @@ export class Predictor {
 
   #work(worker: number): WorkerSeconds {
     const { config, shape, cluster } = this.setting, { profile } = cluster.workers[worker];
-    const key = `${profile.flops} ${profile.bandwidth}`, known = this.#byDevice.get(key);
+    const key = `${profile.flops} ${profile.bandwidth} ${profile.launch} ${profile.read}`,
+      known = this.#byDevice.get(key);
     if (known !== undefined) return known;
     const on = (costs: PassCosts): PassSeconds => ({
       forward: secondsOf(costs.forward, profile),
@@ -129,7 +130,8 @@ export class Predictor {
     const weight = pass === "backward" || pass === "backward-weight";
     const of = (part: PassSeconds) =>
       forward ? part.forward : (input ? part.input : 0) + (weight ? part.weight : 0);
-    let open = forward && stage.embedding ? times.embedding.forward : 0;
+    const { read = 0 } = this.setting.cluster.workers[stage.worker].profile;
+    let open = read + (forward && stage.embedding ? times.embedding.forward : 0);
     const layers = forward ? stage.remote : stage.remote.toReversed();
     for (const remote of layers) {
       const own = config.experts - remote.reduce((sum, [, experts]) => sum + experts, 0);
@@ -144,7 +146,7 @@ export class Predictor {
           seconds: this.guestSeconds(host, experts, forward),
         }));
         pieces.push({ seconds: open, exchange: { meanwhile: ownWork, parts } });
-        open = 0;
+        open = read;
       } else open += ownWork;
       open += of(times.after);
     }

@@ -86,6 +86,7 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
     recipe,
     models,
     members: context.members(),
+    paces: context.paces,
     from: start.position,
     text: epochs,
     free: await storage.free?.(request.runs),

@@ -16,6 +16,7 @@ import type { Journal } from "./journal.ts";
 import type { Member } from "./member.ts";
 import { parameterSource, snapshot } from "./parameters.ts";
 import { runLocalPhase } from "./local_phase.ts";
+import type { Paces } from "./paces.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
 import { choosePlan, type Chosen } from "./choose_plan.ts";
 import type { Candidate } from "./planner.ts";
@@ -35,6 +36,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
   /** A generation's number above `above` that this coordinator never used: workers tell runs apart by it. */
   readonly nextGeneration: (above: number) => number;
+  /** What steps have shown of the workers so far. */
+  readonly paces: Paces;
 }
 
 /** A phase's place to begin: weights, and moments where training has begun. */
@@ -81,7 +84,7 @@ export async function trainPhase(
     run,
     phase,
     { ...start, tensors, load },
-    async ({ generation, table, end, parted, predicted }) => {
+    async ({ generation, table, end, parted, predicted, took }) => {
       const seconds: number[] = [];
       const result = await (phase.local ? runLocalPhase : runPhase)({
         clock: runtime,
@@ -95,7 +98,10 @@ export async function trainPhase(
         ...(load === undefined ? {} : { load }),
         signal: end,
         tell: (event) => {
-          if (event.event === "step") seconds.push(event.seconds);
+          if (event.event === "step") {
+            seconds.push(event.seconds);
+            if (seconds.length > WARM && !phase.local) took(event);
+          }
           tell(event);
         },
         checkpoint: async (position, load?: number[][]) => {
@@ -163,6 +169,8 @@ interface Begun {
   readonly end: AbortSignal;
   /** Predicted seconds of a training step. */
   readonly predicted: number | undefined;
+  /** Learns from a step. */
+  readonly took: (step: Extract<RunEvent, { event: "step" }>) => void;
   /** The worker that said goodbye, if one did. */
   readonly parted: () => WorkerFailed | undefined;
 }
@@ -175,11 +183,12 @@ async function inGeneration<T>(
   work: (begun: Begun) => Promise<T>,
 ): Promise<T> {
   const { context, recipe, journal, tell } = run;
-  const { runtime, signal } = context;
+  const { runtime, signal, paces } = context;
   const members = context.members();
+  const known = new Map(members.map(({ id }) => [id, paces.of(id) ?? 1]));
   const { config } = start.tensors;
   const number = context.nextGeneration(await journal.generation());
-  const planned = planPhase(recipe, phase, config, members, number);
+  const planned = planPhase(recipe, phase, config, members, number, paces);
   await journal.setGeneration(number);
   tell(describe(planned, members, config, journal.folder, recipe.name));
   const generation = new Generation(
@@ -210,6 +219,13 @@ async function inGeneration<T>(
       table,
       end,
       predicted: planned.seconds,
+      took: ({ seconds, workers }) => {
+        for (const { worker, busy, links = [] } of workers) {
+          for (const { peer, roundTrip } of links) paces.learnLink(worker, peer, roundTrip);
+          const expected = planned.busy.get(worker);
+          if (expected !== undefined) paces.learn(worker, expected / known.get(worker)!, busy * seconds);
+        }
+      },
       parted: () => parted,
     });
     if (!signal.aborted) reason = "the phase is finished";
@@ -230,12 +246,14 @@ export function planPhase(
   config: ModelConfig,
   members: readonly Candidate[],
   generation: number,
+  paces?: Pick<Paces, "of" | "roundTrip">,
 ): Chosen {
   return choosePlan({
+    roundTrip: (a, b) => paces?.roundTrip(a, b),
     run: recipe.name,
     generation,
     config,
-    workers: members,
+    workers: members.map((member) => ({ ...member, pace: paces?.of(member.id) })),
     shape: {
       batch: phase.batch / phase.microbatches,
       sequence: phase.sequence,

@@ -47,6 +47,8 @@ export class ChannelLink implements Link {
     mostHeld: 0,
   };
   private connecting: Timer | undefined;
+  /** Until the budget has room. */
+  private pause: Timer | undefined;
   private handler: FrameHandler | undefined;
   /** Frames that came before there was a handler. */
   private early: (() => void)[] = [];
@@ -60,7 +62,7 @@ export class ChannelLink implements Link {
   private byeAcknowledged = false;
   private finReceived = false;
   private finSent = false;
-  /** The channel is full; a continuation waits for it. */
+  /** The channel is full, or the budget used up; a continuation waits for it. */
   private draining = false;
   private scheduled = false;
   /** The lane whose turn is next. */
@@ -156,6 +158,7 @@ export class ChannelLink implements Link {
     const wasOpen = this.state === "open";
     this.state = "over";
     this.connecting?.cancel();
+    this.pause?.cancel();
     const error = cause ??
       (wasOpen ? this.gone() : new LinkError(`Cannot open a link to ${this.peer}: ${reason}`));
     for (const sender of this.senders) sender.fail(error);
@@ -202,10 +205,20 @@ export class ChannelLink implements Link {
         if (next.ready(() => this.count.creditWaits++)) sender = next;
       }
       if (sender === undefined) break;
+      const { budget, clock } = this.options, wait = budget?.wait() ?? 0;
+      if (wait > 0) {
+        this.draining = true;
+        this.pause = clock.timer(wait, () => {
+          this.draining = false;
+          this.pump();
+        });
+        return;
+      }
       this.turn = (sender.number + 1) % LANES.length;
       const { message, ended } = sender.piece(NUMBER_PREFIX + DATA_PREFIX, limits.pieceBytes);
       message[NUMBER_PREFIX] = KIND.data;
       message[NUMBER_PREFIX + 1] = sender.number;
+      budget?.take(message.length);
       this.bundle.send(message);
       for (const frame of ended) {
         this.count.framesSent++;

@@ -60,6 +60,11 @@ export const limits = {
   /** Bytes of one WebSocket message: servers refuse large ones, and progress shows only between them. */
   webSocketBytes: 1 << 20,
 
+  /** Smallest share of a device that may be lent: a piece of work of half a second is followed by a rest of ten. */
+  leastShare: 1 / 20,
+  /** Bytes a second that a worker sends at least: a piece then leaves eight times a second, beside signs of life. */
+  leastSending: 1e6 / 8,
+
   /** Silence after which a peer is dead, in ms. */
   deadMs,
   /** Silence after which a peer gets no new work, in ms. */

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { SendBudget } from "./budget.ts";
 import { Bundle, type BundleCounters } from "./bundle.ts";
 import { ChannelLink } from "./channel_link.ts";
 import { LinkError } from "./errors.ts";
@@ -23,6 +24,8 @@ export type LaneSize = number | { readonly frameBytes: number; readonly frames: 
 export interface LinkOptions extends Greeting {
   /** From the plan, so the same at both ends. */
   readonly lanes: Readonly<Record<Lane, LaneSize>>;
+  /** What all links of this worker may send together; absent: as much as goes. */
+  readonly budget?: SendBudget;
 }
 
 /** How a link ended. */

@@ -10,17 +10,30 @@ import { Slice } from "./plan.ts";
 import { CODECS } from "./tensor_codec.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 const id = z.int().min(0).max(0xffff_ffff);
 const name = z.string().min(1).max(limits.nameLength);
 const text = z.string().max(limits.textLength);
 const bytes = z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length <= limits.chunkBytes);
 const finite = z.number().refine(Number.isFinite);
+/** Seconds. */
+const duration = z.number().min(0).refine(Number.isFinite);
 /** What came out of arithmetic on a device: may be NaN or infinite, which is news and not a malformed message. */
 const measured = z.custom<number>((value) => typeof value === "number");
 
-/** What a worker measured about itself when it joined. */
+/** What its user lends of a worker; what is not said is lent wholly. */
+export const Lent = z.strictObject({
+  /** Of the device's time. */
+  share: z.number().min(limits.leastShare).max(1).optional(),
+  /** Bytes a second that it sends to other workers. */
+  sending: z.number().min(limits.leastSending).refine(Number.isFinite).optional(),
+  /** Then it leaves: milliseconds since 1970. */
+  until: finite.optional(),
+});
+export type Lent = z.infer<typeof Lent>;
+
+/** What a worker measured about itself when it joined: of what it lends. */
 export const Profile = z.strictObject({
   device: z.enum(["webgpu", "reference"]),
   deviceName: text,
@@ -28,10 +41,15 @@ export const Profile = z.strictObject({
   flops: finite,
   /** Bytes a second of device memory, reading and writing. */
   bandwidth: finite,
+  /** Seconds that a kernel call takes beside its arithmetic and its bytes; 0 where nothing is said. */
+  launch: duration.optional(),
+  /** Seconds until a pass's result is in the host's memory, beside the pass; 0 where nothing is said. */
+  read: duration.optional(),
   /** Bytes that the device may hold at most. */
   memory: finite,
   /** Largest span of memory a kernel can bind, in bytes. */
   maxBinding: finite,
+  lent: Lent.optional(),
   /** What it can write and read tensors in; f32 where nothing is said. */
   codecs: z.array(z.enum(CODECS)).max(CODECS.length).optional(),
 });

@@ -48,7 +48,11 @@ export async function joinMesh(
     transport: () => transport ?? browserTransport({ clock }),
     socket: (url) => new WebSocket(url),
     compute: (exchanger) =>
-      openComputeThread({ device, memory: options.memory }, exchanger, startThread(thread)),
+      openComputeThread(
+        { device, memory: options.memory, share: options.lent?.share },
+        exchanger,
+        startThread(thread),
+      ),
     software: "volary (browser)",
   });
 }

@@ -37,13 +37,16 @@ const exchanger: Exchanger = (exchange) => {
   });
 };
 
-async function open({ device: kind, memory, tuning }: ThreadOptions): Promise<Compute> {
+async function open({ device: kind, memory, share, tuning }: ThreadOptions): Promise<Compute> {
   const changed = (known: string) => scope.postMessage({ type: "tuned", known });
   const device = await openDevice({ kind, memory, tuning: tuning && { ...tuning, changed } });
   return new LocalCompute({
     device,
     exchanger,
     now: () => performance.now(),
+    ...(share === undefined ? {} : {
+      duty: { share, rest: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) },
+    }),
     // WebGPU does not say how much memory an adapter has; what it allocates in one piece is there at least.
     memory: memory ?? device.info.maxAllocation,
   });

@@ -74,7 +74,7 @@ export async function joinMesh(
       compute: async (exchanger) => {
         const known = tunings === undefined ? undefined : await readTunings(tunings);
         return await openComputeThread(
-          { device, memory: options.memory, tuning: { known } },
+          { device, memory: options.memory, share: options.lent?.share, tuning: { known } },
           exchanger,
           startThread(),
           (text) => void (tunings !== undefined && writeTunings(tunings, text)),

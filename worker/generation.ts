@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { SendBudget } from "../mesh/budget.ts";
 import type { FrameHeader } from "../mesh/frame.ts";
 import type { Credentials } from "../mesh/handshake.ts";
 import { limits } from "../mesh/limits.ts";
@@ -41,6 +42,8 @@ export interface GenerationOptions {
   readonly pull: Puller;
   readonly tell: (message: FromWorker) => void;
   readonly event: (event: WorkerEvent) => void;
+  /** What all links may send together; absent: as much as goes. */
+  readonly budget?: SendBudget;
   /** Compression, where the platform has it. */
   readonly zstd?: Zstd;
   /** Resolves once the device is free of the generation before. */
@@ -264,7 +267,8 @@ export class Generation {
 
   /** Begins to connect at once: it needs no tensors, and peers must find us even while we still load. */
   #connect(): void {
-    const { slice, transport, clock, credentials, tell } = this.#options, { self, run, generation } = slice;
+    const { slice, transport, clock, credentials, tell, budget } = this.#options,
+      { self, run, generation } = slice;
     for (const pair of sliceLinks(slice)) {
       if (!pair.includes(self)) continue;
       const peer = pair[0] === self ? pair[1] : pair[0];
@@ -279,7 +283,7 @@ export class Generation {
         });
       this.#linkings.set(
         peer,
-        new Linking({ transport, clock, self, peer, run, generation, credentials, lanes, signal }),
+        new Linking({ transport, clock, self, peer, run, generation, credentials, lanes, signal, budget }),
       );
     }
   }

@@ -8,7 +8,7 @@ import { LinkError } from "../mesh/errors.ts";
 import { applyToCoordinator } from "../mesh/handshake_control.ts";
 import type { Identity } from "../mesh/identity.ts";
 import { type Invite, parseInvite } from "../mesh/invite.ts";
-import { FromCoordinator, type FromWorker } from "../mesh/messages.ts";
+import { FromCoordinator, type FromWorker, type Lent } from "../mesh/messages.ts";
 import type { Chance, Channel, Clock, Transport } from "../mesh/runtime.ts";
 import type { Zstd } from "../mesh/tensor_codec.ts";
 import { webSocketChannel } from "../mesh/websocket_channel.ts";
@@ -25,6 +25,8 @@ export interface JoinOptions {
   readonly name: string;
   /** Bytes of the device that the mesh may use; absent: what the device offers. */
   readonly memory?: number;
+  /** What else of it the mesh may use; absent parts: all. The device itself must keep to the share. */
+  readonly lent?: Lent;
   readonly onevent?: (event: WorkerEvent) => void;
 }
 
@@ -99,7 +101,7 @@ function door({ address }: Invite): URL {
 export async function joinOver(
   channel: Channel,
   invite: Invite,
-  { name, memory, onevent }: Omit<JoinOptions, "invite">,
+  { name, memory, lent, onevent }: Omit<JoinOptions, "invite">,
   { clock, chance, identity, transport, compute, software, zstd }:
     & Omit<Surroundings, "transport" | "socket">
     & {
@@ -128,6 +130,7 @@ export async function joinOver(
     name,
     software,
     memory,
+    lent,
     onevent,
     zstd,
   });

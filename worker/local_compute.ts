@@ -21,6 +21,7 @@ import { PassTables } from "../model/pass.ts";
 import { ShareSums } from "../model/share_sums.ts";
 import { Stage } from "../model/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
+import { type Duty, DutyClock } from "./duty_clock.ts";
 import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
 import { OuterOptimizer } from "./outer_optimizer.ts";
@@ -37,6 +38,8 @@ export interface LocalComputeOptions {
   readonly exchanger: Exchanger;
   /** Milliseconds from some fixed point. */
   readonly now: () => number;
+  /** What the mesh has of the device's time, and how to let time pass; absent: all of it. */
+  readonly duty?: Pick<Duty, "share" | "rest">;
   /** Bytes that the coordinator may plan for on this device. */
   readonly memory: number;
 }
@@ -76,6 +79,12 @@ export function holdingOf(slice: Slice): Holding {
   };
 }
 
+/** Waits for everything that a device was given: a word that is read comes behind it. */
+function settling(device: Device): () => Promise<unknown> {
+  const word = device.allocate(1, "end of a piece of work");
+  return () => device.read([word]);
+}
+
 /** Computes on a device of this thread. */
 export class LocalCompute implements Compute {
   readonly #device: Device;
@@ -89,7 +98,10 @@ export class LocalCompute implements Compute {
   constructor(options: LocalComputeOptions) {
     this.#options = options;
     this.#device = options.device;
-    this.#busy = new BusyClock(options.now);
+    const { device, duty, now } = options;
+    this.#busy = duty === undefined
+      ? new BusyClock(now)
+      : new DutyClock({ ...duty, now, settled: settling(device) });
     this.#exchange = (exchange) => this.#busy.outside(() => options.exchanger(exchange));
   }
 

@@ -20,6 +20,8 @@ export interface ThreadOptions {
   readonly device: DeviceChoice;
   /** Bytes that the worker may use at most, told to the coordinator; absent: what the device offers. */
   readonly memory?: number;
+  /** What the mesh has of the device's time, above 0 and below 1; absent: all of it. */
+  readonly share?: number;
   /** Present: the device measures on first use which programs are best; what an earlier one found out (see `tuned`). */
   readonly tuning?: { readonly known?: string };
 }

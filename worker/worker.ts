@@ -6,10 +6,12 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
+import { SendBudget } from "../mesh/budget.ts";
 import type { Delegation, Identity } from "../mesh/identity.ts";
-import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
+import type { FromCoordinator, FromWorker, Lent, Profile } from "../mesh/messages.ts";
 import type { Control, Heard, PullRequest } from "../mesh/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
+import { timesAsFast } from "../mesh/speed.ts";
 import type { Chance, Clock, Transport } from "../mesh/runtime.ts";
 import { offeredCodecs, type Zstd } from "../mesh/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
@@ -43,6 +45,8 @@ export interface WorkerOptions {
   readonly software: string;
   /** Bytes of the device that the mesh may use; absent: what the device offers. */
   readonly memory?: number;
+  /** What else of it the mesh may use; absent parts: all. `compute` keeps to the share by itself. */
+  readonly lent?: Lent;
   readonly onevent?: (event: WorkerEvent) => void;
   /** Compression, where the platform has it. */
   readonly zstd?: Zstd;
@@ -73,18 +77,25 @@ class MeshWorker implements RunningWorker {
   #admitted = false;
   /** The coordinator's latest word for this worker in the run that is under way. */
   #delegation: Delegation | undefined;
+  readonly #budget: SendBudget | undefined;
   #refusal: RefusedError | undefined;
   /** Why the device is gone for good. */
   #broken: Error | undefined;
   #leaving: (() => void) | undefined;
 
   constructor(private readonly options: WorkerOptions) {
+    const { clock, lent } = options;
+    this.#budget = lent?.sending === undefined ? undefined : new SendBudget(clock, lent.sending);
     this.ended = this.#live();
     this.ended.catch(() => {}); // for those who only look at it later
   }
 
   async #live(): Promise<string> {
-    const { control, name, software } = this.options;
+    const { control, name, software, clock, lent } = this.options;
+    const lending = lent?.until === undefined ? undefined : clock.timer(
+      lent.until - clock.wall(),
+      () => void this.leave("the time for which it was lent is over"),
+    );
     control.onmessage = (message) => this.#receive(message);
     control.onpull = (request) => this.#answer(request);
     try {
@@ -102,6 +113,7 @@ class MeshWorker implements RunningWorker {
       control.close((error as Error).message);
       throw error;
     } finally {
+      lending?.cancel();
       this.#end("the connection to the coordinator closed");
       this.#leaving?.();
       await this.#generation?.ended;
@@ -110,8 +122,14 @@ class MeshWorker implements RunningWorker {
   }
 
   #limited(profile: Profile): Profile {
-    const { memory = Infinity, zstd } = this.options;
-    return { ...profile, memory: Math.min(memory, profile.memory), codecs: offeredCodecs(zstd) };
+    const { memory = Infinity, zstd, lent } = this.options, { share = 1 } = lent ?? {};
+    return {
+      ...profile,
+      ...timesAsFast(profile, share),
+      memory: Math.min(memory, profile.memory),
+      codecs: offeredCodecs(zstd),
+      ...(lent === undefined ? {} : { lent }),
+    };
   }
 
   async leave(reason: string): Promise<void> {
@@ -217,6 +235,7 @@ class MeshWorker implements RunningWorker {
         clock,
         transport,
         zstd,
+        budget: this.#budget,
         credentials: { identity, coordinator, chance, delegation: () => this.#delegation! },
         compute: this.#compute!,
         pull: (tensor, part, start, length) => control.pull({ tensor, part, start, length }),

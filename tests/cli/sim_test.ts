@@ -27,6 +27,33 @@ Deno.test("plan with a cluster file says why, and what would change it", async (
   assertStringIncludes(stderr, "twice the bandwidth everywhere");
 });
 
+Deno.test("plan and sim take a model's folder, of which only the config is read", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const config = {
+      model_type: "llama",
+      hidden_size: 1024,
+      intermediate_size: 2816,
+      num_hidden_layers: 12,
+      num_attention_heads: 16,
+      vocab_size: 32_000,
+    };
+    await Deno.writeTextFile(join(folder, "config.json"), JSON.stringify(config));
+    const planned = await volary("plan", lab, folder, "--batch", "8", "--sequence", "256", "--json");
+    assertEquals(planned.code, 0, planned.stderr);
+    const { plan, event } = JSON.parse(planned.stdout);
+    assertEquals([event, plan.shape], ["planned", { batch: 1, sequence: 256, microbatches: 8 }]);
+    assertEquals(plan.pipelines[0].stages.at(-1).to, 12);
+    const simulated = await volary("sim", lab, folder, "--json");
+    assertEquals([simulated.code, JSON.parse(simulated.stdout).event], [0, "simulated"], simulated.stderr);
+    const empty = await volary("plan", lab, examples);
+    assertEquals(empty.code, 1);
+    assertStringIncludes(empty.stderr, "there is no config.json");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["no cluster file", ["sim", join(examples, "none.toml"), tiny], 1, "cannot be read"],
   ["a recipe for a cluster", ["sim", tiny, tiny], 1, "The cluster file cannot be used"],
@@ -50,6 +77,8 @@ const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
     "8 sequences cannot be cut into 3",
   ],
   ["more stages than layers", ["sim", lab, tiny, "--stages", "5"], 1, "at most 4"],
+  ["a batch beside a recipe", ["plan", lab, tiny, "--batch", "8"], 2, "a recipe says it itself"],
+  ["a sequence without a cluster", ["plan", tiny, "--sequence", "8"], 2, "--sequence needs a cluster file"],
   ["a cluster and a number of workers", ["plan", lab, tiny, "--workers", "3"], 2, "exclude each other"],
 ];
 for (const [what, args, code, says] of wrong) {

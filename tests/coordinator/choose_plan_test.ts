@@ -1,5 +1,5 @@
 /** What a run plans over the workers that joined: the search where it wins, everyone still with a part, pins kept. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
 import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
 import { simulatePlan } from "../../coordinator/simulate_plan.ts";
@@ -54,6 +54,10 @@ Deno.test("every run tells what its steps took beside what was predicted", async
     assert(plan.event === "plan" && pace.event === "pace");
     assertEquals([pace.predicted, pace.steps], [plan.predicted!, 5]);
     assert(pace.measured > 0 && pace.predicted > 0);
+    await mesh.run(smallRecipe({ stages: 2, steps: 8 }).replace(/^name = .*$/m, 'name = "again"'));
+    const again = mesh.events.findLast((event) => event.event === "plan")!;
+    assert(again.event === "plan" && again.run === "again");
+    assertNotEquals(again.predicted, plan.predicted, "what steps have shown counts for the next run");
   } finally {
     await mesh.close();
   }

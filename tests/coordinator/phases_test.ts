@@ -93,7 +93,7 @@ Deno.test("a recipe trains, grows, trains, upcycles, trains and evaluates", () =
     [0, 2, 4].flatMap((phase) => [1, 2, 3, 4, 5, 6].map((step) => [phase, step])),
   );
   const parts = only("plan").map(({ workers }) =>
-    workers.map(({ layers, experts }) => layers ? "layers" : `${experts.length} layers' experts`)
+    workers.map(({ layers, experts }) => layers.length > 0 ? "layers" : `${experts.length} layers' experts`)
   );
   assertEquals(parts[0], ["layers", "layers"], "a dense model has no hosts");
   assertEquals(parts[2], ["layers", "layers", "3 layers' experts"], "replanned for the experts");

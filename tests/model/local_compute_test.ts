@@ -50,6 +50,30 @@ for (const { kind, device } of devices) {
     new LocalCompute({ device: new Lease(device), exchanger, now: () => performance.now(), memory: 1e9 });
   const alone = () => Promise.reject(new Error("nobody is asked"));
 
+  Deno.test(`${kind}: a device that is lent in part computes the same and rests as long as it must`, async () => {
+    const rests: number[] = [], answers: ArrayBuffer[][] = [];
+    const rest = (ms: number) => Promise.resolve(void rests.push(ms));
+    for (const duty of [undefined, { share: 0.25, rest }]) {
+      let now = 0;
+      const compute = new LocalCompute({
+        device: new Lease(device),
+        exchanger: alone,
+        now: () => now++,
+        memory: 1e9,
+        duty,
+      });
+      await fill(compute, slice("me"));
+      await compute.forward(forward);
+      await compute.backward(0, 0);
+      await compute.finish();
+      await compute.step({ commit: true, ...settings });
+      answers.push([(await compute.get("lm_head.weight", "weight", 0, 40)).buffer]);
+      compute.close();
+    }
+    assertEquals(answers[1], answers[0]);
+    assert(rests.length >= 5 && rests.every((ms) => ms > 0 && ms % 3 === 0), `${rests}`);
+  });
+
   Deno.test(`${kind}: a gradient that is not finite is reported by name, and nothing is stepped`, async () => {
     const compute = open(alone);
     const name = "model.layers.2.post_attention_layernorm.weight";

@@ -5,7 +5,9 @@ import { type Control, control } from "../../mesh/control.ts";
 import { newIdentity } from "../../mesh/identity.ts";
 import { limits } from "../../mesh/limits.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
-import { FromCoordinator, FromWorker } from "../../mesh/messages.ts";
+import { FromCoordinator, FromWorker, type Lent } from "../../mesh/messages.ts";
+import type { Chance, Clock } from "../../mesh/runtime.ts";
+import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { sliceFor } from "../../mesh/plan.ts";
 import { RefusedError } from "../../worker/errors.ts";
 import type { WorkerEvent } from "../../worker/events.ts";
@@ -16,9 +18,9 @@ import { clock, tinyPlan, zeros } from "./small_mesh.ts";
 const identity = await newIdentity();
 
 /** A worker on a fake device, and the coordinator's end of its connection. */
-function worker(compute = new FakeCompute()) {
+function worker(compute = new FakeCompute(), lent?: Lent, time: Clock & Chance = clock) {
   const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
-  const coordinator: Control<FromWorker, FromCoordinator> = control(ours, FromWorker, clock);
+  const coordinator: Control<FromWorker, FromCoordinator> = control(ours, FromWorker, time);
   const events: WorkerEvent[] = [], said: FromWorker[] = [];
   const waiting: (() => void)[] = [];
   coordinator.onmessage = (message) => {
@@ -27,19 +29,20 @@ function worker(compute = new FakeCompute()) {
   };
   coordinator.onpull = ({ length }) => Promise.resolve(new Uint8Array(length * 4));
   const running = startWorker({
-    clock,
-    transport: new MemoryHub(clock).transport(),
-    control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, clock),
+    clock: time,
+    transport: new MemoryHub(time).transport(),
+    control: control<typeof FromCoordinator, FromWorker>(theirs, FromCoordinator, time),
     compute: (exchanger) => {
       compute.exchanger = exchanger;
       return Promise.resolve(compute);
     },
-    chance: clock,
+    chance: time,
     identity,
     coordinator: identity.publicKey,
     name: "a",
     software: "test 1",
     memory: 1 << 20,
+    lent,
     onevent: (event) => events.push(event),
   });
   const heard = async (type: FromWorker["type"], count = 1) => {
@@ -90,6 +93,28 @@ Deno.test("a worker says hello with its name and profile, within the memory that
   coordinator.close("enough");
   assertEquals(await running.ended, "enough");
   assertEquals(compute.calls, ["close"]);
+});
+
+Deno.test("a share that is lent is said, and speeds are those of the share", async () => {
+  const { heard, coordinator } = worker(new FakeCompute(), { share: 0.25, sending: 1e6 });
+  const hello = await heard("hello");
+  assertEquals(hello.type === "hello" && [hello.profile.flops, hello.profile.bandwidth], [0.25e9, 0.25e9]);
+  assertEquals(hello.type === "hello" && hello.profile.lent, { share: 0.25, sending: 1e6 });
+  coordinator.close("enough");
+});
+
+Deno.test("a worker leaves in good order at the time until which it is lent", async () => {
+  const clock = new VirtualClock(), until = clock.wall() + 60_000;
+  const { heard, coordinator, running } = worker(new FakeCompute(), { until }, clock);
+  await clock.until(heard("hello"));
+  coordinator.send({ type: "welcome", id: "a", run: "test" });
+  coordinator.send(assign(1));
+  await clock.until(heard("linked"));
+  const leaving = await clock.until(heard("leaving"));
+  assertEquals(clock.wall(), until);
+  assertEquals(leaving.type === "leaving" && leaving.reason, "the time for which it was lent is over");
+  coordinator.send({ type: "stop", generation: 1, reason: "saved" });
+  assertEquals(await clock.until(running.ended), "the time for which it was lent is over");
 });
 
 Deno.test("a refusal ends the worker with the coordinator's reason", async () => {
