@@ -76,13 +76,16 @@ function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster)
     shares,
     local,
     schedule,
+    visits,
     workers,
     config,
     shape,
     recompute,
     precision,
   } = request;
-  const pinned = [stages, expertHosts, replicas, shares, local, schedule].some((key) => key !== undefined);
+  const pinned = [stages, expertHosts, replicas, shares, local, schedule, visits].some((key) =>
+    key !== undefined
+  );
   if (pinned || plan.pipelines.length > 1 || workers.length > mostSearched) return undefined;
   try {
     const { run, generation } = request, wanted = { stages: plan.pipelines[0].stages.length };

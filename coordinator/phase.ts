@@ -14,7 +14,7 @@ import type { Batch, Evaluated, Generation, Vote } from "./generation.ts";
 import type { Owned } from "./holdings.ts";
 import { learningRate, type TrainPhase } from "./recipe_phases.ts";
 import { Tally, type ValidationData } from "./validation.ts";
-import { stepFlops } from "./work.ts";
+import { layerVisits, stepFlops } from "./work.ts";
 
 /** The text of a phase, as rounds. */
 export interface PhaseData extends ValidationData {
@@ -79,7 +79,8 @@ export async function runPhase(options: PhaseOptions): Promise<PhaseResult> {
   };
   let position = options.from, skipped = 0, saved = -1;
   let saving: Promise<void> = Promise.resolve();
-  const tally = new Tally(), flops = stepFlops(options.config, generation.plan.shape);
+  const tally = new Tally(), { plan } = generation;
+  const flops = stepFlops(options.config, plan.shape, layerVisits(plan));
   const loadsEvery = Math.max(1, Math.floor(phase.steps / LOADS));
   let validation: Validation | undefined;
   let load = options.load;

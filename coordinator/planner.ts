@@ -16,6 +16,7 @@ import { type Holding, holdings, shareOwnership } from "./holdings.ts";
 import { schedulePlan } from "./schedule.ts";
 import { defaultChunks, placement, type ScheduleName } from "./schedules.ts";
 import { deal, splitLayers } from "./split.ts";
+import { skipSchedule } from "./skip_schedule.ts";
 import { teamsOf } from "./teams.ts";
 
 /** A worker as the planner sees it. */
@@ -59,6 +60,8 @@ export interface PlanRequest {
   readonly shares?: readonly number[];
   /** The order of passes; it also says which stages a worker has. Default "1f1b". */
   readonly schedule?: ScheduleName;
+  /** Stages that each microbatch visits in training, the first always (SkipPipe); default: all. */
+  readonly visits?: number;
 }
 
 /** A plan, what each worker holds under it, and who has no part in it. */
@@ -88,9 +91,41 @@ export function makePlan(request: PlanRequest): Planned {
     const holders = placement(schedule, places).map((w) => workers[w]);
     const hosts = workers.slice(counts.holders, counts.holders + counts.hosts);
     const microbatches = shares.reduce((sum, share) => sum + share, 0);
-    return { shares: [...shares], stages: divide(config, { ...shape, microbatches }, holders, hosts) };
+    const stages = divide(config, { ...shape, microbatches }, holders, hosts);
+    return { shares: [...shares], stages: request.visits === undefined ? stages : headApart(stages) };
   });
   return plannedOf(request, pipelines);
+}
+
+/** The head as a stage of its own beside the first: microbatches come to it from whatever stage they visited last. */
+function headApart(stages: readonly Stage[]): Stage[] {
+  const { worker } = stages[0], end = stages.at(-1)!.to;
+  return [
+    ...stages.map((stage) => ({ ...stage, head: false })),
+    { worker, from: end, to: end, embedding: false, head: true, experts: [] },
+  ];
+}
+
+/** The lists of all workers. Throws {@linkcode PlanInfeasible} and ScheduleError. */
+function operationsOf(
+  { config, visits, schedule, local, shape }: PlanRequest,
+  pipelines: readonly Pipeline[],
+): Plan["operations"] {
+  if (visits === undefined) {
+    return schedulePlan(pipelines, config.tiedEmbeddings, schedule, local !== undefined);
+  }
+  const [{ stages, shares }] = pipelines;
+  if (pipelines.length > 1 || shares.length > 1 || schedule !== undefined) {
+    throw new PlanInfeasible(
+      "Microbatches that leave stages out have one pipeline and an order of their own: leave replicas, shares and " +
+        "schedule out of [mesh], or visits.",
+    );
+  }
+  const holders = new Set(stages.map(({ worker }) => worker));
+  const hosts = [...new Set(stages.flatMap(({ experts }) => experts.flat()))].filter((id) =>
+    !holders.has(id)
+  );
+  return skipSchedule({ stages, microbatches: shape.microbatches, visits, hosts });
 }
 
 /** The plan of given pipelines. Throws {@linkcode PlanInfeasible} where they do not fit. */
@@ -104,6 +139,7 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
   }
   const members = request.workers.filter(({ id }) => pipelineOf(pipelines, id) >= 0);
   const owners = shareOwnership(config, pipelines.length);
+  const operations = operationsOf(request, pipelines);
   const plan: Plan = {
     run: request.run,
     generation: request.generation,
@@ -113,9 +149,9 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
     owners,
     recompute: request.recompute,
     ...(request.precision === undefined ? {} : { precision: request.precision }),
-    ...codecsOf(request.codec ?? "f32", members, pipelines, owners),
+    ...codecsOf(request.codec ?? "f32", members, { pipelines, owners, operations }),
     ...(request.local === undefined ? {} : { local: request.local }),
-    operations: schedulePlan(pipelines, config.tiedEmbeddings, request.schedule, request.local !== undefined),
+    operations,
   };
   const held = holdings(config, plan);
   checkMemory(members, held);
@@ -130,8 +166,7 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
 function codecsOf(
   codec: Codec,
   members: readonly Candidate[],
-  pipelines: readonly Pipeline[],
-  owners: readonly number[],
+  plan: Pick<Plan, "pipelines" | "owners" | "operations">,
 ): Pick<Plan, "codecs"> {
   if (codec === "f32") return {};
   const unable = members.find(({ profile }) => !profile.codecs?.includes(codec));
@@ -142,7 +177,7 @@ function codecsOf(
     );
   }
   return {
-    codecs: links({ pipelines: [...pipelines], owners: [...owners] }).map((workers) => ({ workers, codec })),
+    codecs: links(plan).map((workers) => ({ workers, codec })),
   };
 }
 

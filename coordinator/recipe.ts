@@ -55,6 +55,11 @@ const Mesh = z.strictObject({
    */
   schedule: z.enum(scheduleNames).optional(),
   /**
+   * Stages that each microbatch visits in training, the first always (SkipPipe): less work a step, and a model that also
+   * works with layers missing. Which ones depends on `stages`, which should then be set. Validation visits all.
+   */
+  visits: count.max(limits.layers).optional(),
+  /**
    * Microbatches of each share of a step; their gradients are accumulated apart and added in this order. The weights depend
    * on it in their last bits, and on nothing else of the mesh.
    */

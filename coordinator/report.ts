@@ -175,7 +175,11 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
 function span(layers: LayerSpan): string {
   const last = layers.to - 1;
   const which = last === layers.from ? `layer ${last}` : `layers ${layers.from}-${last}`;
-  return [...(layers.embedding ? ["embedding"] : []), which, ...(layers.head ? ["head"] : [])].join(", ");
+  return [
+    ...(layers.embedding ? ["embedding"] : []),
+    ...(last < layers.from ? [] : [which]),
+    ...(layers.head ? ["head"] : []),
+  ].join(", ");
 }
 
 /** "experts 0-3 of layers 0-1": layers with the same experts together. */

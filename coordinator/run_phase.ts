@@ -268,6 +268,7 @@ export function planPhase(
     replicas: recipe.mesh.replicas,
     shares: recipe.mesh.shares,
     schedule: recipe.mesh.schedule,
+    visits: recipe.mesh.visits,
     ...meshOf(recipe, phase, config),
   });
 }

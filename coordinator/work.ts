@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Shape } from "../mesh/plan.ts";
+import { pipelineOf, type Plan, type Shape } from "../mesh/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { countParameters } from "../model/tensors.ts";
 import {
@@ -18,15 +18,33 @@ import {
   stepCosts,
 } from "./cost_model.ts";
 
-/** Floating-point operations of one optimizer step; recomputation is extra work, not progress, and not counted. */
-export function stepFlops(config: ModelConfig, shape: Shape): number {
+/** Visits of a layer by a microbatch in one round of a plan: fewer than all where microbatches leave stages out. */
+export function layerVisits({ pipelines, operations }: Pick<Plan, "pipelines" | "operations">): number {
+  let visits = 0;
+  for (const [worker, { train }] of Object.entries(operations)) {
+    const { stages } = pipelines[pipelineOf(pipelines, worker)];
+    for (const operation of train) {
+      if (operation.do === "forward") visits += stages[operation.stage].to - stages[operation.stage].from;
+    }
+  }
+  return visits;
+}
+
+/**
+ * Floating-point operations of one optimizer step; recomputation is extra work, not progress, and not counted. `visits` as
+ * in {@linkcode layerVisits}; default: of all layers by all microbatches.
+ */
+export function stepFlops(
+  config: ModelConfig,
+  shape: Shape,
+  visits: number = config.layers * shape.microbatches,
+): number {
   const tokens = shape.batch * shape.sequence, layer = layerCosts(config, shape);
   const all = (costs: PassCosts) => sum(costs.forward) + sum(costs.input) + sum(costs.weight);
   const oneLayer = all(layer.before) + all(layer.after) + all(expertCosts(config, tokens, config.experts));
-  const microbatch = config.layers * oneLayer + all(embeddingCosts(config, tokens)) +
-    all(headCosts(config, tokens, true));
+  const ends = all(embeddingCosts(config, tokens)) + all(headCosts(config, tokens, true));
   const { vote, step } = stepCosts(countParameters(config).total);
-  return shape.microbatches * microbatch + sum(vote) + sum(step);
+  return visits * oneLayer + shape.microbatches * ends + sum(vote) + sum(step);
 }
 
 /** Floating-point operations of a validation round. */

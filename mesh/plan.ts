@@ -216,7 +216,11 @@ export function hostedExperts(stages: readonly Stage[], worker: string): Map<num
 }
 
 /** Pairs of workers that exchange tensors under this plan, each pair once, in a stable order. */
-export function links({ pipelines, owners }: Pick<Plan, "pipelines" | "owners">): [string, string][] {
+export function links(
+  { pipelines, owners, operations = {} }:
+    & Pick<Plan, "pipelines" | "owners">
+    & Partial<Pick<Plan, "operations">>,
+): [string, string][] {
   const pairs = new Map<string, [string, string]>();
   const add = (a: string, b: string) => {
     if (a === b) return;
@@ -230,6 +234,13 @@ export function links({ pipelines, owners }: Pick<Plan, "pipelines" | "owners">)
     });
     const embedding = stages.find((stage) => stage.embedding), head = stages.find((stage) => stage.head);
     if (embedding && head) add(embedding.worker, head.worker); // tied weights may use it; harmless otherwise
+  }
+  // Microbatches may leave stages out: their operations say where they go.
+  for (const [worker, { train }] of Object.entries(operations)) {
+    const stages = pipelines[pipelineOf(pipelines, worker)]?.stages ?? [];
+    for (const operation of train) {
+      if ("peer" in operation && stages[operation.peer]) add(worker, stages[operation.peer].worker);
+    }
   }
   // What one pipeline owns the others have copies of.
   owners.forEach((owner, place) => {
@@ -246,6 +257,7 @@ export function links({ pipelines, owners }: Pick<Plan, "pipelines" | "owners">)
 }
 
 /** {@linkcode links} of a slice: those of all workers where there are several pipelines, else of its one. */
-export function sliceLinks({ stages, shape, replication }: Slice): [string, string][] {
-  return links(replication ?? { pipelines: [{ shares: [shape.microbatches], stages }], owners: [] });
+export function sliceLinks({ self, operations, stages, shape, replication }: Slice): [string, string][] {
+  const all = replication ?? { pipelines: [{ shares: [shape.microbatches], stages }], owners: [] };
+  return links({ ...all, operations: { [self]: operations } });
 }

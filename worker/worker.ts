@@ -225,7 +225,7 @@ class MeshWorker implements RunningWorker {
     this.#event({
       type: "assigned",
       generation: slice.generation,
-      layers: own.map((stage) => [stage.from, stage.to] as const),
+      layers: own.flatMap(({ from, to }) => from < to ? [[from, to] as const] : []),
       experts: hostedExperts(slice.stages, slice.self),
     });
     try {

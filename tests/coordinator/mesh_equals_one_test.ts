@@ -64,6 +64,15 @@ for (const kind of ["reference", "webgpu"] as const) {
   });
 }
 
+Deno.test("microbatches that leave stages out: experts may lie anywhere, and it learns", async () => {
+  const skip = (more: string) => ({ tied: true, mesh: `stages = 3\nvisits = 2\n${more}` });
+  const plain = await train("reference", 3, skip("expert_hosts = 0"));
+  assertEquals(await train("reference", 4, skip("expert_hosts = 1")), plain);
+  assert(plain.steps.at(-1)!.loss! < 0.9 * plain.steps[0].loss!);
+  const all = await train("reference", 3, { tied: true, stages: 3, steps: 2 });
+  assert(all.steps[1].loss !== plain.steps[1].loss, "stages are left out");
+});
+
 for (const kind of ["reference", "webgpu"] as const) {
   Deno.test(`mesh = one worker on ${kind}, a shared expert beside those of hosts`, async () => {
     const one = await train(kind, 1, { shared: 10, steps: 8 });

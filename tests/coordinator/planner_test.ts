@@ -3,8 +3,10 @@ import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { holdings, owners } from "../../coordinator/holdings.ts";
 import { partSizes } from "../../coordinator/memory_model.ts";
 import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
+import { ScheduleError } from "../../coordinator/schedules.ts";
 import { splitLayers } from "../../coordinator/split.ts";
-import { Plan } from "../../mesh/plan.ts";
+import { layerVisits } from "../../coordinator/work.ts";
+import { links, Plan } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 
 const dense = parseConfig({
@@ -163,6 +165,21 @@ Deno.test("a plan's memory is that of its schedule: GPipe keeps all microbatches
   assertStringIncludes(error.message, "MiB short");
 });
 
+Deno.test("microbatches that leave stages out: the head lies with the first stage, and all that exchange are linked", () => {
+  const workers = "abcd".split("").map((id) => worker(id));
+  const { plan, holdings } = makePlan(request({ workers, visits: 2 }));
+  Plan.parse(plan);
+  assertEquals(plan.pipelines[0].stages.map(({ worker }) => worker).join(""), "abcda");
+  assert(holdings[0].stages.at(-1)!.head);
+  // Behind the first stage the second comes twice in four microbatches, the others once each.
+  const [a, b, c, d] = plan.pipelines[0].stages.map(({ from, to }) => to - from);
+  assertEquals(layerVisits(plan), 4 * a + 2 * b + c + d);
+  const pairs = links(plan).map((pair) => pair.join(""));
+  for (const pair of ["ab", "ac", "ad"]) assert(pairs.includes(pair), pairs.join());
+  const error = assertThrows(() => makePlan(request({ workers, visits: 5 })), ScheduleError);
+  assertStringIncludes(error.message, "5 of 4 stages");
+});
+
 const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
   ["no workers", { workers: [] }, "No worker has joined"],
   ["more stages than layers", { stages: 7 }, "7 stages are more than the model's 6 layers"],
@@ -184,6 +201,7 @@ const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
     schedule: "zero-bubble-v",
   }, "a model of 1 layer"],
   ["more stages than two workers take", { stages: 6, schedule: "zero-bubble-v" }, "start 1 more"],
+  ["skipping with replicas", { visits: 1, replicas: 2 }, "leave replicas, shares and schedule out"],
   ["too little memory", { workers: [worker("a"), worker("b", 1e9, 1e5)] }, "MiB short"],
 ];
 for (const [what, more, says] of infeasible) {

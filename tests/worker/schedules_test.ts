@@ -1,8 +1,9 @@
 /** Every schedule that workers can run: executed in the order that the simulator shows, to the weights of one worker. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { uniformCluster } from "../../coordinator/cluster.ts";
 import { schedule } from "../../coordinator/schedule.ts";
-import { placement, type ScheduleName } from "../../coordinator/schedules.ts";
+import { placement, ScheduleError, type ScheduleName } from "../../coordinator/schedules.ts";
+import { skipPaths, skipSchedule } from "../../coordinator/skip_schedule.ts";
 import { simulatePlan } from "../../coordinator/simulate_plan.ts";
 import { referenceDevice } from "../../kernels/mod.ts";
 import { type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
@@ -42,41 +43,10 @@ for (const [name, workers, chunks] of schedules) {
   Deno.test(`${what}: workers run what the simulator shows`, async () => {
     const stages = stagesFor(name, workers, chunks, 1);
     const operations = schedule({ stages, microbatches, tied: false, hosts: [], name });
-    const plan = tinyPlan({ stages, operations, model: tinyModel(stages.length) }, microbatches);
-    const computes = Object.fromEntries(names.map((worker) => [worker, new FakeCompute()]));
-    const mesh = smallMesh(plan, computes);
-    await mesh.start();
-    for (const generation of mesh.generations.values()) {
-      const data = zeros(microbatches);
-      generation.receive({
-        type: "round",
-        generation: 1,
-        round: 0,
-        mode: "train",
-        validLabels: 1,
-        ids: data,
-        labels: data,
-      });
-    }
-    for (const worker of names) await mesh.heard(worker, "vote");
-    mesh.decide(0);
-    for (const worker of names) await mesh.generations.get(worker)!.settled();
-    await mesh.close();
-    assertEquals(mesh.failures.size, 0);
-    const profile = { flops: 1e9, bandwidth: 1e9, memory: 1e9, deviceName: "" };
-    const cluster = uniformCluster("c", names.map((id) => ({ id, profile })), {
-      latency: 1e-4,
-      bandwidth: 1e8,
-    });
-    const { spans } = simulatePlan(plan, cluster, { trace: true });
-    names.forEach((worker, w) => {
-      const ran = computes[worker].calls.flatMap((call) =>
-        call.match(/^(?:forward|backward|backward-input|backward-weight) \d+\.\d+/)?.[0] ?? []
-      );
-      const shown = spans.filter((span) => span.worker === w && span.work !== "step")
-        .map(({ work, stage, microbatch }) => `${work} ${stage}.${microbatch}`);
-      assertEquals(ran, shown);
-    });
+    await runAsShown(
+      tinyPlan({ stages, operations, model: tinyModel(stages.length) }, microbatches),
+      names,
+    );
   });
 
   Deno.test(`${what}: the weights of one worker, bit for bit`, async () => {
@@ -85,15 +55,106 @@ for (const [name, workers, chunks] of schedules) {
   });
 }
 
+/** Workers on scripted devices make the passes that the simulator shows, in its order. */
+async function runAsShown(plan: Plan, names: readonly string[]): Promise<void> {
+  const computes = Object.fromEntries(names.map((worker) => [worker, new FakeCompute()]));
+  const mesh = smallMesh(plan, computes);
+  await mesh.start();
+  for (const generation of mesh.generations.values()) {
+    const data = zeros(microbatches);
+    generation.receive({
+      type: "round",
+      generation: 1,
+      round: 0,
+      mode: "train",
+      validLabels: 1,
+      ids: data,
+      labels: data,
+    });
+  }
+  for (const worker of names) await mesh.heard(worker, "vote");
+  mesh.decide(0);
+  for (const worker of names) await mesh.generations.get(worker)!.settled();
+  await mesh.close();
+  assertEquals(mesh.failures.size, 0);
+  const profile = { flops: 1e9, bandwidth: 1e9, memory: 1e9, deviceName: "" };
+  const cluster = uniformCluster("c", names.map((id) => ({ id, profile })), {
+    latency: 1e-4,
+    bandwidth: 1e8,
+  });
+  const { spans } = simulatePlan(plan, cluster, { trace: true });
+  names.forEach((worker, w) => {
+    const ran = computes[worker].calls.flatMap((call) => {
+      const [made, work, stage] =
+        call.match(/^(forward|backward|backward-input|backward-weight) (\d+)\.\d+/) ?? [];
+      // Behind a head without layers there is nothing to go back through: that takes no time and is not shown.
+      const { from, to } = plan.pipelines[0].stages[Number(stage ?? 0)];
+      return made === undefined || (work === "backward" && from === to) ? [] : [made];
+    });
+    const shown = spans.filter((span) => span.worker === w && span.work !== "step")
+      .map(({ work, stage, microbatch }) => `${work} ${stage}.${microbatch}`);
+    assertEquals(ran, shown);
+  });
+}
+
+/** Stages of a layer each on `workers` workers in turn, and the head with the first. */
+function skipStages(count: number, workers: number): Stage[] {
+  const layers = Array.from({ length: count }, (_, s): Stage => ({
+    worker: `w${s % workers}`,
+    from: s,
+    to: s + 1,
+    embedding: s === 0,
+    head: false,
+    experts: [[]],
+  }));
+  return [...layers, { worker: "w0", from: count, to: count, embedding: false, head: true, experts: [] }];
+}
+
+for (const [stages, visits] of [[4, 2], [4, 3], [5, 1], [3, 3]]) {
+  const what = `SkipPipe, ${visits} of ${stages} stages`;
+  const names = Array.from({ length: stages }, (_, w) => `w${w}`);
+
+  Deno.test(`${what}: workers run what the simulator shows`, async () => {
+    const own = skipStages(stages, stages);
+    const operations = skipSchedule({ stages: own, microbatches, visits, hosts: [] });
+    await runAsShown(tinyPlan({ stages: own, operations, model: tinyModel(stages) }, microbatches), names);
+    const passes = names.flatMap((worker) =>
+      operations[worker].train.filter(({ do: what }) => what === "forward")
+    );
+    assertEquals(passes.length, microbatches * (visits + 1), "and the head");
+  });
+
+  Deno.test(`${what}: the weights of one worker with the same paths, bit for bit`, async () => {
+    const plan = (workers: number) => {
+      const own = skipStages(stages, workers);
+      return planOf(own, skipSchedule({ stages: own, microbatches, visits, hosts: [] }));
+    };
+    const alone = await train(plan(1));
+    assertEquals(await train(plan(stages)), alone);
+    assertEquals(await train(plan(2)), alone);
+  });
+}
+
+Deno.test("SkipPipe visits the first stage always and the others equally often", () => {
+  const paths = skipPaths(5, 8, 3);
+  const visits = [0, 1, 2, 3, 4].map((stage) => paths.filter((path) => path.includes(stage)).length);
+  assertEquals(visits, [8, 4, 4, 4, 4]);
+  for (const path of paths) assertEquals(path, [...new Set(path)].sort((a, b) => a - b));
+  assertThrows(() => skipPaths(3, 8, 4), ScheduleError, "from 1 to 3");
+});
+
 const shape = { batch: 2, sequence: 6, microbatches };
 
 function schedulePlan(name: ScheduleName, workers: number, chunks: number, layersEach: number): Plan {
   const stages = stagesFor(name, workers, chunks, layersEach);
-  const operations = schedule({ stages, microbatches, tied: false, hosts: [], name });
+  return planOf(stages, schedule({ stages, microbatches, tied: false, hosts: [], name }));
+}
+
+function planOf(stages: Stage[], operations: Plan["operations"]): Plan {
   const model = {
     hidden_size: 16,
     intermediate_size: 24,
-    num_hidden_layers: workers * chunks * layersEach,
+    num_hidden_layers: stages.at(-1)!.to,
     num_attention_heads: 2,
     num_key_value_heads: 1,
     head_dim: 8,
