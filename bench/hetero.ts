@@ -23,7 +23,7 @@ export interface BenchOptions {
 
 const SHARES = [1, 0.5, 0.25], LAYERS = 12, MICROBATCHES = 8;
 /** Steps that count unless told, those before them in which devices compile and tune, and those of the run that teaches. */
-const STEPS = 50, WARM = 5, TEACHING = 20;
+const STEPS = 50, WARM = 5, TEACHING = 12;
 /** Of the even split's step at most, and how far predictions may be off. */
 const WANTED = { ratio: 0.6, error: 0.15 };
 
@@ -49,7 +49,7 @@ kind = "train"
 steps = ${steps}
 batch = ${MICROBATCHES}
 microbatches = ${MICROBATCHES}
-sequence = 64
+sequence = 128
 learning_rate = 1e-3
 evaluate_batches = 0
 `;

@@ -79,12 +79,6 @@ export function holdingOf(slice: Slice): Holding {
   };
 }
 
-/** Waits for everything that a device was given: a word that is read comes behind it. */
-function settling(device: Device): () => Promise<unknown> {
-  const word = device.allocate(1, "end of a piece of work");
-  return () => device.read([word]);
-}
-
 /** Computes on a device of this thread. */
 export class LocalCompute implements Compute {
   readonly #device: Device;
@@ -94,14 +88,18 @@ export class LocalCompute implements Compute {
   #loaded: Loaded | undefined;
   /** Whether the round so far was an evaluation. */
   #evaluating = false;
+  /** Work was started whose end nobody has waited for. */
+  #running = false;
+  /** What is read to wait for it. */
+  #word: View | undefined;
 
   constructor(options: LocalComputeOptions) {
     this.#options = options;
     this.#device = options.device;
-    const { device, duty, now } = options;
+    const { duty, now } = options;
     this.#busy = duty === undefined
       ? new BusyClock(now)
-      : new DutyClock({ ...duty, now, settled: settling(device) });
+      : new DutyClock({ ...duty, now, settled: () => this.#settled() });
     this.#exchange = (exchange) => this.#busy.outside(() => options.exchanger(exchange));
   }
 
@@ -208,12 +206,26 @@ export class LocalCompute implements Compute {
   /** Takes a span back to the host and releases it; with none only starts the work. */
   async #download(device: Device, view: View | undefined): Promise<ArrayBuffer | undefined> {
     if (view === undefined) {
-      device.flush();
+      this.#start(device);
       return undefined;
     }
     const [bytes] = await device.read([view]);
     device.release(view);
     return bytes;
+  }
+
+  /** Starts what was given to the device, without waiting for its end. */
+  #start(device: Device): void {
+    device.flush();
+    this.#running = true;
+  }
+
+  /** Resolves at that end: a word that is read comes behind it. */
+  async #settled(): Promise<void> {
+    if (!this.#running) return;
+    this.#running = false;
+    this.#word ??= this.#device.allocate(1, "end of a piece of work");
+    await this.#device.read([this.#word]);
   }
 
   forward(input: ForwardInput): Promise<ArrayBuffer | undefined> {
@@ -257,7 +269,7 @@ export class LocalCompute implements Compute {
     // deno-lint-ignore require-await
     return this.#busy.during(async () => {
       this.#stageAt(stage).backwardWeight(microbatch, this.#left(stage, microbatch));
-      this.#now.device.flush();
+      this.#start(this.#now.device);
     });
   }
 
@@ -312,7 +324,10 @@ export class LocalCompute implements Compute {
 
   addGradients: Compute["addGradients"] = (tensors, before, behind) =>
     // deno-lint-ignore require-await
-    this.#busy.during(async () => this.#now.replicas.add(tensors, before, behind));
+    this.#busy.during(async () => {
+      this.#now.replicas.add(tensors, before, behind);
+      this.#start(this.#now.device);
+    });
 
   beginLocal: Compute["beginLocal"] = () => this.#now.outer.begin();
 
@@ -320,7 +335,10 @@ export class LocalCompute implements Compute {
 
   outerStep: Compute["outerStep"] = (...args) =>
     // deno-lint-ignore require-await
-    this.#busy.during(async () => this.#now.outer.step(...args));
+    this.#busy.during(async () => {
+      this.#now.outer.step(...args);
+      this.#start(this.#now.device);
+    });
 
   // deno-lint-ignore require-await
   adopt: Compute["adopt"] = async (tensors, words) => this.#now.outer.adopt(tensors, words);
@@ -363,7 +381,7 @@ export class LocalCompute implements Compute {
       shares.reset();
       if (decision.commit) optimizer.step(decision, decision.weightDecay);
       else parameters.clearGradients();
-      device.flush();
+      this.#start(device);
     });
   }
 
