@@ -23,9 +23,11 @@ the invite that it came with admits nobody new, as its owner still has it. Worke
     const owner = await Owner.find(flags.text("state") ?? DEFAULT_STATE);
     const changed = await owner.change("revoke", flags.positional[0]), { worker, fingerprint } = changed;
     if (flags.has("json")) printJson({ event: "revoke", ...changed });
-    else {say(
+    else {
+      say(
         `${worker} is shut out (${fingerprint}). Its invite admits nobody new; for others: volary invite`,
-      );}
+      );
+    }
     return 0;
   },
 };

@@ -10,6 +10,7 @@
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
+import { openPeer } from "./peer_opening.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
 /** The part of the platform's data channel that is used. */
@@ -81,28 +82,14 @@ async function open(
   initiator: boolean,
 ): Promise<Channel> {
   const channel = new BrowserChannel(connection);
-  const timer = clock.timer(
-    limits.connectMs,
-    () =>
-      channel.close(`no connection after ${limits.connectMs / 1_000} s (is UDP blocked between the two?)`),
+  const certificates = await openPeer(
+    clock,
+    channel,
+    signal,
+    () => negotiate(clock, connection, signal, initiator),
   );
-  const gone = channel.closed.then((reason) => {
-    throw new LinkError(`Cannot connect to the peer: ${reason}`);
-  });
-  gone.catch(() => {}); // the channel may also close later, when nobody waits here
-  try {
-    const certificates = await Promise.race([gone, negotiate(clock, connection, signal, initiator)]);
-    await Promise.race([gone, channel.opened]);
-    channel.binding = { certificates, proven: true };
-    return channel;
-  } catch (error) {
-    channel.close("could not be opened");
-    if (error instanceof LinkError) throw error;
-    throw new LinkError(`Cannot connect to the peer: ${error instanceof Error ? error.message : error}`);
-  } finally {
-    timer.cancel();
-    signal.onbody = undefined;
-  }
+  channel.binding = { certificates, proven: true };
+  return channel;
 }
 
 /** Exchanges descriptions; the initiator offers. Answers with the certificates that they name. */

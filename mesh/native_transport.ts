@@ -16,6 +16,7 @@ import { LinkError } from "./errors.ts";
 import type { IceServers } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
+import { openPeer } from "./peer_opening.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
 /** What a {@linkcode nativeTransport} is given. */
@@ -88,32 +89,12 @@ async function open(
     ...(loopback ? { bindAddress: "127.0.0.1" } : {}),
   });
   const channel = new NativeChannel(connection);
-  const timer = clock.timer(limits.connectMs, () => {
-    channel.close(
-      `no connection after ${limits.connectMs / 1_000} s (try again; is UDP blocked between the two?)`,
-    );
-  });
-  const gone = channel.closed.then((reason) => {
-    throw new LinkError(`Cannot connect to the peer: ${reason}`);
-  });
-  gone.catch(() => {}); // the channel may also close later, when nobody waits here
-  try {
+  const certificates = await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    const certificates = await Promise.race([
-      gone,
-      negotiate(connection, channel, signal, initiator, remote),
-    ]);
-    await Promise.race([gone, channel.opened]);
-    channel.binding = { certificates, proven: true };
-    return channel;
-  } catch (error) {
-    channel.close("could not be opened");
-    if (error instanceof LinkError) throw error;
-    throw new LinkError(`Cannot connect to the peer: ${error instanceof Error ? error.message : error}`);
-  } finally {
-    timer.cancel();
-    signal.onbody = undefined;
-  }
+    return negotiate(connection, channel, signal, initiator, remote);
+  });
+  channel.binding = { certificates, proven: true };
+  return channel;
 }
 
 /** Exchanges descriptions; the initiator offers. Answers with the certificates that they name. */

@@ -15,6 +15,7 @@ import { LinkError } from "./errors.ts";
 import { type IceServers, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
+import { openPeer } from "./peer_opening.ts";
 import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
 import { WeriftChannel } from "./werift_channel.ts";
 
@@ -51,28 +52,11 @@ async function open(
     maxMessageSize: MAX_MESSAGE,
   });
   const channel = new WeriftChannel(connection, MAX_MESSAGE);
-  const timer = clock.timer(limits.connectMs, () => {
-    channel.close(
-      `no connection after ${limits.connectMs / 1_000} s (try again; is UDP blocked between the two?)`,
-    );
-  });
-  const gone = channel.closed.then((reason) => {
-    throw new LinkError(`Cannot connect to the peer: ${reason}`);
-  });
-  gone.catch(() => {}); // the channel may also close later, when nobody waits here
-  try {
+  await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    await Promise.race([gone, negotiate(connection, channel, signal, initiator, remote, servers)]);
-    await Promise.race([gone, channel.opened]);
-    return channel;
-  } catch (error) {
-    channel.close("could not be opened");
-    if (error instanceof LinkError) throw error;
-    throw new LinkError(`Cannot connect to the peer: ${error instanceof Error ? error.message : error}`);
-  } finally {
-    timer.cancel();
-    signal.onbody = undefined;
-  }
+    return negotiate(connection, channel, signal, initiator, remote, servers);
+  });
+  return channel;
 }
 
 /** Exchanges descriptions; the initiator offers. */

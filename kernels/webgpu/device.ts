@@ -4,7 +4,7 @@
  * @module
  */
 import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
-import { ALIGNMENT, type Device, type DeviceInfo, part, type View, type Words } from "../device.ts";
+import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
 import { DeviceError, DeviceLostError, OutOfMemoryError } from "../errors.ts";
 import type { Bindings, Kernel, Params, Values, Variant } from "../kernel.ts";
 import { Pool } from "../pool.ts";
@@ -17,7 +17,8 @@ import { Readback } from "./readback.ts";
 import { RecentMap } from "./recent.ts";
 import { subgroupHeader } from "./subgroups.ts";
 import { type TimedCall, TIMESTAMPS, Timings } from "./timings.ts";
-import { type BenchMaker, Tuner, type TuningOptions } from "./tuner.ts";
+import { benchOn } from "./bench_on.ts";
+import { Tuner, type TuningOptions } from "./tuner.ts";
 
 /**
  * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
@@ -257,7 +258,7 @@ export class WebGpuDevice implements Device {
     const tuner = new Tuner(this.info, "", {});
     this.#tuning = true;
     try {
-      const size = await tuner.measure(plain, values, this.#bench);
+      const size = await tuner.measure(plain, values, benchOn(this));
       if (size === undefined) {
         throw new OutOfMemoryError(`Cannot tune ${kernel.name}: no memory for its sample`);
       }
@@ -271,43 +272,13 @@ export class WebGpuDevice implements Device {
   async #tune(tuner: Tuner): Promise<void> {
     this.#tuning = true;
     try {
-      if (await tuner.measureNext(this.#bench)) {
+      if (await tuner.measureNext(benchOn(this))) {
         for (const { calls } of this.#kernels.values()) calls.clear();
       }
     } finally {
       this.#tuning = false;
     }
   }
-
-  readonly #bench: BenchMaker = (kernel, { values, words }) => {
-    const views: Record<string, View> = {};
-    const release = () => {
-      for (const view of Object.values(views)) this.release(view);
-    };
-    try {
-      for (const [name, content] of Object.entries(words)) {
-        const view = views[name] = this.allocate(
-          typeof content === "number" ? content : content.length,
-          "tuning",
-        );
-        if (typeof content === "number") this.clear(view);
-        else this.write(view, content);
-      }
-    } catch (error) {
-      release();
-      throw error;
-    }
-    const word = part(Object.values(views)[0], 0, 1);
-    return {
-      release,
-      time: async (variant, calls) => {
-        const start = performance.now();
-        for (let i = 0; i < calls; i++) this.run(kernel, views, values, variant);
-        await this.read([word]);
-        return performance.now() - start;
-      },
-    };
-  };
 
   /**
    * The times of all dispatches of `work` by the device's own clock; undefined where the device was opened without
