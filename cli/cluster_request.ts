@@ -5,7 +5,7 @@
  */
 import { basename, dirname, isAbsolute, join, resolve } from "@std/path";
 import { type Cluster, parseCluster } from "../coordinator/cluster.ts";
-import type { FindRequest } from "../coordinator/find_plan.ts";
+import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
 import { openModel } from "../coordinator/model_source.ts";
 import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
 import { isCompute } from "../coordinator/recipe_phases.ts";
@@ -87,7 +87,7 @@ ${sizes.join("\n")}`,
 }
 
 /** One request for each phase of the recipe in which workers compute, changed as the flags say. */
-export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, flags: Flags): FindRequest[] {
+export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, flags: Flags): ArrangeRequest[] {
   const codec = flags.text("codec") ?? "f32";
   if (!codecs.includes(codec as Codec)) {
     throw new UsageError(`--codec takes ${codecs.join(", ")}, not "${codec}".`);
@@ -110,6 +110,8 @@ export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, 
       codec: codec as Codec,
       ...(wanted === undefined ? {} : { stages: wanted }),
       ...(mesh.expertHosts === 0 ? { hosts: false } : {}),
+      schedule: recipe.mesh.schedule,
+      visits: recipe.mesh.visits,
     }];
   });
 }

@@ -76,7 +76,7 @@ async function planCluster(flags: Flags): Promise<number> {
   }
   const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
   for (const request of requests(cluster, recipe, config, flags)) {
-    const trial = runTrial(request, "1f1b", true);
+    const trial = runTrial(request, true);
     const why = reasons(trial), faster = [...improvements(trial), ...replicaLines(trial)];
     if (flags.has("json")) {
       printJson({
@@ -85,7 +85,8 @@ async function planCluster(flags: Flags): Promise<number> {
         exact: trial.found.exact,
         why,
         faster,
-        plan: trial.found.plan,
+        others: trial.others,
+        plan: trial.plan,
       });
     } else {
       say(

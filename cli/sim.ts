@@ -4,17 +4,17 @@
  * @module
  */
 import { PlanInfeasible } from "../coordinator/errors.ts";
-import type { FindRequest } from "../coordinator/find_plan.ts";
+import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
 import { ganttSvg } from "../coordinator/gantt.ts";
 import { number, size, table } from "../coordinator/report.ts";
 import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
 import { firstWorkers, runTrial, scaledBandwidth, summary, type TrialSummary } from "../coordinator/trial.ts";
-import { duration, trialText } from "../coordinator/trial_text.ts";
+import { duration, scheduleLines, trialText } from "../coordinator/trial_text.ts";
 import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
 import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 /** What can be swept, and the request with one value of it. */
-const sweeps: Readonly<Record<string, (request: FindRequest, value: number) => FindRequest>> = {
+const sweeps: Readonly<Record<string, (request: ArrangeRequest, value: number) => ArrangeRequest>> = {
   workers: (request, count) => {
     const { cluster } = request;
     if (!Number.isInteger(count) || count < 1 || count > cluster.workers.length) {
@@ -36,13 +36,13 @@ export const verb: Verb = {
   name: "sim",
   summary: "try a recipe on a cluster that you need not have",
   help:
-    `volary sim CLUSTER.toml RECIPE.toml|MODEL [--schedule 1f1b] [--stages N] [--microbatches N] [--recompute] [--codec f32]
+    `volary sim CLUSTER.toml RECIPE.toml|MODEL [--schedule NAME] [--stages N] [--microbatches N] [--recompute] [--codec f32]
            [--sweep WHAT=A,B,...] [--svg FILE] [--json]
 
 Plans the recipe's first phase for the cluster, as the coordinator would, or a step of training a model's folder, and runs one training step on a virtual clock: time,
 idle share, traffic, memory, and a picture. Cluster files: see examples/clusters.
 
-  --schedule NAME    ${scheduleNames.join(", ")}
+  --schedule NAME    ${scheduleNames.join(", ")}; without it the recipe's, or the fastest
   --stages N         exactly so many stages (the planner chooses)
   --microbatches N   instead of the recipe's
   --batch N, --sequence N  with a model's folder: sequences of a step, tokens of a sequence
@@ -59,23 +59,33 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
       positional: ["CLUSTER.toml", "RECIPE.toml or MODEL"],
     });
     const [clusterPath, recipePath] = flags.positional, json = flags.has("json");
-    const schedule = (flags.text("schedule") ?? "1f1b") as ScheduleName;
-    if (!scheduleNames.includes(schedule)) {
-      throw new UsageError(`--schedule takes ${scheduleNames.join(", ")}, not "${schedule}".`);
+    const named = flags.text("schedule") as ScheduleName | undefined;
+    if (named !== undefined && !scheduleNames.includes(named)) {
+      throw new UsageError(`--schedule takes ${scheduleNames.join(", ")}, not "${named}".`);
     }
     const sweep = readSweep(flags.text("sweep"));
     const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
-    const [request] = requests(cluster, recipe, config, flags);
+    const [asked] = requests(cluster, recipe, config, flags);
+    const request = named === undefined ? asked : { ...asked, schedule: named, visits: undefined };
     if (sweep !== undefined) {
-      const rows: string[][] = [[sweep.what, "step", "tokens/s", "idle", "traffic", "stages", "workers"]];
+      const rows: string[][] = [[
+        sweep.what,
+        "step",
+        "tokens/s",
+        "idle",
+        "traffic",
+        "stages",
+        "workers",
+        "schedule",
+      ]];
       for (const value of sweep.values) {
-        const numbers = attempt(sweeps[sweep.what](request, value), schedule);
+        const numbers = attempt(sweeps[sweep.what](request, value));
         if (numbers instanceof PlanInfeasible) {
           if (json) printJson({ event: "infeasible", [sweep.what]: value, message: numbers.message });
           rows.push([`${value}`, "does not fit"]);
           continue;
         }
-        if (json) printJson({ event: "simulated", [sweep.what]: value, schedule, ...numbers });
+        if (json) printJson({ event: "simulated", [sweep.what]: value, ...numbers });
         rows.push([
           `${value}`,
           duration(numbers.seconds),
@@ -84,12 +94,13 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
           size(Math.round(numbers.traffic)),
           `${numbers.stages}`,
           `${numbers.members}`,
+          numbers.schedule,
         ]);
       }
       if (!json) say(table(rows).join("\n"));
       return 0;
     }
-    const trial = runTrial(request, schedule, true), names = cluster.workers.map(({ id }) => id);
+    const trial = runTrial(request, true), { schedule } = trial, names = cluster.workers.map(({ id }) => id);
     const svg = flags.text("svg");
     if (svg !== undefined) {
       const title = `${recipe.name} on ${cluster.name}, ${schedule}: ${
@@ -100,8 +111,8 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
     if (json) {
       printJson({
         event: "simulated",
-        schedule,
         ...summary(trial),
+        others: trial.others,
         exact: trial.found.exact,
         layers: trial.stages.map(({ worker, from, to }) => ({ worker, from, to })),
         workers: [...trial.memory].map(([w, memory]) => ({
@@ -111,15 +122,15 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
           lends: cluster.workers[w].profile.memory,
         })),
       });
-    } else say(trialText(trial));
+    } else say([trialText(trial), ...scheduleLines(trial)].join("\n"));
     return 0;
   },
 };
 
 /** The numbers of a trial, or why there is no plan: other values of a sweep may have one. */
-function attempt(request: FindRequest, schedule: ScheduleName): TrialSummary | PlanInfeasible {
+function attempt(request: ArrangeRequest): TrialSummary | PlanInfeasible {
   try {
-    return summary(runTrial(request, schedule, false));
+    return summary(runTrial(request, false));
   } catch (error) {
     if (error instanceof PlanInfeasible) return error;
     throw error;

@@ -40,7 +40,7 @@ interface Pace {
   readonly backward: number;
 }
 
-/** Judges divisions of one model over one cluster. */
+/** Judges divisions of one model over one cluster, under one-forward-one-backward or GPipe. */
 export class Judge {
   readonly predictor: Predictor;
   readonly #sizes;
@@ -114,8 +114,7 @@ export class Judge {
   }
 
   /**
-   * Seconds that no one-forward-one-backward round of this division can beat: {@linkcode passesBound}, the optimizer's
-   * step, and a tied weight's way.
+   * Seconds that no round of this division can beat: {@linkcode passesBound}, the optimizer's step, and a tied weight's way.
    */
   bound(division: Division): number {
     const stages = division.length, passes = this.passesBound(division);
@@ -150,7 +149,7 @@ export class Judge {
     }
     let longest = 0, fill = 0, drain = 0;
     for (let s = 0; s < stages; s++) {
-      const { forward, backward } = paces[s], depth = stages - s;
+      const { forward, backward } = paces[s], depth = this.#depth(stages - s);
       const work = m * (forward + backward);
       const turns = Math.floor((m - 1) / depth);
       const waiting = (turns + 1) * (forward + trips[s] + backward) + (m - 1 - turns * depth) * backward;
@@ -167,6 +166,12 @@ export class Judge {
     }
     for (const work of guests.values()) longest = Math.max(longest, work);
     return longest;
+  }
+
+  /** Microbatches that a stage may have under way at once, by its place from the end (1 for the last). */
+  #depth(fromEnd: number): number {
+    const { shape: { microbatches }, schedule } = this.setting;
+    return schedule === "gpipe" ? microbatches : Math.min(microbatches, fromEnd);
   }
 
   /** Owned parameters by worker. */
@@ -186,10 +191,10 @@ export class Judge {
   /**
    * Bytes of device memory by worker: owned parameters, what microbatches under way keep, and room to work. Passes
    * come in the given orders of work, one for each worker with stages, of which it may then have several; by default in
-   * those of one-forward-one-backward.
+   * those of the setting's schedule.
    */
   memory(division: Division, orders?: readonly (readonly Action[])[]): Map<number, number> {
-    const { config, shape, precision } = this.setting, stages = division.length;
+    const { config, precision } = this.setting, stages = division.length;
     const bytes = new Map<number, number>();
     const each = ownedBytes + (precision === "bf16" ? packedBytes : 0);
     for (const [worker, parameters] of this.parameters(division)) {
@@ -202,7 +207,7 @@ export class Judge {
         ?.filter(({ stage }) => stage === s);
       const inFlight = order
         ? mostKept(order, () => ({ kept: 1, halved: 0 }))
-        : Math.min(shape.microbatches, stages - s);
+        : this.#depth(stages - s);
       const own = this.#kept[this.own(part)], head = s === stages - 1;
       if (!orders) add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
       // Buffers of one transfer each way beside the passes.
@@ -254,9 +259,9 @@ export class Judge {
     return short;
   }
 
-  /** The simulator's job of a training round under one-forward-one-backward. */
-  job(division: Division): Job {
-    const { shape, cluster, config } = this.setting, stages = division.length;
+  /** The simulator's job of a training round: passes in the given orders, as for {@linkcode memory}. */
+  job(division: Division, given?: readonly (readonly Action[])[]): Job {
+    const { shape, cluster, config, schedule = "1f1b" } = this.setting, stages = division.length;
     const shapes = division.map((part, s): StageShape => ({
       worker: part.worker,
       embedding: s === 0,
@@ -264,8 +269,8 @@ export class Judge {
       remote: new Array(part.layers).fill(part.remote),
     }));
     const passes = new Map<string, Piece[]>();
-    const orders = actions("1f1b", { workers: stages, microbatches: shape.microbatches, chunks: 1 });
-    const workerOf = division.map(({ worker }) => worker);
+    const orders = given ?? actions(schedule, { workers: stages, microbatches: shape.microbatches, chunks: 1 });
+    const workerOf = division.map(({ worker }) => worker), holders = [...new Set(workerOf)];
     // Only who has a part: the clock need not know the others.
     const parameters = this.parameters(division), members = [...parameters.keys()].sort((a, b) => a - b);
     const seat = new Map(members.map((worker, i) => [worker, i]));
@@ -294,10 +299,10 @@ export class Judge {
       bytes: this.predictor.activationBytes,
     });
     const seated = members.map((_, i) => {
-      const stage = workerOf.indexOf(members[i]);
-      return stage < 0 ? [{ do: "vote" } as const] : lists[stage];
+      const place = holders.indexOf(members[i]);
+      return place < 0 ? [{ do: "vote" } as const] : lists[place];
     });
-    if (config.tiedEmbeddings && stages > 1) {
+    if (config.tiedEmbeddings && workerOf[0] !== workerOf[stages - 1]) {
       const first = seat.get(workerOf[0])!, last = seat.get(workerOf[stages - 1])!;
       const bytes = this.predictor.tiedBytes;
       const between = (
@@ -332,7 +337,7 @@ export class Judge {
   }
 
   /** The simulated round. */
-  simulate(division: Division): Timeline {
-    return simulate(this.job(division));
+  simulate(division: Division, orders?: readonly (readonly Action[])[]): Timeline {
+    return simulate(this.job(division, orders));
   }
 }

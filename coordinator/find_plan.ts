@@ -37,6 +37,8 @@ export interface FindRequest {
   readonly stages?: number;
   /** Whether experts may lie on workers without a stage; default true. */
   readonly hosts?: boolean;
+  /** The order of passes where each worker has one stage; see schedule_choice.ts for all orders. Default "1f1b". */
+  readonly schedule?: Setting["schedule"];
   /** How long local search looks; the default suits up to a thousand workers in some seconds. */
   readonly effort?: Effort;
 }
@@ -63,7 +65,7 @@ function effortFor(config: ModelConfig, workers: number, exact = false): Effort 
 
 /** Throws {@linkcode PlanInfeasible}. The same request always gives the same plan. */
 export function findPlan(request: FindRequest): FoundPlan {
-  const { config, cluster, shape, recompute, precision, codec = "f32", stages } = request;
+  const { config, cluster, shape, recompute, precision, codec = "f32", stages, schedule } = request;
   if (stages !== undefined && (stages > config.layers || stages > cluster.workers.length)) {
     throw new PlanInfeasible(
       `${stages} stages are more than the ${config.layers} layers or the ${cluster.workers.length} workers there are; ` +
@@ -71,7 +73,7 @@ export function findPlan(request: FindRequest): FoundPlan {
     );
   }
   checkPrecision(config, precision ?? "f32");
-  const judge = new Judge({ config, cluster, shape, recompute, precision, codec });
+  const judge = new Judge({ config, cluster, shape, recompute, precision, codec, schedule });
   const { best, closest } = searchLocally(
     judge,
     request.effort ?? effortFor(config, cluster.workers.length),
@@ -99,7 +101,7 @@ export function timelineOf({ judge, division }: FoundPlan): Timeline {
   return judge.simulate(division);
 }
 
-/** A division as the message that workers run; operations are those of 1F1B. */
+/** A division as the message that workers run, with the request's order of passes. */
 export function planOf(request: FindRequest, division: Division): Plan {
   const { run, generation, config, shape, recompute } = request;
   const pipelines = [{ shares: [shape.microbatches], stages: stagesOf(request, division) }];
@@ -112,7 +114,7 @@ export function planOf(request: FindRequest, division: Division): Plan {
     owners: shareOwnership(config, 1),
     recompute,
     ...(request.precision === undefined ? {} : { precision: request.precision }),
-    operations: schedulePlan(pipelines, config.tiedEmbeddings),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings, request.schedule),
   };
 }
 
@@ -170,7 +172,7 @@ function shortages(judge: Judge, division: Division) {
 }
 
 function remedy(request: FindRequest): string {
-  const { shape, recompute, precision, config, cluster } = request;
+  const { shape, recompute, precision, config, cluster, schedule } = request;
   const { changes, starts } = request.effort ?? effortFor(config, cluster.workers.length);
   const look = (change: Partial<Setting>) => {
     const judge = new Judge({
@@ -180,10 +182,14 @@ function remedy(request: FindRequest): string {
       recompute,
       precision,
       codec: request.codec ?? "f32",
+      schedule,
       ...change,
     });
     return { judge, ...searchLocally(judge, { changes: changes / 2, starts, polish: 0 }, request) };
   };
+  if (schedule === "gpipe" && look({ schedule: "1f1b" }).best) {
+    return 'It fits with schedule = "1f1b" in [mesh], which keeps fewer microbatches at once.';
+  }
   let last = recompute ? undefined : look({ recompute: true });
   if (last?.best) return "It fits with recompute = true in the phase.";
   for (let parts = 2; parts <= shape.batch; parts *= 2) {

@@ -33,6 +33,8 @@ export interface Setting {
   readonly codec: Codec;
   /** What factors of products are rounded to; it takes memory. Times are predicted as for f32. Default "f32". */
   readonly precision?: Precision;
+  /** In which order passes come where each worker has one stage. Default "1f1b". */
+  readonly schedule?: "1f1b" | "gpipe";
 }
 
 /** Seconds of a part's passes on one device. */

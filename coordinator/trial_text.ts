@@ -4,7 +4,7 @@
  * @module
  */
 import { CoordinatorError } from "./errors.ts";
-import type { FindRequest } from "./find_plan.ts";
+import type { ArrangeRequest } from "./schedule_choice.ts";
 import { findReplicas } from "./find_replicas.ts";
 import { ganttText } from "./gantt.ts";
 import { number, size, table } from "./report.ts";
@@ -68,8 +68,11 @@ function holds({ stages }: Trial, id: string): string {
 }
 
 /** Why the plan is as it is: which worker sets the pace, who was left out. */
-export function reasons({ request: { cluster }, timeline, memory, found }: Trial): string[] {
-  const { judge } = found, seconds = timeline.seconds, lines: string[] = [];
+export function reasons(trial: Trial): string[] {
+  const { request: { cluster }, timeline, memory, found } = trial,
+    { judge } = found,
+    seconds = timeline.seconds,
+    lines: string[] = [];
   const [slowest] = [...memory.keys()].sort((a, b) => timeline.workers[b].busy - timeline.workers[a].busy);
   const share = timeline.workers[slowest].busy / seconds, id = cluster.workers[slowest].id;
   lines.push(
@@ -102,13 +105,31 @@ export function reasons({ request: { cluster }, timeline, memory, found }: Trial
     const [{ from, to, seconds }] = hops;
     lines.push(`The longest way of an activation is ${from} to ${to}: ${duration(seconds)}.`);
   }
+  lines.push(...scheduleLines(trial));
   return lines;
+}
+
+/** Which schedule was taken, and what the others would have been. */
+export function scheduleLines(
+  { schedule, timeline, others }: Pick<Trial, "schedule" | "timeline" | "others">,
+): string[] {
+  if (others.length === 0) return [];
+  const timed = others.flatMap(({ schedule, seconds }) =>
+    seconds === undefined ? [] : [`${schedule} ${duration(seconds)}`]
+  );
+  const refused = others.flatMap(({ schedule, why }) => why === undefined ? [] : [`${schedule}: ${why}`]);
+  return [
+    `The schedule is ${schedule} (${duration(timeline.seconds)} a step)` +
+    (timed.length > 0 ? `; beside it ${timed.join(", ")}.` : "."),
+    ...refused.map((line) => `  not ${line}`),
+  ];
 }
 
 /** Changes tried one at a time, those that help first: more microbatches, half-size numbers on links, faster links. */
 export function improvements(trial: Trial): string[] {
-  const { request } = trial, { shape, cluster } = request, now = trial.timeline.seconds;
-  const tried: { readonly what: string; readonly change: Partial<FindRequest> }[] = [];
+  const { request, schedule } = trial, { shape, cluster } = request, now = trial.timeline.seconds;
+  const pinned = schedule === "skippipe" ? {} : { schedule };
+  const tried: { readonly what: string; readonly change: Partial<ArrangeRequest> }[] = [];
   if (shape.batch % 2 === 0) {
     const finer = { ...shape, batch: shape.batch / 2, microbatches: shape.microbatches * 2 };
     tried.push({ what: `microbatches = ${finer.microbatches}`, change: { shape: finer } });
@@ -127,7 +148,7 @@ export function improvements(trial: Trial): string[] {
   }
   const answers = tried.flatMap(({ what, change }) => {
     try {
-      const { timeline } = runTrial({ ...request, ...change }, "1f1b", false);
+      const { timeline } = runTrial({ ...request, ...pinned, ...change }, false);
       return [{ what, seconds: timeline.seconds }];
     } catch (error) {
       if (error instanceof CoordinatorError) return []; // what does not fit is no improvement
@@ -150,7 +171,8 @@ const mostForReplicas = 64;
 export function replicaLines(trial: Trial): string[] {
   const { request } = trial, { cluster } = request;
   if (cluster.workers.length < 2 || cluster.workers.length > mostForReplicas) return [];
-  const found = findReplicas(request);
+  const { schedule: _, visits: __, ...rest } = request;
+  const found = findReplicas(rest);
   if (found === undefined) return [];
   const percent = Math.round(100 * (found.seconds / trial.timeline.seconds - 1));
   const verdict = percent === 0 ? "no difference" : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;

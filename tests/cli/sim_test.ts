@@ -11,7 +11,7 @@ Deno.test("sim prints one object, draws, and sweeps", async () => {
   const { code, stdout } = await volary("sim", lab, tiny, "--stages", "2", "--json", "--svg", svg);
   assertEquals(code, 0);
   const answer = JSON.parse(stdout);
-  assertEquals([answer.event, answer.stages, answer.schedule], ["simulated", 2, "1f1b"]);
+  assertEquals([answer.event, answer.stages, answer.schedule], ["simulated", 2, "gpipe"]);
   assert(answer.seconds > 0 && answer.idle > 0 && answer.idle < 1 && answer.traffic > 0);
   assertStringIncludes(await Deno.readTextFile(svg), "<svg");
   await Deno.remove(svg);

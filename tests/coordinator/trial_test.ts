@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Cluster, uniformCluster } from "../../coordinator/cluster.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import type { FindRequest } from "../../coordinator/find_plan.ts";
+import type { ArrangeRequest } from "../../coordinator/schedule_choice.ts";
 import { ganttSvg, ganttText } from "../../coordinator/gantt.ts";
 import { ScheduleError, scheduleNames } from "../../coordinator/schedules.ts";
 import { simulate, type Step } from "../../coordinator/simulator.ts";
@@ -26,7 +26,7 @@ const cluster = (count: number, memory = 1e9): Cluster =>
     })),
     { latency: 1e-4, bandwidth: 1e9 },
   );
-const request = (more: Partial<FindRequest> = {}): FindRequest => ({
+const request = (more: Partial<ArrangeRequest> = {}): ArrangeRequest => ({
   run: "r",
   generation: 1,
   config,
@@ -34,44 +34,45 @@ const request = (more: Partial<FindRequest> = {}): FindRequest => ({
   shape: { batch: 1, sequence: 64, microbatches: 8 },
   recompute: false,
   stages: 4,
+  schedule: "1f1b",
   ...more,
 });
 
 Deno.test("every schedule runs on a cluster; the split backward pass is idle least", () => {
   const idle = Object.fromEntries(
-    scheduleNames.map((name) => [name, summary(runTrial(request(), name, false)).idle]),
+    scheduleNames.map((name) => [name, summary(runTrial(request({ schedule: name }), false)).idle]),
   );
   assert(idle["zero-bubble-v"] < idle.interleaved && idle.interleaved < idle["1f1b"], JSON.stringify(idle));
   for (const name of scheduleNames) {
-    const { stages } = runTrial(request(), name, false);
+    const { stages } = runTrial(request({ schedule: name }), false);
     assertEquals(stages.at(-1)!.to, 16);
     assertEquals(stages.length, name === "1f1b" || name === "gpipe" ? 4 : 8);
   }
 });
 
 Deno.test("a schedule that memory forbids says what it needs and what there is", () => {
-  const fits = runTrial(request(), "1f1b", false);
+  const fits = runTrial(request(), false);
   const most = Math.max(...fits.memory.values()) * 1.05;
   const error = assertThrows(
-    () => runTrial(request({ cluster: cluster(4, most) }), "gpipe", false),
+    () => runTrial(request({ cluster: cluster(4, most), schedule: "gpipe" }), false),
     PlanInfeasible,
   );
-  assert(/worker w\d needs [\d.]+ MiB and has [\d.]+ MiB/.test(error.message), error.message);
+  assert(/worker w\d .*needs [\d.]+ MiB and lends [\d.]+ MiB/.test(error.message), error.message);
 });
 
 Deno.test("two stages on each worker need two layers for each", () => {
   const error = assertThrows(
-    () => runTrial(request({ cluster: cluster(12), stages: 12 }), "zero-bubble-v", false),
+    () => runTrial(request({ cluster: cluster(12), stages: 12, schedule: "zero-bubble-v" }), false),
     ScheduleError,
   );
   assertStringIncludes(error.message, "16 layers are enough for 8 workers");
 });
 
 Deno.test("a straggler and a link that gets slow cost time", () => {
-  const plain = runTrial(request(), "1f1b", false).timeline.seconds;
+  const plain = runTrial(request(), false).timeline.seconds;
   const changed = (changes: Cluster["changes"]) =>
-    runTrial(request({ cluster: { ...cluster(4), changes } }), "1f1b", false).timeline.seconds;
-  const ids = runTrial(request(), "1f1b", false).stages.map(({ worker }) => worker);
+    runTrial(request({ cluster: { ...cluster(4), changes } }), false).timeline.seconds;
+  const ids = runTrial(request(), false).stages.map(({ worker }) => worker);
   assert(changed([{ at: plain / 2, workers: [ids[1]], factor: 3 }]) > plain * 1.3);
   assert(changed([{ at: 0, workers: [ids[1], ids[2]], factor: 100 }]) > plain * 1.3);
   assertAlmostEquals(changed([{ at: plain * 2, workers: [ids[1]], factor: 3 }]), plain, 1e-12);
@@ -80,13 +81,13 @@ Deno.test("a straggler and a link that gets slow cost time", () => {
 Deno.test("more bandwidth never costs time, fewer workers are fewer", () => {
   const slow = request({ cluster: scaledBandwidth(cluster(4), 0.01) });
   assert(
-    runTrial(slow, "1f1b", false).timeline.seconds > runTrial(request(), "1f1b", false).timeline.seconds,
+    runTrial(slow, false).timeline.seconds > runTrial(request(), false).timeline.seconds,
   );
   assertEquals(firstWorkers(cluster(4), 2).workers.length, 2);
 });
 
 Deno.test("a plan is explained in words and pictures", () => {
-  const trial = runTrial(request({ stages: undefined }), "1f1b", true);
+  const trial = runTrial(request({ stages: undefined }), true);
   const text = trialText(trial);
   assertStringIncludes(text, "w0");
   assertStringIncludes(text, "every division was considered".slice(0, 5));
@@ -124,7 +125,6 @@ Deno.test("a step of a thousand workers", () => {
       stages: workers,
       effort: { changes: 0, starts: 1, polish: 0 },
     }),
-    "1f1b",
     false,
   );
   assertEquals(stages.length, workers);
