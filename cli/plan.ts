@@ -5,6 +5,7 @@
  */
 import { dirname, isAbsolute, join, resolve } from "@std/path";
 import { openModel } from "../coordinator/model_source.ts";
+import type { Paces } from "../coordinator/paces.ts";
 import type { Candidate } from "../coordinator/planner.ts";
 import { parseRecipe } from "../coordinator/recipe.ts";
 import { isCompute } from "../coordinator/recipe_phases.ts";
@@ -51,13 +52,13 @@ ${STEP_HELP}
     const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
     const { tokenizer } = await openTokenizer(files, recipe);
     const { config } = await openModel(files, recipe, tokenizer);
-    const workers = count === undefined
+    const { workers, paces } = count === undefined
       ? await joined(flags.text("state") ?? DEFAULT_STATE)
-      : Array.from({ length: count }, (_, i) => equal(i));
+      : { workers: Array.from({ length: count }, (_, i) => equal(i)), paces: undefined };
     const models = modelsOf(recipe.phases, config);
     for (const [p, phase] of recipe.phases.entries()) {
       if (!isCompute(phase)) continue;
-      const planned = planPhase(recipe, phase, models[p], workers, 1);
+      const planned = planPhase(recipe, phase, models[p], workers, 1, paces);
       const event = describe(planned, workers, models[p], "", recipe.name);
       if (flags.has("json")) printJson({ ...event, plan: planned.plan });
       else say(planText(event));
@@ -100,12 +101,21 @@ async function planCluster(flags: Flags): Promise<number> {
 
 type Worker = Candidate & { readonly profile: { readonly deviceName: string } };
 
-async function joined(state: string): Promise<Worker[]> {
-  const { workers } = await (await Owner.find(state)).status();
-  return workers.map(({ worker, device, flops, memory, bandwidth, launch, read, lent }) => ({
-    id: worker,
-    profile: { flops, memory, bandwidth, launch, read, lent, deviceName: device },
-  }));
+/** The workers that joined, and what the coordinator knows of them and their links from real steps. */
+async function joined(
+  state: string,
+): Promise<{ workers: Worker[]; paces: Pick<Paces, "of" | "link"> }> {
+  const { workers, links } = await (await Owner.find(state)).status();
+  return {
+    workers: workers.map(({ worker, device, flops, memory, bandwidth, launch, read, lent }) => ({
+      id: worker,
+      profile: { flops, memory, bandwidth, launch, read, lent, deviceName: device },
+    })),
+    paces: {
+      of: ({ id }) => workers.find(({ worker }) => worker === id)?.shown,
+      link: (a, b) => links.find(({ workers }) => workers.includes(a) && workers.includes(b)),
+    },
+  };
 }
 
 /** One of several workers that differ in name only. */

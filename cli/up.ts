@@ -6,6 +6,7 @@
 import { join, resolve } from "@std/path";
 import { Admission, type InviteTerms } from "../coordinator/admission.ts";
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
+import { Paces } from "../coordinator/paces.ts";
 import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
 import { number } from "../coordinator/report.ts";
 import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/server.ts";
@@ -37,7 +38,8 @@ saved first. Workers that were admitted once join again without an invite's use;
   --port N          port to listen on; 0 takes any that is free
   --host ADDRESS    address to listen on; only this machine unless you say otherwise (0.0.0.0: everywhere)
   --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it this coordinator),
-                    admissions.json (whom it let in) and coordinator.json (address and owner's secret)
+                    admissions.json (whom it let in), paces.json (how fast workers and links turned out) and
+                    coordinator.json (address and owner's secret)
   --invites N       workers that the printed invite admits; 1: a single one (\`volary invite\` makes more)
   --expires TIME    how long the invite is good, for instance 30m, 2h or 7d
   --approve         a worker with an invite waits until you say \`volary approve WORKER\`
@@ -65,10 +67,12 @@ saved first. Workers that were admitted once join again without an invite's use;
       approve: flags.has("approve"),
       mesh: "volary",
     });
+    const paces = join(runs, "paces.json");
     const tell = calmly(runtime, (event) => say(memberText(event)));
     const coordinator = new Coordinator({
       runtime,
       admission,
+      paces: await Paces.open({ read: () => readOwn(paces), write: (text) => writeOwn(paces, text) }),
       onmember: (event) => {
         if (json) printJson(event);
         else tell(event);

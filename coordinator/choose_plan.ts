@@ -17,8 +17,8 @@ export interface Chosen extends Planned {
   readonly busy: ReadonlyMap<string, number>;
 }
 
-/** Links between workers that were not measured: a home's upload, and a loopback's for workers of one machine. */
-const link = { latency: 0.02, bandwidth: 12e6 };
+/** Links of which nothing is known: a home's upload, and what one connection carries between two processes. */
+const unknown = { latency: 0.02, bandwidth: 12e6 };
 /** What a search must win in predicted time: less than that is within what links that nobody measured may hide. */
 const gain = 0.95;
 /** A moment's search: a run plans each of its phases several times. */
@@ -28,7 +28,7 @@ const mostSearched = 32;
 
 /** Throws PlanInfeasible. The same request always gives the same plan. */
 export function choosePlan(request: PlanRequest): Chosen {
-  const cluster = assumedCluster(request.workers, request.roundTrip);
+  const cluster = assumedCluster(request.workers, request.link);
   const plain = makePlan(request);
   if (cluster === undefined) return { ...plain, seconds: undefined, busy: new Map() };
   const proportion = predicted(plain, cluster);
@@ -46,7 +46,7 @@ function predicted(planned: Planned, cluster: Cluster): Chosen & { readonly seco
 /** The workers, with what is known of their links; undefined where their memory was not measured. */
 export function assumedCluster(
   workers: readonly Candidate[],
-  roundTrip: PlanRequest["roundTrip"] = () => undefined,
+  link: PlanRequest["link"] = () => undefined,
 ): Cluster | undefined {
   const known = levelled(workers).flatMap(({ id, profile: { bandwidth, ...profile } }) =>
     bandwidth === undefined ? [] : [{
@@ -58,8 +58,8 @@ export function assumedCluster(
   );
   if (known.length < workers.length) return undefined;
   const between = (a: number, b: number) => {
-    const trip = roundTrip(known[a].id, known[b].id);
-    return trip === undefined ? link : { ...link, latency: trip / 2_000 };
+    const { latency = unknown.latency, bandwidth = unknown.bandwidth } = link(known[a].id, known[b].id) ?? {};
+    return { latency, bandwidth };
   };
   return { name: "joined", workers: known, link: between, changes: [] };
 }

@@ -11,7 +11,7 @@ import { CoordinatorError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
 import type { Member } from "./member.ts";
 import { type Known, Membership } from "./membership.ts";
-import { Paces } from "./paces.ts";
+import { type KnownLink, Paces } from "./paces.ts";
 import { type Outcome, run, type RunRequest } from "./run.ts";
 
 export interface CoordinatorOptions {
@@ -20,6 +20,8 @@ export interface CoordinatorOptions {
   readonly admission: Admission;
   /** Told of everyone who joins and leaves. */
   readonly onmember?: (event: MemberEvent) => void;
+  /** What was learned before; absent: nothing, and nothing is kept. */
+  readonly paces?: Paces;
 }
 
 /** Somebody came, went, or was not let in. */
@@ -46,7 +48,11 @@ export interface Status {
     readonly maxBinding: number;
     /** What its user lends of it; absent: everything but what `memory` says. */
     readonly lent?: Lent;
+    /** Operations a second that its steps have shown of the whole device; absent: nothing is known. */
+    readonly shown?: number;
   }[];
+  /** Links that were used so far: seconds one way and bytes a second, as far as they are known. */
+  readonly links: readonly KnownLink[];
   /** The run under way, or the last one. */
   readonly run: {
     readonly name: string;
@@ -73,13 +79,14 @@ export class Coordinator {
   readonly #runtime: Runtime;
   readonly #membership: Membership;
   #generation = 0;
-  readonly #paces = new Paces();
+  readonly #paces: Paces;
   #stop: AbortController | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   #last: NonNullable<Status["run"]> | undefined;
   readonly #changed = new Set<() => void>();
 
-  constructor({ runtime, admission, onmember }: CoordinatorOptions) {
+  constructor({ runtime, admission, onmember, paces = new Paces() }: CoordinatorOptions) {
+    this.#paces = paces;
     this.#runtime = runtime;
     this.#membership = new Membership(runtime, admission, (event) => {
       onmember?.(event);
@@ -128,10 +135,12 @@ export class Coordinator {
         nextGeneration: (above) => this.#generation = Math.max(this.#generation, above) + 1,
         tell: (event) => {
           this.#note(event);
+          if (event.event === "checkpoint") this.#keep(call);
           call.tell(event);
         },
       });
     } finally {
+      await this.#keep(call);
       if (this.#last) this.#last = { ...this.#last as NonNullable<Status["run"]>, active: false };
       this.#stop = undefined;
       ended.resolve();
@@ -159,7 +168,9 @@ export class Coordinator {
         memory: profile.memory,
         maxBinding: profile.maxBinding,
         ...(profile.lent === undefined ? {} : { lent: profile.lent }),
+        ...shownOf(this.#paces.of({ id, profile })),
       })),
+      links: this.#paces.links(this.members.map(({ id }) => id)),
       run: this.#last ?? null,
     };
   }
@@ -192,6 +203,18 @@ export class Coordinator {
     });
   }
 
+  /** What the run has taught is kept; where that fails it is told, and the run goes on. */
+  async #keep({ tell }: RunCall): Promise<void> {
+    try {
+      await this.#paces.save();
+    } catch (error) {
+      tell({
+        event: "unkept",
+        text: `What was learned of workers' speeds was not kept: ${(error as Error).message}`,
+      });
+    }
+  }
+
   #note(event: RunEvent): void {
     if (event.event === "plan") {
       this.#last = { ...this.#last, name: event.run, active: true, plan: event };
@@ -204,4 +227,8 @@ export class Coordinator {
     if (event.event === "checkpoint") this.#last = { ...last, checkpoint: event };
     if (event.event === "done" || event.event === "stopped") this.#last = { ...last, end: event };
   }
+}
+
+function shownOf(shown: number | undefined): { readonly shown?: number } {
+  return shown === undefined ? {} : { shown };
 }

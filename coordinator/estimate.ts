@@ -27,7 +27,7 @@ export interface EstimateRequest {
   readonly models: readonly ModelConfig[];
   readonly members: readonly Pick<Member, "id" | "profile">[];
   /** What steps have shown of them. */
-  readonly paces: Pick<Paces, "of" | "roundTrip">;
+  readonly paces: Pick<Paces, "of" | "link">;
   /** Phases and steps of the next one that are done. */
   readonly from: { readonly phase: number; readonly step: number };
   /** Tokens of all training, and how often that reads the text. */

@@ -127,6 +127,8 @@ export type RunEvent =
   }
   /** Text that is prepared, in words for people. */
   | { readonly event: "prepare"; readonly text: string }
+  /** What was learned of workers and links could not be written down. */
+  | { readonly event: "unkept"; readonly text: string }
   | {
     readonly event: "switch";
     /** The phase that switched, from 0. */

@@ -12,6 +12,7 @@ import { links, type Pipeline, pipelineOf, type Plan, type Shape, type Stage } f
 import { meanSpeeds, type Speeds, timesAsFast } from "../mesh/speed.ts";
 import type { Codec } from "../mesh/tensor_codec.ts";
 import { PlanInfeasible } from "./errors.ts";
+import type { KnownLink } from "./paces.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
 import { schedulePlan } from "./schedule.ts";
 import { defaultChunks, placement, type ScheduleName } from "./schedules.ts";
@@ -26,8 +27,8 @@ export interface Candidate {
   readonly profile:
     & Pick<Profile, "memory" | "deviceName" | "codecs" | "lent">
     & Speeds;
-  /** Measured seconds of its steps so far for each predicted one; absent: nothing is known. See paces.ts. */
-  readonly pace?: number;
+  /** Operations a second of the whole device that its steps have shown; absent: nothing is known. See paces.ts. */
+  readonly shown?: number;
 }
 
 /** What to plan. */
@@ -37,8 +38,8 @@ export interface PlanRequest {
   readonly config: ModelConfig;
   /** Pipelines train locally, with outer steps of these settings. */
   readonly local?: Plan["local"];
-  /** Round trips between two workers, ms, as their links have shown them; undefined where nobody knows. */
-  readonly roundTrip?: (a: string, b: string) => number | undefined;
+  /** What is known of the link between two workers; undefined where nobody knows anything. */
+  readonly link?: (a: string, b: string) => Omit<KnownLink, "workers"> | undefined;
   /** In the order in which they joined. */
   readonly workers: readonly Candidate[];
   readonly shape: Shape;
@@ -198,14 +199,16 @@ export function levelled(workers: readonly Candidate[]): Candidate[] {
     const whole = timesAsFast(profile, 1 / (profile.lent?.share ?? 1));
     byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], whole]);
   }
-  return workers.map(({ pace = 1, ...worker }) => {
+  return workers.map(({ shown, ...worker }) => {
     const { profile } = worker,
+      share = profile.lent?.share ?? 1,
       alike = byDevice.get(profile.deviceName)!,
       speeds = alike.map(({ flops }) => flops);
     const own = Math.max(...speeds) >= noise * Math.min(...speeds)
       ? profile
-      : timesAsFast(meanSpeeds(alike), profile.lent?.share ?? 1);
-    return { ...worker, profile: { ...profile, ...timesAsFast(own, 1 / pace) } };
+      : timesAsFast(meanSpeeds(alike), share);
+    const times = shown === undefined ? 1 : shown * share / own.flops;
+    return { ...worker, profile: { ...profile, ...timesAsFast(own, times) } };
   });
 }
 

@@ -38,6 +38,7 @@ export class Report {
       case "estimate":
         return { text: estimateText(event) };
       case "prepare":
+      case "unkept":
         return { text: event.text };
       case "switch":
         return { text: switchText(event) };

@@ -19,7 +19,7 @@ import { runLocalPhase } from "./local_phase.ts";
 import type { Paces } from "./paces.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
 import { choosePlan, type Chosen } from "./choose_plan.ts";
-import type { Candidate } from "./planner.ts";
+import { type Candidate, levelled } from "./planner.ts";
 import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, stepsOf, type TrainPhase } from "./recipe_phases.ts";
 import type { RunText } from "./run_text.ts";
@@ -185,7 +185,11 @@ async function inGeneration<T>(
   const { context, recipe, journal, tell } = run;
   const { runtime, signal, paces } = context;
   const members = context.members();
-  const known = new Map(members.map(({ id }) => [id, paces.of(id) ?? 1]));
+  const assumed = new Map(
+    levelled(members.map((member) => ({ ...member, shown: paces.of(member) })))
+      .map(({ id, profile }) => [id, profile.flops / (profile.lent?.share ?? 1)]),
+  );
+  const byId = new Map(members.map((member) => [member.id, member]));
   const { config } = start.tensors;
   const number = context.nextGeneration(await journal.generation());
   const planned = planPhase(recipe, phase, config, members, number, paces);
@@ -221,9 +225,10 @@ async function inGeneration<T>(
       predicted: planned.seconds,
       took: ({ seconds, workers }) => {
         for (const { worker, busy, links = [] } of workers) {
-          for (const { peer, roundTrip } of links) paces.learnLink(worker, peer, roundTrip);
-          const expected = planned.busy.get(worker);
-          if (expected !== undefined) paces.learn(worker, expected / known.get(worker)!, busy * seconds);
+          for (const link of links) paces.learnLink(worker, link.peer, link);
+          const expected = planned.busy.get(worker), member = byId.get(worker);
+          if (expected === undefined || member === undefined) continue;
+          paces.learn(member, assumed.get(worker)!, expected, busy * seconds);
         }
       },
       parted: () => parted,
@@ -246,14 +251,14 @@ export function planPhase(
   config: ModelConfig,
   members: readonly Candidate[],
   generation: number,
-  paces?: Pick<Paces, "of" | "roundTrip">,
+  paces?: Pick<Paces, "of" | "link">,
 ): Chosen {
   return choosePlan({
-    roundTrip: (a, b) => paces?.roundTrip(a, b),
+    link: (a, b) => paces?.link(a, b),
     run: recipe.name,
     generation,
     config,
-    workers: members.map((member) => ({ ...member, pace: paces?.of(member.id) })),
+    workers: members.map((member) => ({ ...member, shown: paces?.of(member) })),
     shape: {
       batch: phase.batch / phase.microbatches,
       sequence: phase.sequence,

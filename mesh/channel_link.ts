@@ -45,7 +45,11 @@ export class ChannelLink implements Link {
     dropped: 0,
     creditWaits: 0,
     mostHeld: 0,
+    streamedBytes: 0,
+    streamingMs: 0,
   };
+  /** When the last piece of a frame came. */
+  private pieceAt = 0;
   private connecting: Timer | undefined;
   /** Until the budget has room. */
   private pause: Timer | undefined;
@@ -317,11 +321,22 @@ export class ChannelLink implements Link {
     const receiver = this.receivers[message[1]];
     if (receiver === undefined) throw new LinkError("The peer sends on an unknown lane");
     if (this.byeReceived) throw new LinkError("The peer sends behind its bye");
+    this.streamed(message.length);
     receiver.piece(message.subarray(DATA_PREFIX), (arrived) => {
       this.measure();
       this.arrive(message[1], arrived);
     });
     this.measure();
+  }
+
+  /** In the middle of a frame the other end had this piece to send since the one before. */
+  private streamed(bytes: number): void {
+    const now = this.options.clock.now();
+    if (this.receivers.some((receiver) => receiver.busy)) {
+      this.count.streamedBytes += bytes;
+      this.count.streamingMs += now - this.pieceAt;
+    }
+    this.pieceAt = now;
   }
 
   private measure(): void {

@@ -46,6 +46,9 @@ export interface LinkCounters extends BundleCounters {
   dropped: number;
   /** Frames that had to wait for credit. */
   creditWaits: number;
+  /** Bytes that came in the middle of frames, and the time from the piece before to each, ms: what the road carries. */
+  streamedBytes: number;
+  streamingMs: number;
   /** The most bytes held at once, over all lanes, that arrived (or had begun to) and were not yet consumed. */
   mostHeld: number;
 }

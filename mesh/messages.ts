@@ -10,7 +10,7 @@ import { Slice } from "./plan.ts";
 import { CODECS } from "./tensor_codec.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 const id = z.int().min(0).max(0xffff_ffff);
 const name = z.string().min(1).max(limits.nameLength);
@@ -88,6 +88,9 @@ export const LinkReport = z.strictObject({
   resent: id,
   /** Frames that had to wait for the peer to take others first. */
   creditWaits: id,
+  /** Bytes that came from the peer in the middle of frames, and the milliseconds that they took on the road. */
+  streamed: finite,
+  streaming: finite,
   /** Connections side by side. */
   paths: id,
 });

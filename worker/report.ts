@@ -68,6 +68,8 @@ function since(peer: string, now: LinkCounters, before: LinkCounters | undefined
     goodput: ms > 0 ? bytes / ms * 1_000 : 0,
     resent: now.resent - (before?.resent ?? 0),
     creditWaits: now.creditWaits - (before?.creditWaits ?? 0),
+    streamed: now.streamedBytes - (before?.streamedBytes ?? 0),
+    streaming: now.streamingMs - (before?.streamingMs ?? 0),
     paths: now.paths,
   };
 }

@@ -1,6 +1,7 @@
 /** What steps show of workers, and that plans follow it. */
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
+import { CoordinatorError } from "../../coordinator/errors.ts";
 import { Paces } from "../../coordinator/paces.ts";
 import { levelled, type PlanRequest } from "../../coordinator/planner.ts";
 import { timesAsFast } from "../../mesh/speed.ts";
@@ -29,27 +30,73 @@ const layersOf = (workers: PlanRequest["workers"]) =>
     ) => [worker, to - from]),
   );
 
+const who = (id: string) => ({ id, profile });
+
 Deno.test("a pace follows what steps show, smoothly, and nonsense leaves it", () => {
   const paces = new Paces();
-  assertEquals(paces.of("a"), undefined);
-  paces.learn("a", 1, 3);
-  assertAlmostEquals(paces.of("a")!, 3);
+  assertEquals(paces.of(who("a")), undefined);
+  paces.learn(who("a"), 3e9, 1, 3);
+  assertAlmostEquals(paces.of(who("a"))! / 1e9, 1);
   for (const [predicted, measured] of [[0, 1], [1, NaN], [1, Infinity], [1, -1], [1, 0]]) {
-    paces.learn("a", predicted, measured);
+    paces.learn(who("a"), 3e9, predicted, measured);
   }
-  assertAlmostEquals(paces.of("a")!, 3);
-  paces.learn("a", 1, 300);
-  assert(paces.of("a")! < 5, "one slow step hardly counts");
-  for (let i = 0; i < 60; i++) paces.learn("a", 2, 2);
-  assertAlmostEquals(paces.of("a")!, 1, 0.01);
-  paces.learn("b", 1e-9, 1);
-  assertAlmostEquals(paces.of("b")!, 64, 1e-9);
+  assertAlmostEquals(paces.of(who("a"))! / 1e9, 1);
+  for (let i = 0; i < 30; i++) paces.learn(who("a"), 3e9, 1, 3);
+  paces.learn(who("a"), 3e9, 1, 300);
+  assert(paces.of(who("a"))! > 0.6e9, "one slow step hardly counts");
+  for (let i = 0; i < 60; i++) paces.learn(who("a"), 2e9, 2, 2);
+  assertAlmostEquals(paces.of(who("a"))! / 2e9, 1, 0.01);
+  paces.learn(who("b"), 1e9, 1e-9, 1);
+  assertAlmostEquals(paces.of(who("b"))! * 64 / 1e9, 1, 1e-9);
+  const other = { id: "a", profile: { ...profile, deviceName: "another" } };
+  assertEquals(paces.of(other), undefined);
+  paces.learn(other, 5e9, 1, 1);
+  assertAlmostEquals(paces.of(other)! / 5e9, 1);
+  assertEquals(paces.of(who("a")), undefined);
+});
+
+Deno.test("the first steps count alike: the mean of ten is there after ten", () => {
+  const paces = new Paces();
+  for (let i = 0; i < 10; i++) paces.learn(who("a"), 1e9, 1, i % 2 === 0 ? 2 : 0.5);
+  assertAlmostEquals(paces.of(who("a"))! / 1e9, 1, 1e-9);
+});
+
+Deno.test("a link's speed is what came in the middle of frames by the time that it took, and its latency half a trip", () => {
+  const paces = new Paces(), report = { roundTrip: NaN, streamed: 0, streaming: 0 };
+  paces.learnLink("b", "a", report);
+  assertEquals(paces.link("a", "b"), undefined);
+  paces.learnLink("b", "a", { ...report, roundTrip: 3 });
+  assertEquals(paces.link("a", "b"), { workers: ["a", "b"], latency: 0.0015 });
+  paces.learnLink("a", "b", { ...report, streamed: 1_000, streaming: 1 });
+  assertEquals(paces.link("a", "b")!.bandwidth, undefined, "a thousand bytes say nothing");
+  paces.learnLink("a", "b", { ...report, streamed: 999_000, streaming: 499 });
+  assertAlmostEquals(paces.link("b", "a")!.bandwidth!, 2e6, 1);
+  for (let i = 0; i < 100; i++) paces.learnLink("a", "b", { ...report, streamed: 8e6, streaming: 1_000 });
+  assertAlmostEquals(paces.link("b", "a")!.bandwidth!, 8e6, 1e4);
+  assertEquals(paces.links(["a", "c"]), []);
+  assertEquals(paces.links(["b", "a"]).length, 1);
+});
+
+Deno.test("what was learned is there after a restart; a damaged file is named", async () => {
+  let text: string | undefined;
+  const keeper = {
+    read: () => Promise.resolve(text),
+    write: (now: string) => Promise.resolve(void (text = now)),
+  };
+  const paces = await Paces.open(keeper);
+  paces.learn(who("a"), 1e9, 1, 2);
+  paces.learnLink("a", "b", { roundTrip: 8, streamed: 1e6, streaming: 100 });
+  await paces.save();
+  const again = await Paces.open(keeper);
+  assertEquals([again.of(who("a")), again.link("a", "b")], [paces.of(who("a")), paces.link("a", "b")]);
+  text = '{"version":1,"workers":[{"worker":"a","device":"d","flops":-1,"steps":1}],"links":[]}';
+  await assertRejects(() => Paces.open(keeper), CoordinatorError, "paces.json");
 });
 
 Deno.test("equal devices share their measured speed, but each has its own pace and its own share", () => {
   const [a, b, c] = levelled([
     { id: "a", profile },
-    { id: "b", profile: { ...profile, flops: 2e10 }, pace: 2 },
+    { id: "b", profile: { ...profile, flops: 2e10 }, shown: (1e10 * 2e10 * 1e10) ** (1 / 3) / 2 },
     { id: "c", profile: { ...profile, ...timesAsFast(profile, 0.25), lent: { share: 0.25 } } },
   ]);
   const common = (1e10 * 2e10 * 1e10) ** (1 / 3);
@@ -71,7 +118,7 @@ Deno.test("a plan gives layers by what is lent, and moves them to whom steps sho
   }));
   const lent = layersOf(shares);
   assert(lent.get("w0")! >= 6 && lent.get("w2")! <= 2, `${[...lent]}`);
-  const turned = layersOf([{ ...shares[0], pace: 4 }, shares[1], { ...shares[2], pace: 0.25 }]);
+  const turned = layersOf([{ ...shares[0], shown: 2.5e9 }, shares[1], { ...shares[2], shown: 4e10 }]);
   assert(turned.get("w2")! >= 6 && turned.get("w0")! <= 3, `${[...turned]}`);
 });
 
@@ -88,10 +135,8 @@ Deno.test("launches count in a prediction, and what a worker sends is bounded by
     "more than twenty calls for each layer and microbatch",
   );
   assertEquals(assumedCluster(workers)!.workers.map(({ up }) => up), [1e6, 1e6]);
-  const paces = new Paces();
-  paces.learnLink("b", "a", NaN);
-  assertEquals(paces.roundTrip("a", "b"), undefined);
-  paces.learnLink("b", "a", 3);
-  const near = assumedCluster(workers, (a, b) => paces.roundTrip(a, b))!;
-  assertEquals(near.link(0, 1)!.latency, 0.0015);
+  const cluster = assumedCluster(workers, () => ({ latency: 0.0015 }))!;
+  assertEquals(cluster.link(0, 1)!.latency, 0.0015);
+  assert(cluster.link(0, 1)!.bandwidth > 0);
+  assertEquals(assumedCluster(workers, () => ({ bandwidth: 5e6 }))!.link(0, 1)!.bandwidth, 5e6);
 });

@@ -237,6 +237,33 @@ Deno.test("round trips are measured and every credit comes back", clean, async (
 });
 
 Deno.test(
+  "what comes in the middle of frames tells what the road carries, whatever lies between frames",
+  clean,
+  async () => {
+    const clock = new VirtualClock();
+    const [x, y] = memoryChannelPair({ clock, latencyMs: 40, bytesPerSecond: 2e6 });
+    const [a, b] = await clock.until(Promise.all([
+      openLink(x, options(clock)),
+      openLink(y, options(clock, { self: "b", peer: "a" })),
+    ]));
+    b.onframe = (_lane, _header, _payload, consumed) => consumed();
+    await clock.until(a.send("pipeline", header, [new Uint8Array(1_000)]));
+    await clock.pass(1_000);
+    assertEquals(b.counters.streamedBytes, 0, "one piece alone tells nothing");
+    for (let i = 0; i < 10; i++) {
+      await clock.until(a.send("pipeline", header, [new Uint8Array(100_000)]));
+      await clock.pass(1_000); // a pause between frames is no slow road
+    }
+    const { streamedBytes, streamingMs } = b.counters;
+    assert(streamedBytes > 500_000, `${streamedBytes}`);
+    assert(Math.abs(streamedBytes / streamingMs / 2e3 - 1) < 0.05, `${streamedBytes} in ${streamingMs} ms`);
+    assertEquals(a.counters.streamedBytes, 0);
+    b.close();
+    assertEquals((await clock.until(a.closed)).orderly, true);
+  },
+);
+
+Deno.test(
   "frames that come before their handler are kept; the payload may be transferred",
   clean,
   async () => {
