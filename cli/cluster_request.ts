@@ -87,7 +87,12 @@ ${sizes.join("\n")}`,
 }
 
 /** One request for each phase of the recipe in which workers compute, changed as the flags say. */
-export function requests(cluster: Cluster, recipe: Recipe, config: ModelConfig, flags: Flags): ArrangeRequest[] {
+export function requests(
+  cluster: Cluster,
+  recipe: Recipe,
+  config: ModelConfig,
+  flags: Flags,
+): ArrangeRequest[] {
   const codec = flags.text("codec") ?? "f32";
   if (!codecs.includes(codec as Codec)) {
     throw new UsageError(`--codec takes ${codecs.join(", ")}, not "${codec}".`);

@@ -7,9 +7,10 @@ import { PlanInfeasible } from "../coordinator/errors.ts";
 import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
 import { ganttSvg } from "../coordinator/gantt.ts";
 import { number, size, table } from "../coordinator/report.ts";
+import { scheduleLines, shortTime } from "../coordinator/schedule_text.ts";
 import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
 import { firstWorkers, runTrial, scaledBandwidth, summary, type TrialSummary } from "../coordinator/trial.ts";
-import { duration, scheduleLines, trialText } from "../coordinator/trial_text.ts";
+import { trialText } from "../coordinator/trial_text.ts";
 import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
 import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
@@ -88,7 +89,7 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
         if (json) printJson({ event: "simulated", [sweep.what]: value, ...numbers });
         rows.push([
           `${value}`,
-          duration(numbers.seconds),
+          shortTime(numbers.seconds),
           number(numbers.tokensPerSecond),
           `${Math.round(100 * numbers.idle)}%`,
           size(Math.round(numbers.traffic)),
@@ -104,7 +105,7 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
     const svg = flags.text("svg");
     if (svg !== undefined) {
       const title = `${recipe.name} on ${cluster.name}, ${schedule}: ${
-        duration(trial.timeline.seconds)
+        shortTime(trial.timeline.seconds)
       } a step`;
       await Deno.writeTextFile(svg, ganttSvg(trial.timeline, { title, names }));
     }
@@ -122,7 +123,9 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
           lends: cluster.workers[w].profile.memory,
         })),
       });
-    } else say([trialText(trial), ...scheduleLines(trial)].join("\n"));
+    } else {say(
+        [trialText(trial), ...scheduleLines(schedule, trial.timeline.seconds, trial.others)].join("\n"),
+      );}
     return 0;
   },
 };

@@ -1,13 +1,20 @@
 /**
- * The plan that a run takes: the planner's quick proportion, or what the search over divisions finds where that is better by
- * the simulator's word, and the step that is predicted for it.
+ * The plan that a run takes: the planner's quick proportion under 1F1B, or another schedule, or what the search over
+ * divisions finds, where that is better by the simulator's word; and the step that is predicted for it.
  *
  * @module
  */
 import type { Cluster } from "./cluster.ts";
-import { PlanInfeasible } from "./errors.ts";
+import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, stagesOf } from "./find_plan.ts";
 import { type Candidate, levelled, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
+import {
+  type Alternative,
+  defaultChunks,
+  type OrderName,
+  type ScheduleName,
+  scheduleNames,
+} from "./schedules.ts";
 import { simulatePlan } from "./simulate_plan.ts";
 
 /** A plan with its predicted seconds of a training step; undefined where no worker's memory was measured. */
@@ -15,32 +22,75 @@ export interface Chosen extends Planned {
   readonly seconds: number | undefined;
   /** Seconds of it in which each worker's device is busy, guests' work included; empty where nothing is predicted. */
   readonly busy: ReadonlyMap<string, number>;
+  readonly schedule: OrderName;
+  /** Schedules that were compared with it; none where the recipe names one or nothing is predicted. */
+  readonly others: readonly Alternative[];
+}
+
+/** A plan whose step is predicted. */
+interface Predicted extends Chosen {
+  readonly seconds: number;
 }
 
 /** Links of which nothing is known: a home's upload, and what one connection carries between two processes. */
 const unknown = { latency: 0.02, bandwidth: 12e6 };
-/** What a search must win in predicted time: less than that is within what links that nobody measured may hide. */
+/** What a search or another schedule must win in predicted time: less than that is within what links that nobody measured may hide. */
 const gain = 0.95;
 /** A moment's search: a run plans each of its phases several times. */
 const effort = { changes: 500, starts: 3, polish: 20 };
 /** Workers up to which that is a moment. */
 const mostSearched = 32;
 
-/** Throws PlanInfeasible. The same request always gives the same plan. */
+/** Throws PlanInfeasible and ScheduleError. The same request always gives the same plan. */
 export function choosePlan(request: PlanRequest): Chosen {
   const cluster = assumedCluster(request.workers, request.link);
-  const plain = makePlan(request);
-  if (cluster === undefined) return { ...plain, seconds: undefined, busy: new Map() };
-  const proportion = predicted(plain, cluster);
-  const found = search(request, plain, cluster);
-  if (found === undefined) return proportion;
-  const searched = predicted(found, cluster);
-  return searched.seconds < gain * proportion.seconds ? searched : proportion;
+  const plain = makePlan(request), { schedule, visits } = request;
+  const named = visits !== undefined ? "skippipe" : schedule ?? "1f1b";
+  if (cluster === undefined) {
+    return { ...plain, schedule: named, seconds: undefined, busy: new Map(), others: [] };
+  }
+  const proportion = predicted(plain, named, cluster);
+  const tried = [proportion, ...search(request, plain, cluster)], others: Alternative[] = [];
+  if (schedule === undefined && visits === undefined) {
+    for (const name of otherSchedules(request, plain)) {
+      try {
+        const planned = makePlan({ ...request, schedule: name });
+        if (planned.idle.length <= plain.idle.length) tried.push(predicted(planned, name, cluster));
+        else others.push({ schedule: name, why: `it leaves ${planned.idle.join(", ")} without a part` });
+      } catch (error) {
+        if (!(error instanceof CoordinatorError)) throw error;
+        others.push({ schedule: name, why: error.message });
+      }
+    }
+  }
+  const fastest = tried.reduce((best, one) => one.seconds < best.seconds ? one : best);
+  const best = fastest.seconds < gain * proportion.seconds ? fastest : proportion;
+  return { ...best, others: [...besides(best.schedule, tried), ...others] };
 }
 
-function predicted(planned: Planned, cluster: Cluster): Chosen & { readonly seconds: number } {
+/** Schedules beside 1F1B that leave the number of stages that the recipe asks for as it is; none for a single worker. */
+function otherSchedules({ stages }: PlanRequest, { plan }: Planned): ScheduleName[] {
+  const holders = Math.max(...plan.pipelines.map((pipeline) => pipeline.stages.length));
+  if (holders === 1) return [];
+  return scheduleNames.filter((name) =>
+    name !== "1f1b" && (stages === undefined || defaultChunks(name) === 1)
+  );
+}
+
+/** The best of each schedule that was not taken. */
+function besides(taken: OrderName, tried: readonly Predicted[]): Alternative[] {
+  const least = new Map<OrderName, number>();
+  for (const { schedule, seconds } of tried) {
+    least.set(schedule, Math.min(seconds, least.get(schedule) ?? Infinity));
+  }
+  least.delete(taken);
+  return [...least].map(([schedule, seconds]) => ({ schedule, seconds }));
+}
+
+function predicted(planned: Planned, schedule: OrderName, cluster: Cluster): Predicted {
   const { seconds, workers } = simulatePlan(planned.plan, cluster);
-  return { ...planned, seconds, busy: new Map(cluster.workers.map(({ id }, w) => [id, workers[w].busy])) };
+  const busy = new Map(cluster.workers.map(({ id }, w) => [id, workers[w].busy]));
+  return { ...planned, seconds, busy, schedule, others: [] };
 }
 
 /** The workers, with what is known of their links; undefined where their memory was not measured. */
@@ -65,49 +115,37 @@ export function assumedCluster(
 }
 
 /**
- * Another order and split over as many workers. What the recipe pins stays, and nobody is left out because of links that
- * were only assumed.
+ * Another order and split over as many workers, under each schedule that has one stage on a worker. What the recipe pins
+ * stays, and nobody is left out because of links that were only assumed.
  */
-function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster): Planned | undefined {
-  const {
-    stages,
-    expertHosts,
-    replicas,
-    shares,
-    local,
-    schedule,
-    visits,
-    workers,
-    config,
-    shape,
-    recompute,
-    precision,
-  } = request;
-  const pinned = [stages, expertHosts, replicas, shares, local, schedule, visits].some((key) =>
-    key !== undefined
-  );
-  if (pinned || plan.pipelines.length > 1 || workers.length > mostSearched) return undefined;
-  try {
-    const { run, generation } = request, wanted = { stages: plan.pipelines[0].stages.length };
-    const found = findPlan({
-      run,
-      generation,
-      config,
-      cluster,
-      shape,
-      recompute,
-      precision,
-      effort,
-      ...wanted,
-    });
-    const pipelines = [{
-      shares: [shape.microbatches],
-      stages: stagesOf({ config, cluster }, found.division),
-    }];
-    const planned = plannedOf(request, pipelines);
-    return planned.idle.length > idle.length ? undefined : planned;
-  } catch (error) {
-    if (error instanceof PlanInfeasible) return undefined; // the proportion's own check has passed
-    throw error;
-  }
+function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster): Predicted[] {
+  const { stages, expertHosts, replicas, shares, local, schedule, visits } = request;
+  const pinned = [stages, expertHosts, replicas, shares, local, schedule, visits]
+    .some((key) => key !== undefined);
+  if (pinned || plan.pipelines.length > 1 || request.workers.length > mostSearched) return [];
+  const wanted = { stages: plan.pipelines[0].stages.length };
+  return (["1f1b", "gpipe"] as const).flatMap((schedule) => {
+    try {
+      const { run, generation, config, shape, recompute, precision } = request;
+      const asked = {
+        run,
+        generation,
+        config,
+        cluster,
+        shape,
+        recompute,
+        precision,
+        effort,
+        schedule,
+        ...wanted,
+      };
+      const { division } = findPlan(asked);
+      const pipelines = [{ shares: [shape.microbatches], stages: stagesOf({ config, cluster }, division) }];
+      const planned = plannedOf({ ...request, schedule }, pipelines);
+      return planned.idle.length > idle.length ? [] : [predicted(planned, schedule, cluster)];
+    } catch (error) {
+      if (error instanceof PlanInfeasible) return []; // the proportion's own check has passed
+      throw error;
+    }
+  });
 }

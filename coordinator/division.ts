@@ -205,9 +205,7 @@ export class Judge {
     division.forEach((part, s) => {
       const order = orders?.find((order) => order.some(({ stage }) => stage === s))
         ?.filter(({ stage }) => stage === s);
-      const inFlight = order
-        ? mostKept(order, () => ({ kept: 1, halved: 0 }))
-        : this.#depth(stages - s);
+      const inFlight = order ? mostKept(order, () => ({ kept: 1, halved: 0 })) : this.#depth(stages - s);
       const own = this.#kept[this.own(part)], head = s === stages - 1;
       if (!orders) add(part.worker, 4 * inFlight * (part.layers * own.kept + (head ? this.#head.kept : 0)));
       // Buffers of one transfer each way beside the passes.
@@ -269,7 +267,8 @@ export class Judge {
       remote: new Array(part.layers).fill(part.remote),
     }));
     const passes = new Map<string, Piece[]>();
-    const orders = given ?? actions(schedule, { workers: stages, microbatches: shape.microbatches, chunks: 1 });
+    const orders = given ??
+      actions(schedule, { workers: stages, microbatches: shape.microbatches, chunks: 1 });
     const workerOf = division.map(({ worker }) => worker), holders = [...new Set(workerOf)];
     // Only who has a part: the clock need not know the others.
     const parameters = this.parameters(division), members = [...parameters.keys()].sort((a, b) => a - b);

@@ -13,7 +13,7 @@ import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type Phase } from "./recipe_phases.ts";
 import { size } from "./report.ts";
 import { planPhase } from "./run_phase.ts";
-import { stepFlops, validationFlops } from "./work.ts";
+import { layerVisits, stepFlops, validationFlops } from "./work.ts";
 
 /** Bytes of a step's line in metrics.jsonl and the event file, and of a worker's part in it. */
 const lineBytes = 800, workerBytes = 120;
@@ -83,7 +83,7 @@ function one(
     sequence: phase.sequence,
     microbatches: phase.microbatches,
   };
-  const { holdings, seconds } = planPhase(recipe, phase, config, members, 0, paces);
+  const { holdings, seconds, plan } = planPhase(recipe, phase, config, members, 0, paces);
   const memory = Math.max(...holdings.map(({ bytes }) => bytes));
   if (phase.kind === "evaluate") {
     return { ...known, ...nothing, flops: validationFlops(config, shape) * phase.batches, memory };
@@ -94,7 +94,7 @@ function one(
     ...known,
     steps,
     tokens: steps * phase.batch * phase.sequence,
-    flops: steps * stepFlops(config, shape),
+    flops: steps * stepFlops(config, shape, layerVisits(plan)),
     seconds: steps * seconds!,
     memory,
     disk: saves * checkpointBytes * parameters + steps * (lineBytes + workerBytes * members.length),

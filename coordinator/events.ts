@@ -5,6 +5,7 @@
  * @module
  */
 import type { LinkReport } from "../mesh/messages.ts";
+import type { Alternative, OrderName } from "./schedules.ts";
 
 /** Where a run stands. Data order is a function of the seed and `step`; AdamW's bias corrections of `committed`. */
 export interface Position {
@@ -98,6 +99,10 @@ export type RunEvent =
     readonly recompute: boolean;
     /** Seconds of a training step. */
     readonly predicted?: number;
+    /** In which order passes come. */
+    readonly schedule: OrderName;
+    /** Schedules that were compared with it: predicted seconds of a step, or why it cannot be. */
+    readonly others?: readonly Alternative[];
   }
   | {
     /** Behind a phase: what its steps took in the median, beside what was predicted for them. */

@@ -5,6 +5,7 @@
  * @module
  */
 import type { HeldBy, LayerSpan, RunEvent } from "./events.ts";
+import { scheduleLines } from "./schedule_text.ts";
 
 /** What to print for an event. */
 export interface Printed {
@@ -170,6 +171,7 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
     }`,
     ...table(rows).map((line) => `  ${line}`),
     ...(event.idle.length > 0 ? [`  without a part: ${event.idle.join(", ")}`] : []),
+    ...scheduleLines(event.schedule, event.predicted ?? 0, event.others).map((line) => `  ${line}`),
   ].join("\n");
 }
 

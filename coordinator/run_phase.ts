@@ -331,5 +331,7 @@ export function describe(
     shape: planned.plan.shape,
     recompute: planned.plan.recompute,
     ...(planned.seconds === undefined ? {} : { predicted: planned.seconds }),
+    schedule: planned.schedule,
+    ...(planned.others.length === 0 ? {} : { others: planned.others }),
   };
 }

@@ -15,7 +15,9 @@ import { schedulePlan } from "./schedule.ts";
 import {
   type Action,
   actions,
+  type Alternative,
   defaultChunks,
+  type OrderName,
   placement,
   ScheduleError,
   type ScheduleName,
@@ -25,9 +27,6 @@ import { simulatePlan } from "./simulate_plan.ts";
 import type { Timeline } from "./simulator.ts";
 import { skipSchedule } from "./skip_schedule.ts";
 import { splitLayers } from "./split.ts";
-
-/** The order of a plan's passes; "skippipe" where microbatches leave stages out. */
-export type OrderName = ScheduleName | "skippipe";
 
 /** What to plan; see {@linkcode FindRequest}. */
 export interface ArrangeRequest extends Omit<FindRequest, "schedule"> {
@@ -48,13 +47,6 @@ export interface Arranged {
   readonly timeline: Timeline;
   /** Predicted bytes of device memory by worker of the cluster. */
   readonly memory: ReadonlyMap<number, number>;
-}
-
-/** A schedule beside the one that was taken: its predicted seconds of a step, or why it cannot be. */
-export interface Alternative {
-  readonly schedule: OrderName;
-  readonly seconds?: number;
-  readonly why?: string;
 }
 
 /** The fastest plan and what it was compared with. */

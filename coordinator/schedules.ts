@@ -17,6 +17,16 @@ export class ScheduleError extends CoordinatorError {
 /** Schedules by name. */
 export type ScheduleName = "gpipe" | "1f1b" | "interleaved" | "zero-bubble-v";
 
+/** The order of a plan's passes; "skippipe" where microbatches leave stages out. */
+export type OrderName = ScheduleName | "skippipe";
+
+/** A schedule beside the one that was taken: its predicted seconds of a step, or why it cannot be. */
+export interface Alternative {
+  readonly schedule: OrderName;
+  readonly seconds?: number;
+  readonly why?: string;
+}
+
 /** All schedules. */
 export const scheduleNames: readonly ScheduleName[] = ["gpipe", "1f1b", "interleaved", "zero-bubble-v"];
 

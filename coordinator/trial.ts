@@ -4,13 +4,8 @@
  * @module
  */
 import type { Cluster } from "./cluster.ts";
-import {
-  type Alternative,
-  arrangeBest,
-  type Arranged,
-  type ArrangeRequest,
-  type OrderName,
-} from "./schedule_choice.ts";
+import { arrangeBest, type Arranged, type ArrangeRequest } from "./schedule_choice.ts";
+import type { Alternative, OrderName } from "./schedules.ts";
 
 /** What a trial came to. */
 export interface Trial extends Arranged {

@@ -5,6 +5,7 @@
  */
 import { CoordinatorError } from "./errors.ts";
 import type { ArrangeRequest } from "./schedule_choice.ts";
+import { scheduleLines, shortTime } from "./schedule_text.ts";
 import { findReplicas } from "./find_replicas.ts";
 import { ganttText } from "./gantt.ts";
 import { number, size, table } from "./report.ts";
@@ -28,7 +29,7 @@ export function trialText(trial: Trial): string {
   const many = rows.length > 40 ? [...rows.slice(0, 40), [`and ${rows.length - 40} more`]] : rows;
   const names = cluster.workers.map(({ id }) => id);
   return [
-    `${run} on ${cluster.name}: ${duration(seconds)} a step, ${
+    `${run} on ${cluster.name}: ${shortTime(seconds)} a step, ${
       number(tokensPerSecond)
     } tokens/s; ${members} of ` +
     `${cluster.workers.length} workers, ${stages.length} ${
@@ -103,26 +104,10 @@ export function reasons(trial: Trial): string[] {
   })).sort((a, b) => b.seconds - a.seconds);
   if (hops.length > 0) {
     const [{ from, to, seconds }] = hops;
-    lines.push(`The longest way of an activation is ${from} to ${to}: ${duration(seconds)}.`);
+    lines.push(`The longest way of an activation is ${from} to ${to}: ${shortTime(seconds)}.`);
   }
-  lines.push(...scheduleLines(trial));
+  lines.push(...scheduleLines(trial.schedule, timeline.seconds, trial.others));
   return lines;
-}
-
-/** Which schedule was taken, and what the others would have been. */
-export function scheduleLines(
-  { schedule, timeline, others }: Pick<Trial, "schedule" | "timeline" | "others">,
-): string[] {
-  if (others.length === 0) return [];
-  const timed = others.flatMap(({ schedule, seconds }) =>
-    seconds === undefined ? [] : [`${schedule} ${duration(seconds)}`]
-  );
-  const refused = others.flatMap(({ schedule, why }) => why === undefined ? [] : [`${schedule}: ${why}`]);
-  return [
-    `The schedule is ${schedule} (${duration(timeline.seconds)} a step)` +
-    (timed.length > 0 ? `; beside it ${timed.join(", ")}.` : "."),
-    ...refused.map((line) => `  not ${line}`),
-  ];
 }
 
 /** Changes tried one at a time, those that help first: more microbatches, half-size numbers on links, faster links. */
@@ -160,7 +145,7 @@ export function improvements(trial: Trial): string[] {
     const verdict = percent === 0
       ? "no difference"
       : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
-    return `${what}: ${duration(seconds)} a step (${verdict})`;
+    return `${what}: ${shortTime(seconds)} a step (${verdict})`;
   });
 }
 
@@ -178,7 +163,7 @@ export function replicaLines(trial: Trial): string[] {
   const verdict = percent === 0 ? "no difference" : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
   const shares = found.plan.pipelines.map(({ shares }) => shares[0]);
   return [
-    `${found.teams.length} replicas: ${duration(found.seconds)} a step (${verdict}); [mesh] replicas = ` +
+    `${found.teams.length} replicas: ${shortTime(found.seconds)} a step (${verdict}); [mesh] replicas = ` +
     `${found.teams.length}, shares = [${shares.join(", ")}]`,
     ...found.teams.map((team, t) =>
       `  ${team.map((w) => cluster.workers[w].id).join(", ")}: ${
@@ -188,10 +173,4 @@ export function replicaLines(trial: Trial): string[] {
       `${found.plan.pipelines[t].stages.length === 1 ? "stage" : "stages"}`
     ),
   ];
-}
-
-/** Seconds with three digits and a unit. */
-export function duration(seconds: number): string {
-  if (seconds >= 1) return `${seconds.toPrecision(3)} s`;
-  return seconds >= 1e-3 ? `${(seconds * 1e3).toPrecision(3)} ms` : `${(seconds * 1e6).toPrecision(3)} µs`;
 }

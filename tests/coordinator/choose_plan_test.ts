@@ -3,6 +3,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
 import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
 import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { type ScheduleName, scheduleNames } from "../../coordinator/schedules.ts";
 import { parseConfig } from "../../model/config.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";
 
@@ -61,4 +62,34 @@ Deno.test("every run tells what its steps took beside what was predicted", async
   } finally {
     await mesh.close();
   }
+});
+
+Deno.test("a run takes the fastest schedule unless the recipe names one, and tells what it compared", () => {
+  // A number of microbatches that three workers divide, as the interleaved schedule wants it.
+  const nine = { ...request, shape: { ...request.shape, microbatches: 9 } }, chosen = choosePlan(nine);
+  assert(chosen.others.length > 0 && chosen.others.every(({ schedule }) => schedule !== chosen.schedule));
+  const told = new Map(chosen.others.map(({ schedule, seconds }) => [schedule, seconds]));
+  for (const seconds of told.values()) assert(seconds === undefined || seconds > 0.95 * chosen.seconds!);
+  for (const schedule of scheduleNames) {
+    const named = choosePlan({ ...nine, schedule });
+    assertEquals([named.schedule, named.others], [schedule, []]);
+    assert(named.seconds! >= chosen.seconds!, schedule);
+    assertEquals(named.plan, makePlan({ ...nine, schedule }).plan);
+  }
+  const skipping = choosePlan({ ...nine, visits: 2 });
+  assertEquals([skipping.schedule, skipping.others], ["skippipe", []]);
+  // Stages that the recipe asks for stay as many as they are.
+  assertEquals(choosePlan({ ...nine, stages: 2 }).plan.pipelines[0].stages.length, 2);
+});
+
+Deno.test("a schedule for which memory is short is not taken, and what it needs is said", () => {
+  const most = (schedule: ScheduleName) =>
+    Math.max(...makePlan({ ...request, schedule }).holdings.map(({ bytes }) => bytes));
+  const memory = (most("1f1b") + most("gpipe")) / 2;
+  assert(most("1f1b") < most("gpipe"));
+  const small = workers.map((worker) => ({ ...worker, profile: { ...worker.profile, memory } }));
+  const { schedule, others } = choosePlan({ ...request, workers: small });
+  assert(schedule !== "gpipe");
+  const { why } = others.find((other) => other.schedule === "gpipe")!;
+  assert(/would need about [\d,]+ MiB and lends [\d,]+ MiB/.test(why!), why);
 });

@@ -23,12 +23,14 @@ const request: Omit<PlanRequest, "workers"> = {
   shape: { batch: 4, sequence: 256, microbatches: 8 },
   recompute: false,
 };
-const layersOf = (workers: PlanRequest["workers"]) =>
-  new Map(
-    choosePlan({ ...request, workers }).plan.pipelines[0].stages.map((
-      { worker, from, to },
-    ) => [worker, to - from]),
-  );
+/** Layers by worker, which may have several stages. */
+function layersOf(workers: PlanRequest["workers"]): Map<string, number> {
+  const layers = new Map<string, number>();
+  for (const { worker, from, to } of choosePlan({ ...request, workers }).plan.pipelines[0].stages) {
+    layers.set(worker, (layers.get(worker) ?? 0) + to - from);
+  }
+  return layers;
+}
 
 const who = (id: string) => ({ id, profile });
 
