@@ -4,7 +4,7 @@
  * @module
  */
 import { cedictEntries, wordnetEntries } from "../data/dictionaries.ts";
-import { choiceTasks } from "../data/task_builders.ts";
+import { choiceTasks, definition, translation } from "../data/task_builders.ts";
 import { writeAtomic } from "../model/files.ts";
 import { files } from "./model_folder.ts";
 import { printJson, readFlags, say, UsageError } from "./verb.ts";
@@ -24,8 +24,10 @@ export async function dictionaryTasks(args: readonly string[]): Promise<number> 
   const count = flags.number("count", { min: 1, max: 1_000_000, integer: true }) ?? 1_000;
   const candidates = flags.number("candidates", { min: 2, max: 256, integer: true }) ?? 4;
   const seed = flags.number("seed", { min: 0, max: 0xffff_ffff, integer: true }) ?? 1;
-  const entries = name === "cedict" ? cedictEntries() : await wordnetEntries(files);
-  const tasks = choiceTasks(entries, { count, candidates, seed });
+  const options = { count, candidates, seed };
+  const tasks = name === "cedict"
+    ? choiceTasks(cedictEntries(), translation, options)
+    : choiceTasks(await wordnetEntries(files), definition, options);
   const lines = tasks.map((task) => JSON.stringify(task) + "\n").join("");
   await writeAtomic(files, output, new TextEncoder().encode(lines));
   if (flags.has("json")) printJson({ event: "tasks", file: output, tasks: tasks.length });

@@ -69,6 +69,7 @@ export function tasksJson({ file, scores }: FileScores) {
         tokens: score(one.tokens),
         characters: score(one.characters),
         relative: score(one.relative),
+        promptless: score(one.promptless),
       }
       : { match: score(one.match) }),
   }));
@@ -94,6 +95,7 @@ export function tasksText(all: readonly FileScores[]): string {
           row("choose, loss a token", one.tokens),
           row("choose, loss a character", one.characters),
           row("choose, loss less that without prompt", one.relative),
+          row("the same without prompt", one.promptless),
         ]
         : [row("generate", one.match)];
     })

@@ -1,6 +1,10 @@
 /**
  * Tasks out of dictionaries: choose the right meaning of a word whose entries are held out of training (`isHeldOut`).
  *
+ * Meanings come in sets of equal length (nearly), and every word of a set is asked for with the same candidates. So each
+ * candidate is right once and wrong as often as it can be: whoever ignores the word, whatever it likes to say or to leave
+ * unsaid, is right exactly as often as chance.
+ *
  * @module
  */
 import { randomStream } from "../model/random.ts";
@@ -10,7 +14,7 @@ import { DataError } from "./errors.ts";
 
 /** Options of {@linkcode choiceTasks}. */
 export interface ChoiceOptions {
-  /** Tasks to make; fewer come out where fewer entries are held out. */
+  /** Most tasks to make; fewer come out where fewer entries are held out. */
   readonly count: number;
   /** Meanings to choose from. */
   readonly candidates: number;
@@ -21,36 +25,66 @@ export interface ChoiceOptions {
 const shortest = 8, longest = 160;
 
 /**
- * For each of `count` held-out entries: its head as the prompt, its meaning among meanings of other held-out entries, in an
- * order drawn from the seed.
+ * Right meanings for words: an entry's head is the prompt, its meaning stands among those of other held-out entries of the
+ * same length. `plain` says what of a meaning is asked for (undefined: nothing).
  *
  * @throws {DataError} if too few entries are held out.
  */
-export function choiceTasks(entries: readonly Entry[], options: ChoiceOptions): ChooseTask[] {
+export function choiceTasks(
+  entries: readonly Entry[],
+  plain: (entry: Entry) => string | undefined,
+  options: ChoiceOptions,
+): ChooseTask[] {
   const { count, candidates, seed } = options, stream = randomStream(seed, "choice tasks");
-  const pool = entries.filter((entry) =>
-    entry.meaning.length >= shortest && entry.meaning.length <= longest && isHeldOut(lineOf(entry))
-  );
-  if (pool.length < Math.max(candidates, 2)) {
-    throw new DataError(`Only ${pool.length} entries are held out: too few to choose among ${candidates}.`);
-  }
-  shuffle(pool, stream);
-  return pool.slice(0, count).map((entry) => {
-    const chosen = [entry];
-    for (let tries = 0; chosen.length < candidates && tries < 1_000; tries++) {
-      const other = pool[stream.integer(pool.length)];
-      if (chosen.every(({ head, meaning }) => head !== other.head && meaning !== other.meaning)) {
-        chosen.push(other);
-      }
-    }
-    shuffle(chosen, stream);
-    return {
-      kind: "choose",
-      prompt: entry.head,
-      candidates: chosen.map(({ meaning }) => meaning),
-      answer: chosen.indexOf(entry),
-    };
+  const pool = entries.flatMap((entry) => {
+    const meaning = isHeldOut(lineOf(entry)) ? plain(entry) : undefined;
+    return meaning !== undefined && meaning.length >= shortest && meaning.length <= longest
+      ? [{ head: entry.head, meaning }]
+      : [];
   });
+  // One entry of each word and of each meaning, so that no other answer is right as well.
+  shuffle(pool, stream);
+  const heads = new Set<string>(), meanings = new Set<string>();
+  const different = pool.filter(({ head, meaning }) => {
+    if (heads.has(head) || meanings.has(meaning)) return false;
+    heads.add(head);
+    meanings.add(meaning);
+    return true;
+  });
+  if (different.length < candidates) {
+    throw new DataError(
+      `Only ${different.length} entries are held out: too few to choose among ${candidates}.`,
+    );
+  }
+  // The sort is stable, so entries of one length stay in random order.
+  different.sort((a, b) => a.meaning.length - b.meaning.length);
+  const sets = Array.from(
+    { length: Math.floor(different.length / candidates) },
+    (_, s) => different.slice(s * candidates, (s + 1) * candidates),
+  );
+  shuffle(sets, stream);
+  return sets.slice(0, Math.ceil(count / candidates)).flatMap((set) => {
+    shuffle(set, stream);
+    return set.map(({ head }, answer): ChooseTask => ({
+      kind: "choose",
+      prompt: head,
+      premise: head.slice(head.search(/[:\]]/)),
+      candidates: set.map(({ meaning }) => meaning),
+      answer,
+    }));
+  }).slice(0, count);
+}
+
+/** A gloss of WordNet without its examples, which may show the word. */
+export function definition({ meaning }: Entry): string {
+  const examples = meaning.search(/; *"/);
+  return (examples < 0 ? meaning : meaning.slice(0, examples)).trim();
+}
+
+/** What CC-CEDICT says in English: no measure words and no references, which show other Chinese words. */
+export function translation({ meaning }: Entry): string | undefined {
+  const parts = meaning.split("; ").filter((part) => !/\p{Script=Han}/u.test(part));
+  return parts.length === 0 ? undefined : parts.join("; ");
 }
 
 /** Fisher and Yates. */

@@ -37,10 +37,15 @@ export type TaskScores =
     readonly tokens: Score;
     readonly characters: Score;
     /**
-     * By the loss less what the candidate costs without the prompt: how much the prompt helps, whatever is likely anyway
-     * (Holtzman et al., "Surface form competition", 2021).
+     * By the loss less what the candidate costs behind the task's premise alone: how much the prompt helps, whatever is
+     * likely anyway (Holtzman et al., "Surface form competition", 2021).
      */
     readonly relative: Score;
+    /**
+     * By the loss without the prompt: what is likely anyway. A model cannot know the answer from that, so an accuracy far
+     * from chance says that the tasks give it away.
+     */
+    readonly promptless: Score;
   }
   | { readonly kind: "generate"; readonly tasks: number; readonly match: Score };
 
@@ -96,11 +101,18 @@ async function scoreChoices(
   const sequences = tasks.map(({ task, line }) =>
     task.candidates.map((candidate) => sequenceOf(model, tokenizer, task.prompt, candidate, line))
   );
-  const alone = tasks.map(({ task, line }) =>
-    task.candidates.map((candidate) => sequenceOf(model, tokenizer, "", candidate, line))
+  // Many tasks may share candidates, which cost the same without the prompt.
+  const promptless = new Map<string, Sequence>();
+  const alone = tasks.map(({ task: { candidates, premise }, line }) =>
+    candidates.map((candidate) => {
+      const key = JSON.stringify([premise, candidate]);
+      const known = promptless.get(key) ?? sequenceOf(model, tokenizer, premise, candidate, line);
+      promptless.set(key, known);
+      return known;
+    })
   );
   // Alike in length, so that little is padding; a longer row of zeros behind a text changes nothing before it.
-  const sorted = [...sequences.flat(), ...alone.flat()].toSorted((a, b) => a.ids.length - b.ids.length);
+  const sorted = [...sequences.flat(), ...promptless.values()].toSorted((a, b) => a.ids.length - b.ids.length);
   const { vocabSize } = model.config;
   for (let first = sorted.findIndex(({ ids }) => ids.length > 1); first < sorted.length && first >= 0;) {
     let last = first + 1;
@@ -124,6 +136,7 @@ async function scoreChoices(
     tokens: by(({ nats, ids, from }) => nats / Math.max(1, ids.length - from)),
     characters: by(({ nats, characters }) => nats / characters),
     relative: by((behind, alone) => behind.nats - alone.nats),
+    promptless: by((_, alone) => alone.nats),
   };
 }
 

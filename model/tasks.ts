@@ -29,6 +29,8 @@ const Choose = z.strictObject({
   candidates: z.array(z.string().min(1)).min(2).max(256),
   /** Index of the right one, from 0. */
   answer: z.int().min(0),
+  /** What stands in the prompt's place where a candidate's loss without the prompt is asked for; default: nothing. */
+  premise: text.default(""),
   /** For people; anything. */
   id: z.union([z.string(), z.number()]).optional(),
 });
