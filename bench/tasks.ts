@@ -50,14 +50,17 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
   try {
     const checkpoint = await openCheckpoint(files, model);
     const scores = await evaluateTasks(device, checkpoint, byteTokenizer(), tasks, screen);
-    const bits = report.validations.at(-1)?.bitsPerByte;
+    const bits = report.validations.at(-1)?.bitsPerByte, { tokens } = report.total;
+    const steps = report.phases.reduce((sum, phase) => sum + phase.steps, 0);
     if (json) {
-      console.log(JSON.stringify({ steps: report.total.step, tokens: report.total.tokens, bitsPerByte: bits }));
+      console.log(JSON.stringify({ steps, tokens, bitsPerByte: bits }));
       for (const one of scores.flatMap(tasksJson)) console.log(JSON.stringify(one));
     } else {
       console.log(
-        `${longer} times the demo's recipe: ${report.total.step} steps, ${report.total.tokens} tokens, ` +
-          `${bits?.toFixed(3)} bits per byte\n${tasksText(scores)}`,
+        `${longer} times the demo's recipe: ${steps} steps, ${tokens} tokens, ${
+          bits?.toFixed(3)
+        } bits per byte` +
+          `\n${tasksText(scores)}`,
       );
     }
     if (!check) return true;

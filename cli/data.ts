@@ -13,7 +13,7 @@ export const verb: Verb = {
   summary: "prepare text: token shards, a tokenizer, tasks",
   help: `volary data prepare CONFIG.toml [--json]
 volary data bpe FILE... --output FOLDER [--entries 4096] [--text-field text] [--json]
-volary data tasks cedict|wordnet --output FILE.jsonl [--count 1000] [--candidates 4] [--seed 1] [--json]
+volary data tasks cedict|wordnet --output FILE.jsonl [--count N] [--candidates 4] [--seed 1] [--json]
 
 ${prepareHelp}
 
@@ -26,10 +26,11 @@ in Hugging Face's libraries too. FILE may be a folder or a glob.
   --most MB            train on no more than this, documents drawn evenly from all (default: 128)
 
 tasks makes tasks for volary eval --tasks: the right translation of a Chinese word (cedict: CC-CEDICT), or the right gloss of an
-English one (wordnet: WordNet), among meanings of other words. All are of words whose entries the demo does not train on.
+English one (wordnet: WordNet), among meanings of other words. All are of words whose entries the demo does not train on, in
+sets of equal length in which every meaning is right once: a model that ignores the word is right as often as chance.
 
   --output FILE        where they go
-  --count N            tasks (default: 1000)
+  --count N            at most so many (default: all words that are held out)
   --candidates N       meanings to choose from (default: 4)
   --seed N             which words, and their order (default: 1)
 

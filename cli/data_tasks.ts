@@ -21,7 +21,7 @@ export async function dictionaryTasks(args: readonly string[]): Promise<number> 
   if (name !== "cedict" && name !== "wordnet") {
     throw new UsageError(`There is no dictionary "${name}"; there are cedict and wordnet.`);
   }
-  const count = flags.number("count", { min: 1, max: 1_000_000, integer: true }) ?? 1_000;
+  const count = flags.number("count", { min: 1, max: 1_000_000, integer: true }) ?? Infinity;
   const candidates = flags.number("candidates", { min: 2, max: 256, integer: true }) ?? 4;
   const seed = flags.number("seed", { min: 0, max: 0xffff_ffff, integer: true }) ?? 1;
   const options = { count, candidates, seed };
@@ -33,7 +33,7 @@ export async function dictionaryTasks(args: readonly string[]): Promise<number> 
   if (flags.has("json")) printJson({ event: "tasks", file: output, tasks: tasks.length });
   say(
     `${output}: ${tasks.length} tasks of ${candidates} candidates${
-      tasks.length < count ? ` (no more entries are held out)` : ""
+      count < Infinity && tasks.length < count ? ` (no more entries are held out)` : ""
     }. volary eval MODEL --tasks ${output}`,
   );
   return 0;

@@ -30,7 +30,8 @@ MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
                      {"kind": "choose", "prompt": "water: ", "candidates": ["a clear liquid", "to run"], "answer": 0}
                    the candidate with the lowest loss behind the prompt is chosen; answer counts from 0. Four scores: by the
                    loss of the whole candidate, divided by its tokens, divided by its characters, and less what it
-                   costs without the prompt.
+                   costs behind "premise" (default: nothing), which keeps of the prompt what all tasks share. A fifth
+                   line goes by the latter alone: far from chance, the tasks give their answers away.
                      {"kind": "generate", "prompt": "2 + 2 = ", "answers": ["4"]}
                    the model writes on, its likeliest token each time, at most max_tokens (64), up to one of until (["\\n"]);
                    extract takes all (default), line, word, number, last-number or {"pattern": "..."} of it; compare says

@@ -4,11 +4,12 @@
  * @module
  */
 import { basename } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { scoreNames, table } from "../coordinator/report.ts";
 import type { Device } from "../kernels/mod.ts";
 import { LoadedModel } from "../model/local_model.ts";
 import type { TensorSource } from "../model/source.ts";
-import { type Score, scoreTasks, type TaskScores } from "../model/task_scores.ts";
+import type { Score } from "../model/task_choices.ts";
+import { scoreTasks, type TaskScores } from "../model/task_scores.ts";
 import { type NumberedTask, readTasks } from "../model/tasks.ts";
 import { checkVocabulary, type Tokenizer } from "../model/tokenizer.ts";
 import { files } from "./model_folder.ts";
@@ -64,13 +65,7 @@ export function tasksJson({ file, scores }: FileScores) {
     kind: one.kind,
     tasks: one.tasks,
     ...(one.kind === "choose"
-      ? {
-        total: score(one.total),
-        tokens: score(one.tokens),
-        characters: score(one.characters),
-        relative: score(one.relative),
-        promptless: score(one.promptless),
-      }
+      ? Object.fromEntries(scoreNames.map(([key]) => [key, score(one[key])]))
       : { match: score(one.match) }),
   }));
 }
@@ -90,13 +85,7 @@ export function tasksText(all: readonly FileScores[]): string {
         `${aboveChance >= 0 ? "+" : ""}${aboveChance.toFixed(1)}`,
       ];
       return one.kind === "choose"
-        ? [
-          row("choose, loss", one.total),
-          row("choose, loss a token", one.tokens),
-          row("choose, loss a character", one.characters),
-          row("choose, loss less that without prompt", one.relative),
-          row("the same without prompt", one.promptless),
-        ]
+        ? scoreNames.map(([key, by]) => row(`choose, ${by}`, one[key]))
         : [row("generate", one.match)];
     })
   );

@@ -6,6 +6,7 @@
  */
 import type { LinkReport } from "../mesh/messages.ts";
 import type { Alternative, OrderName } from "./schedules.ts";
+import type { ChooseScores } from "../model/task_choices.ts";
 
 /** Where a run stands. Data order is a function of the seed and `step`; AdamW's bias corrections of `committed`. */
 export interface Position {
@@ -189,6 +190,13 @@ export type RunEvent =
     /** After this many steps. */
     readonly step: number;
   })
+  | {
+    /** A file of tasks that an evaluate phase put to the model. */
+    readonly event: "tasks";
+    readonly phase: number;
+    readonly file: string;
+    readonly scores: ChooseScores;
+  }
   | {
     readonly event: "checkpoint";
     readonly position: Position;

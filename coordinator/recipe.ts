@@ -126,9 +126,10 @@ export function parseRecipe(text: string, resolve: (path: string) => string): Re
         ? {}
         : { tokenizer: data.tokenizer === "bytes" ? "bytes" : resolve(data.tokenizer) }),
     },
-    phases: phase.map(readPhase).map((read) =>
-      read.kind === "prepare" ? { ...read, config: resolve(read.config) } : read
-    ),
+    phases: phase.map(readPhase).map((read) => {
+      if (read.kind === "prepare") return { ...read, config: resolve(read.config) };
+      return read.kind === "evaluate" ? { ...read, tasks: read.tasks.map(resolve) } : read;
+    }),
   };
 }
 

@@ -122,12 +122,14 @@ const UpcycleToml = z.strictObject({
 });
 export type UpcyclePhase = z.infer<typeof UpcycleToml>;
 
-/** Validation without training. */
+/** Validation without training, and tasks. */
 const EvaluateToml = z.strictObject({
   kind: z.literal("evaluate"),
   ...round,
   /** Batches of validation text; 0: all of it. */
   batches: z.int().min(0).max(65_536).default(0),
+  /** Files of choose tasks (see model/tasks.ts), no longer than `sequence`. */
+  tasks: z.array(z.string().min(1)).default([]),
 });
 export type EvaluatePhase = z.infer<typeof EvaluateToml>;
 

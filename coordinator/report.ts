@@ -51,6 +51,8 @@ export class Report {
         return this.#step(event);
       case "evaluation":
         return { text: evaluationText(event) };
+      case "tasks":
+        return { text: tasksText(event) };
       case "checkpoint":
         return { text: `checkpoint  ${event.path}  (${seconds(event.seconds)})` };
       case "pace":
@@ -138,6 +140,26 @@ function evaluationText(event: Extract<RunEvent, { event: "evaluation" }>): stri
   const when = event.step === 0 ? "" : ` after step ${event.step}`;
   return `validation${when}  nll ${nll}  ${bits} bits per byte  (${number(event.tokens)} tokens)`;
 }
+
+function tasksText({ file, scores }: Extract<RunEvent, { event: "tasks" }>): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const rows = scoreNames.map(([key, by]) => {
+    const { accuracy, standardError, aboveChance } = scores[key];
+    const above = `${aboveChance >= 0 ? "+" : ""}${aboveChance.toFixed(1)}`;
+    return [`  ${by}`, percent(accuracy), `+- ${percent(standardError)}`, `${above} standard errors`];
+  });
+  const chance = percent(scores.total.chance);
+  return [`tasks  ${file}: ${scores.tasks}, right by chance ${chance}`, ...table(rows)].join("\n");
+}
+
+/** Scores of choose tasks and what they go by, in the order in which they are shown. */
+export const scoreNames = [
+  ["total", "loss"],
+  ["tokens", "loss a token"],
+  ["characters", "loss a character"],
+  ["relative", "loss less that without prompt"],
+  ["promptless", "without prompt"],
+] as const;
 
 function stoppedText(event: Extract<RunEvent, { event: "stopped" }>): string {
   const lines = [event.why === "asked" ? event.reason : `The run stopped: ${event.reason}`];

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ChooseScores } from "../model/task_choices.ts";
 import type { RunEvent, Validation } from "./events.ts";
 import { extrapolated, type Leg, type Savings, savings } from "./savings.ts";
 
@@ -72,6 +73,8 @@ export interface ReportData {
   readonly validations: readonly ValidationPoint[];
   readonly switches: readonly SwitchPoint[];
   readonly experts: readonly LoadPoint[];
+  /** Tasks of evaluate phases. */
+  readonly tasks: readonly (Progress & { readonly file: string; readonly scores: ChooseScores })[];
   readonly workers: readonly { readonly worker: string; readonly device: string }[];
   readonly estimate: Extract<RunEvent, { event: "estimate" }> | null;
   readonly savings: SavingsReport | null;
@@ -131,6 +134,7 @@ export function reportData(events: readonly RunEvent[], against?: ReportData): R
         event.event === "experts" ? [{ ...at(event.phase, event.step), load: event.load }] : []
       ),
     ),
+    tasks: tasksOf(events, at),
     workers: (plan?.workers ?? []).map(({ worker, device }) => ({ worker, device })),
     estimate,
   } as const;
@@ -181,6 +185,17 @@ function validationsOf(
     const { phase, step, nll, bitsPerByte } = event;
     return [{ ...at(phase, step), step, nll, bitsPerByte }];
   }));
+}
+
+/** The last scores of each file in each phase. */
+function tasksOf(events: readonly RunEvent[], at: (phase: number, step: number) => Progress) {
+  const known = new Map<string, ReportData["tasks"][number]>();
+  for (const event of events) {
+    if (event.event !== "tasks") continue;
+    const { phase, file, scores } = event;
+    known.set(`${phase} ${file}`, { ...at(phase, Infinity), phase, file, scores });
+  }
+  return [...known.values()];
 }
 
 function phasesOf(

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { duration } from "./report.ts";
+import { basename } from "@std/path";
+import { duration, scoreNames } from "./report.ts";
 import { curveChart, escape, loadChart, type Series, short } from "./report_charts.ts";
 import type { ReportData, SwitchPoint } from "./report_data.ts";
 
@@ -43,6 +44,7 @@ ${figures(data)}
 ${charts(data, baseline)}
 ${switches(data.switches)}
 ${phases(data)}
+${tasks(data)}
 ${saved(data)}
 ${workers(data)}
 </body></html>
@@ -177,6 +179,27 @@ function phases(data: ReportData): string {
       rows,
     )
   }`;
+}
+
+function tasks({ tasks, phases }: ReportData): string {
+  if (tasks.length === 0) return "";
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const rows = tasks.map(({ phase, file, scores }) => [
+    escape(basename(file)),
+    phases.length > 0 ? `phase ${phase + 1}` : "",
+    `${scores.tasks}`,
+    percent(scores.total.chance),
+    ...scoreNames.map(([key]) => {
+      const { accuracy, standardError, aboveChance } = scores[key];
+      return `${percent(accuracy)} <span class="quiet">&plusmn; ${(100 * standardError).toFixed(1)}<br>${
+        aboveChance >= 0 ? "+" : "&minus;"
+      }${Math.abs(aboveChance).toFixed(1)} SE</span>`;
+    }),
+  ]);
+  return `<h2>Tasks done right</h2>${
+    table(["", "", "tasks", "chance", ...scoreNames.map(([, by]) => by)], rows)
+  }<p class="quiet">The candidate with the lowest score is chosen. &plusmn; is a standard error; SE counts how many the accuracy
+lies above chance. Without the prompt a model cannot know the answer: far from chance, the tasks would give it away.</p>`;
 }
 
 function saved({ savings }: ReportData): string {

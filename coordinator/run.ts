@@ -17,6 +17,7 @@ import type { RunEvent, Validation } from "./events.ts";
 import { Journal, type Resumable } from "./journal.ts";
 import { openModel } from "./model_source.ts";
 import { pause } from "./pause.ts";
+import { readPhaseTasks } from "./phase_tasks.ts";
 import { parseRecipe, type Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type SwitchPhase } from "./recipe_phases.ts";
 import { checkResume } from "./recipe_resume.ts";
@@ -24,6 +25,7 @@ import { RunRecord } from "./run_record.ts";
 import {
   Interrupted,
   measurePhase,
+  measureTasks,
   type Run,
   type RunContext,
   type Start,
@@ -75,6 +77,7 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   recipe.phases.forEach((phase, p) => {
     if (isCompute(phase)) text.phase(recipe.phases, p); // a text too short for a phase is told now
   });
+  const tasks = await readPhaseTasks(storage, recipe, text.tokenizer);
   const epochs = text.epochs(recipe);
   const resumable: Resumable | undefined = await journal?.resumable();
   if (begun && resumable) checkResume(begun, recipe, resumable.position.phase);
@@ -102,7 +105,7 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
   const history = recipe.model.kind === "folder" ? await historyFiles(storage, recipe.model.folder) : [];
   const extras = new Map([...text.files, ...history]);
   const outcome = await phases(
-    { context, recipe, journal, text, extras, tell },
+    { context, recipe, journal, text, tasks, extras, tell },
     start,
     request.resumeCommand,
   );
@@ -223,6 +226,7 @@ async function phases(run: Run, start: Start, resumeCommand: string): Promise<Ou
         const loss = await measured(p);
         settle(loss ?? null);
         if (loss) tell({ event: "evaluation", phase: p, step: 0, ...loss });
+        await measureTasks(run, phase, p, from);
       } else if (isSwitch(phase)) {
         const next = recipe.phases.findIndex((each, q) => q > p && isCompute(each));
         // A switch right behind another is measured by itself, on what will be measured next.

@@ -20,8 +20,9 @@ import type { Paces } from "./paces.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
 import { choosePlan, type Chosen } from "./choose_plan.ts";
 import { type Candidate, levelled } from "./planner.ts";
+import { measureTexts, phaseChoices, type TaskFiles } from "./phase_tasks.ts";
 import type { Recipe } from "./recipe.ts";
-import { type ComputePhase, stepsOf, type TrainPhase } from "./recipe_phases.ts";
+import { type ComputePhase, type EvaluatePhase, stepsOf, type TrainPhase } from "./recipe_phases.ts";
 import type { RunText } from "./run_text.ts";
 import { trainedConfig } from "./switches.ts";
 import { validate } from "./validation.ts";
@@ -55,6 +56,8 @@ export interface Run {
   readonly recipe: Recipe;
   readonly journal: Journal;
   readonly text: RunText;
+  /** What evaluate phases ask. */
+  readonly tasks: TaskFiles;
   /** Files that go into every checkpoint: the tokenizer's, and what the first model's folder tells of its history. */
   readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   readonly tell: (event: RunEvent) => void;
@@ -145,6 +148,29 @@ export async function measurePhase(
     { ...start, saved: undefined, load: undefined },
     async ({ generation, end }) =>
       await Promise.race([validate(generation, start.tensors.config, data), aborted(end)]),
+  );
+}
+
+/** Puts the tasks of a phase to a model. */
+export async function measureTasks(
+  run: Run,
+  phase: EvaluatePhase,
+  index: number,
+  start: Start,
+): Promise<void> {
+  if (phase.tasks.length === 0) return;
+  const { text, tasks, tell } = run;
+  await inGeneration(
+    run,
+    phase,
+    { ...start, saved: undefined, load: undefined },
+    async ({ generation, end }) => {
+      for (const file of phase.tasks) {
+        const { texts, scores } = phaseChoices(phase, text.tokenizer, tasks.get(file)!, file);
+        await Promise.race([measureTexts(generation, texts), aborted(end)]);
+        tell({ event: "tasks", phase: index, file, scores: scores() });
+      }
+    },
   );
 }
 

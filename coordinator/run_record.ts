@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { basename } from "@std/path";
 import { joinPath } from "../model/files.ts";
 import type { Runtime } from "../mesh/runtime.ts";
 import { EventFile } from "./event_file.ts";
@@ -29,6 +30,14 @@ export class RunRecord {
   /** Takes an event down, in order of the calls. */
   add(event: RunEvent): void {
     this.journal.append(event);
+    if (event.event === "tasks") {
+      const { phase, file, scores: { relative, total } } = event, name = `tasks/${basename(file)}`;
+      this.#events.add(this.runtime.wall() / 1000, stepsBefore(this.recipe, phase), [
+        [`${name}/loss`, total.accuracy],
+        [`${name}/loss_less_that_without_prompt`, relative.accuracy],
+      ]);
+      return;
+    }
     if (event.event !== "step" && event.event !== "evaluation") return;
     const step = stepsBefore(this.recipe, event.phase) + event.step;
     const scalars: [string, number | null][] = event.event === "evaluation"

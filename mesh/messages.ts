@@ -121,6 +121,8 @@ export const Losses = z.strictObject({
   z: measured,
   /** Tokens sent to each expert, by layer of the stage. */
   load: z.array(z.array(id).max(limits.experts)).max(limits.layers),
+  /** In evaluation, from the stage with the head: `ce` by sequence of the microbatch. */
+  sequences: z.array(measured).max(limits.batch).optional(),
 });
 export type Losses = z.infer<typeof Losses>;
 

@@ -26,6 +26,8 @@ export interface StageLosses {
   readonly z: number;
   /** Rows of each expert by layer. */
   readonly load: number[][];
+  /** Where the stage has the head: the loss of each token. */
+  readonly rows: Float32Array;
 }
 
 /** Where a stage's notes are: the statistics of each layer, at aligned places, then the losses of the head's rows. */
@@ -80,9 +82,9 @@ export class NoteLayout {
       z += onGrid(stats[2 * E]);
       load.push(Array.from(stats.subarray(0, E), (share) => Math.round(share * rows * this.#chosen)));
     }
-    const losses = this.#head ? words.subarray(this.#layers * this.#stride) : [];
+    const losses = this.#head ? words.subarray(this.#layers * this.#stride) : new Float32Array();
     for (const loss of losses) ce += loss;
-    return { microbatch, ce, balance, z, load };
+    return { microbatch, ce, balance, z, load, rows: losses };
   }
 }
 

@@ -355,11 +355,17 @@ export class LocalCompute implements Compute {
         if (!shares.begun) optimizer.joinTied();
         measured.push(...optimizer.measure());
       }
+      const evaluated = this.#evaluating;
       this.#evaluating = false;
       const buffers = await device.read([...left.map(({ notes }) => notes.view), ...measured]);
       const losses = left.map(({ stage, notes }, i) => {
         device.release(notes.view);
-        return { layer: slice.stages[stage].from, ...this.#stageAt(stage).losses(notes, buffers[i]) };
+        const { rows, ...losses } = this.#stageAt(stage).losses(notes, buffers[i]);
+        return {
+          layer: slice.stages[stage].from,
+          ...losses,
+          ...(evaluated && rows.length > 0 ? { sequences: sumsOf(rows, slice.shape.sequence) } : {}),
+        };
       });
       return { losses, tensors: measured.length > 0 ? optimizer.sizes(buffers.slice(left.length)) : [] };
     });
@@ -394,4 +400,12 @@ export class LocalCompute implements Compute {
     this.#loaded = undefined;
     this.#device.close();
   }
+}
+
+/** Sums of so many words each. */
+function sumsOf(words: Float32Array, length: number): number[] {
+  return Array.from(
+    { length: words.length / length },
+    (_, i) => words.subarray(i * length, (i + 1) * length).reduce((sum, word) => sum + word, 0),
+  );
 }

@@ -8,7 +8,8 @@ import { openDevice } from "../../kernels/mod.ts";
 import { byteTokenizer } from "../../model/byte_tokenizer.ts";
 import { parseConfig } from "../../model/config.ts";
 import { LoadedModel } from "../../model/local_model.ts";
-import { scoreOf, scoreTasks } from "../../model/task_scores.ts";
+import { scoreOf } from "../../model/task_choices.ts";
+import { scoreTasks } from "../../model/task_scores.ts";
 import { extractAnswer, isRight, readTasks } from "../../model/tasks.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { MemoryStorage } from "../memory_storage.ts";
@@ -92,6 +93,8 @@ Deno.test("scores are those counted by hand", async () => {
   assertEquals([choose.tasks, write.tasks], [4, 4]);
   assertEquals([choose.total.right, choose.tokens.right, choose.characters.right], [1.5, 3.5, 2.5]);
   assertEquals(choose.relative.right, 3.5);
+  // Behind nothing every first letter costs the same, so the shortest is chosen: wrong, but for half of the last.
+  assertEquals(choose.promptless.right, 0.5);
   assertAlmostEquals(choose.total.accuracy, 1.5 / 4);
   assertAlmostEquals(choose.total.standardError, Math.sqrt(0.375 * 0.625 / 4));
   assertAlmostEquals(choose.total.chance, (1 / 3 + 3 / 2) / 4);
@@ -99,6 +102,16 @@ Deno.test("scores are those counted by hand", async () => {
   assertAlmostEquals(write.match.chance, 0.1 / 4);
   assertAlmostEquals(write.match.aboveChance, (0.75 - 0.025) / Math.sqrt(0.75 * 0.25 / 4));
   assertEquals(seen.at(-1), 8);
+  model.release();
+});
+
+Deno.test("without the prompt a candidate stands behind the premise", async () => {
+  const model = await alphabet();
+  // Behind a, b costs ln 2 and d ln 516; behind c it is the other way round.
+  const task = { kind: "choose", prompt: "a", premise: "c", candidates: ["d", "b"], answer: 1 };
+  const [choose] = await scoreTasks(model, byteTokenizer(), await read([task]));
+  assert(choose.kind === "choose");
+  assertEquals([choose.total.right, choose.relative.right, choose.promptless.right], [1, 1, 0]);
   model.release();
 });
 
