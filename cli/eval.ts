@@ -13,6 +13,8 @@ import {
   measureOf,
   spreadOfLoad,
 } from "./measure.ts";
+import { onlyLayers } from "../model/fewer_layers.ts";
+import { keptOf } from "./layer_flags.ts";
 import { chosenDevice, openModelFolder } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
 import { printJson, readFlags, UsageError, type Verb } from "./verb.ts";
@@ -20,7 +22,8 @@ import { printJson, readFlags, UsageError, type Verb } from "./verb.ts";
 export const verb: Verb = {
   name: "eval",
   summary: "measure a model on a text: loss and bits per byte",
-  help: `volary eval MODEL [--text FILE] [--tasks FILE...] [--sequence N] [--device auto] [--json]
+  help:
+    `volary eval MODEL [--text FILE] [--tasks FILE...] [--layers SHARE | --skip-layers LIST] [--sequence N] [--device auto] [--json]
 
 Prints the mean negative log-likelihood of a token (nats) and bits per byte of a text, and how many tasks are done right.
 MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
@@ -37,15 +40,19 @@ MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
                    extract takes all (default), line, word, number, last-number or {"pattern": "..."} of it; compare says
                    how: equal (default), loose (case, marks and spaces aside), contains, number; chance is what guessing
                    gives (0). volary data tasks makes some.
+  --layers SHARE   measure the model with layers missing: 75% or 6 of them stay, the first always, the others spread evenly
+  --skip-layers L  the same with a list of layers to leave out, from 0: 3,5 or 4-5. Models that were trained with [mesh] visits
+                   (SkipPipe) lose less by it
   --sequence N     tokens that the model sees at once (default: 512, or what the model was made for)
   --device NAME    auto, webgpu or reference
-  --json           JSON objects on stdout: "evaluation" with nll and bits_per_byte; "tasks" for each file and kind, with counts,
+  --json           JSON objects on stdout: "evaluation" with nll and bits_per_byte (layers: which stayed, where
+                   some were left out); "tasks" for each file and kind, with counts,
                    accuracy, standard_error, chance and above_chance (in standard errors)`,
 
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json"],
-      string: measureFlags,
+      string: [...measureFlags, "layers", "skip-layers"],
       lists: ["tasks"],
       positional: ["MODEL"],
     });
@@ -55,13 +62,22 @@ MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
     }
     const tasks = await readTaskFiles(taskFiles ?? []);
     const { checkpoint, tokenizer } = await openModelFolder(flags.positional[0]);
+    const kept = keptOf(flags, checkpoint.config.layers);
+    const model = kept === undefined ? checkpoint : onlyLayers(checkpoint, kept);
+    const missing = kept && { layers: kept };
     const on = await measureOf(flags, taskFiles !== undefined);
     const device = await chosenDevice(flags.text("device")), json = flags.has("json");
     const screen = new Screen();
     const text = async (on: Measure) => {
-      const loss = await measure(device, checkpoint, tokenizer, on, screen);
+      const loss = await measure(device, model, tokenizer, on, screen);
       if (json) {
-        printJson({ event: "evaluation", model: checkpoint.folder, text: on.path, ...lossJson(loss) });
+        printJson({
+          event: "evaluation",
+          model: checkpoint.folder,
+          text: on.path,
+          ...lossJson(loss),
+          ...missing,
+        });
       }
       screen.say(`${on.path}: ${lossText(loss)} (${loss.tokens} tokens, ${loss.bytes} bytes)`);
       if (loss.load.length > 0) {
@@ -76,12 +92,15 @@ MODEL is a Hugging Face folder, or a run's folder (its newest checkpoint).
     };
     try {
       screen.say(`${checkpoint.folder} on ${device.info.name} (${device.info.kind})`);
+      if (kept) {
+        screen.say(`with ${kept.length} of ${checkpoint.config.layers} layers: ${kept.join(", ")}`);
+      }
       if (on !== undefined) await text(on);
       if (tasks.length > 0) {
-        const all = await evaluateTasks(device, checkpoint, tokenizer, tasks, screen);
+        const all = await evaluateTasks(device, model, tokenizer, tasks, screen);
         if (json) {
           for (const scores of all.flatMap(tasksJson)) {
-            printJson({ event: "tasks", model: checkpoint.folder, ...scores });
+            printJson({ event: "tasks", model: checkpoint.folder, ...scores, ...missing });
           }
         }
         screen.say(tasksText(all));
