@@ -87,15 +87,29 @@ export function makePlan(request: PlanRequest): Planned {
     .map(({ worker }) => worker);
   const pipelines = teamsOf(request, ranked).map(({ workers, shares }): Pipeline => {
     const counts = countParts(request, workers.length);
-    const { schedule = "1f1b" } = request,
-      places = { workers: counts.holders, chunks: defaultChunks(schedule) };
-    const holders = placement(schedule, places).map((w) => workers[w]);
     const hosts = workers.slice(counts.holders, counts.holders + counts.hosts);
     const microbatches = shares.reduce((sum, share) => sum + share, 0);
-    const stages = divide(config, { ...shape, microbatches }, holders, hosts);
-    return { shares: [...shares], stages: request.visits === undefined ? stages : headApart(stages) };
+    const { schedule = "1f1b", visits } = request;
+    const places = visits === undefined
+      ? placement(schedule, { workers: counts.holders, chunks: defaultChunks(schedule) })
+      : inTurn(request.stages ?? counts.holders, counts.holders);
+    const holders = places.map((w) => workers[w]);
+    // Which layers a microbatch leaves out is part of what is computed: it must not depend on who joined.
+    const borders = visits === undefined ? undefined : evenBorders(config.layers, holders.length);
+    const stages = divide(config, { ...shape, microbatches }, holders, hosts, borders);
+    return { shares: [...shares], stages: visits === undefined ? stages : headApart(stages) };
   });
   return plannedOf(request, pipelines);
+}
+
+/** The worker of each stage where there are fewer workers than stages: neighbours lie together. */
+function inTurn(stages: number, workers: number): number[] {
+  return Array.from({ length: stages }, (_, stage) => Math.floor(stage * workers / stages));
+}
+
+/** Spans of as many layers each as can be. */
+function evenBorders(layers: number, stages: number): number[] {
+  return Array.from({ length: stages + 1 }, (_, stage) => Math.floor(stage * layers / stages));
 }
 
 /** The head as a stage of its own beside the first: microbatches come to it from whatever stage they visited last. */
@@ -235,9 +249,10 @@ function countParts(request: PlanRequest, workers: number): { holders: number; h
           : `so ${request.stages} cannot be dealt: set [mesh] stages to a multiple of ${chunks}, or leave it out.`),
     );
   }
-  const holders = request.stages === undefined
-    ? Math.max(1, Math.min(fits, workers - (expertHosts ?? 0)))
-    : request.stages / chunks;
+  const most = Math.max(1, Math.min(fits, workers - (expertHosts ?? 0)));
+  // Stages of microbatches that leave some out may lie together: which ones they leave out does not depend on the workers.
+  const wanted = request.visits === undefined ? request.stages : undefined;
+  const holders = wanted === undefined ? Math.min(most, request.stages ?? most) : wanted / chunks;
   const stages = holders * chunks, free = workers - holders;
   const hosts = expertHosts ?? (config.experts > 0 ? Math.max(0, Math.min(free, config.experts)) : 0);
   if (holders + hosts > workers) {
@@ -258,19 +273,20 @@ function countParts(request: PlanRequest, workers: number): { holders: number; h
   return { holders, hosts };
 }
 
-/** `holders`: the worker of each stage. */
+/** `holders`: the worker of each stage; `given`: the first layer of each and the end, where they are not chosen here. */
 function divide(
   config: ModelConfig,
   shape: Shape,
   holders: readonly Candidate[],
   hosts: readonly Candidate[],
+  given?: readonly number[],
 ): Stage[] {
   const speeds = new Map([...holders, ...hosts].map((w) => [w.id, Math.max(1, w.profile.flops)]));
   const work = layerWork(config, shape.sequence);
   const total = [...speeds.values()].reduce((a, b) => a + b, 0);
   const own = [...new Set(holders)].reduce((sum, w) => sum + speeds.get(w.id)!, 0) / total;
   const layer = work.rest + work.experts * own;
-  const borders = splitLayers(
+  const borders = given ?? splitLayers(
     new Array<number>(config.layers).fill(layer),
     holders.map((w) => speeds.get(w.id)!),
     0,

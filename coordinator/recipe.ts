@@ -56,7 +56,8 @@ const Mesh = z.strictObject({
   schedule: z.enum(scheduleNames).optional(),
   /**
    * Stages that each microbatch visits in training, the first always (SkipPipe): less work a step, and a model that also
-   * works with layers missing. Which ones depends on `stages`, which should then be set. Validation visits all.
+   * works with layers missing. Which ones depends on `stages`, which should then be set; stages have equal numbers of layers
+   * and may be more than the workers. Validation visits all.
    */
   visits: count.max(limits.layers).optional(),
   /**

@@ -64,9 +64,10 @@ for (const kind of ["reference", "webgpu"] as const) {
   });
 }
 
-Deno.test("microbatches that leave stages out: experts may lie anywhere, and it learns", async () => {
+Deno.test("microbatches that leave stages out: stages and experts may lie anywhere, and it learns", async () => {
   const skip = (more: string) => ({ tied: true, mesh: `stages = 3\nvisits = 2\n${more}` });
   const plain = await train("reference", 3, skip("expert_hosts = 0"));
+  assertEquals(await train("reference", 1, skip("")), plain);
   assertEquals(await train("reference", 4, skip("expert_hosts = 1")), plain);
   assert(plain.steps.at(-1)!.loss! < 0.9 * plain.steps[0].loss!);
   const all = await train("reference", 3, { tied: true, stages: 3, steps: 2 });

@@ -180,6 +180,18 @@ Deno.test("microbatches that leave stages out: the head lies with the first stag
   assertStringIncludes(error.message, "5 of 4 stages");
 });
 
+Deno.test("microbatches that leave stages out: the same layers on fewer and unequal workers", () => {
+  const spans = (workers: PlanRequest["workers"]) => {
+    const { plan } = makePlan(request({ workers, stages: 3, visits: 2 }));
+    return plan.pipelines[0].stages.map(({ from, to }) => [from, to]);
+  };
+  const equal = spans("abc".split("").map((id) => worker(id)));
+  assertEquals(equal, [[0, 2], [2, 4], [4, 6], [6, 6]]);
+  assertEquals(spans([worker("a")]), equal);
+  assertEquals(spans([worker("a", 9e9), worker("b", 1e9)]), equal);
+  assertEquals(spans([worker("a", 9e9), worker("b", 1e9), worker("c", 2e9)]), equal);
+});
+
 const infeasible: [what: string, more: Partial<PlanRequest>, says: string][] = [
   ["no workers", { workers: [] }, "No worker has joined"],
   ["more stages than layers", { stages: 7 }, "7 stages are more than the model's 6 layers"],
