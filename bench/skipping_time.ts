@@ -35,8 +35,8 @@ export interface RoundTime {
 }
 
 /** The shortest round found after `changes` changes: routes, beginnings and the places of workers are free, the work of a stage is not. */
-export async function roundTime(visits: number, compute: 0 | 1, changes: number): Promise<RoundTime> {
-  const forward = forwardSeconds[compute] * PUBLISHED_STAGES / STAGES, stages = holders(visits);
+export async function roundTime(visits: number, changes: number): Promise<RoundTime> {
+  const forward = forwardSeconds[0] * PUBLISHED_STAGES / STAGES, stages = holders(visits);
   const routes: Route[] = skipPaths(STAGES, microbatches, visits).map((path, m) =>
     path.map((stage) => stages[stage][m % stages[stage].length])
   );
