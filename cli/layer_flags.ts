@@ -33,8 +33,8 @@ export function keptOf(flags: Flags, layers: number): number[] | undefined {
 /** "75%" or "6". */
 function countOf(given: string, layers: number): number {
   const match = /^(\d+(?:\.\d+)?)(%?)$/.exec(given.trim()), value = Number(match?.[1]);
-  const count = match?.[2] === "%" ? Math.round(layers * value / 100) : value;
-  if (Number.isInteger(count) && count >= 1 && count <= layers) return count;
+  const share = match?.[2] === "%", count = share ? Math.round(layers * value / 100) : value;
+  if (Number.isInteger(count) && count >= 1 && count <= layers && !(share && value > 100)) return count;
   throw new UsageError(
     `--layers takes how many of the model's ${layers} layers stay, as 1 to ${layers} or as a share of them such as 75% ` +
       `(at least one layer, at most 100%), not "${given}".`,
