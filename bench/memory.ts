@@ -22,7 +22,7 @@ const WANTED = 1.05;
 
 /** Measures and prints; with `json` one object on stdout. */
 export async function run({ json }: BenchOptions): Promise<void> {
-  const phase = { steps: LATE, batch: 4, sequence: 32 };
+  const phase = { model: "demo" as const, steps: LATE, batch: 4, sequence: 32 };
   await withText(async (folder) => {
     const of = (steps: readonly Step[]) => {
       const early = steps[EARLY - 1].rss, late = steps[LATE - 1].rss;

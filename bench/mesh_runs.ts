@@ -1,6 +1,6 @@
 /**
- * The meshes that bench/mesh.ts and bench/memory.ts measure: the demo's model on memory links in one process, over werift
- * in several, a bare werift channel, and the model's kernels alone.
+ * The meshes that bench/mesh.ts and bench/memory.ts measure: a small model on memory links in one process, over werift in
+ * several, a bare werift channel, and the model's kernels alone.
  *
  * Every mesh is a process (or several) of its own, because a software adapter takes its number of threads from the
  * environment: LP_NUM_THREADS=1 for each worker of a mesh, 2 for the lone worker.
@@ -35,8 +35,9 @@ export interface Step {
   readonly rss: number;
 }
 
-/** How much is trained. */
+/** How much is trained, and of which model. */
 export interface Phase {
+  readonly model: ModelName;
   readonly steps: number;
   readonly batch: number;
   readonly sequence: number;
@@ -46,7 +47,7 @@ export interface Phase {
 export const MICROBATCHES = 4;
 
 /** The demo's model, as a config.json says it. */
-export const model = {
+const demo = {
   model_type: "aquilamoe",
   vocab_size: 259,
   hidden_size: 128,
@@ -61,12 +62,16 @@ export const model = {
   num_experts_per_tok: 2,
 };
 
-/** The demo's model in the demo's places: two stages and a host of experts. */
+/** The models: the demo's, and the one of bench/step_model.ts with its 5.05 M parameters. */
+export const models = { demo, step: { ...demo, vocab_size: 512, intermediate_size: 384 } };
+export type ModelName = keyof typeof models;
+
+/** A model in the demo's places: two stages and a host of experts. */
 export function recipe(name: string, workers: number, phase: Phase): string {
   return `
 name = "${name}"
 [model]
-${Object.entries(model).map(([key, value]) => `${key} = ${JSON.stringify(value)}`).join("\n")}
+${Object.entries(models[phase.model]).map(([key, value]) => `${key} = ${JSON.stringify(value)}`).join("\n")}
 seed = 1
 [data]
 train = ["text.txt"]
@@ -224,15 +229,15 @@ export async function rawGoodput(): Promise<number> {
   return Number((value as Line).bytesPerSecond);
 }
 
-/** Seconds that all kernels of a step take, each for itself, on one thread: bench/kernel_sum.ts. */
-export async function kernelSeconds(phase: Phase): Promise<number> {
-  const { batch, sequence } = phase;
-  const process = script("kernel_sum.ts", [JSON.stringify({ batch, sequence })], "null", {
+/** Seconds of all kernels of a step, each for itself, on one thread: bench/kernel_sum.ts says what the two are. */
+export async function kernelSeconds(phase: Phase): Promise<{ place: number; row: number }> {
+  const { model, batch, sequence } = phase;
+  const process = script("kernel_sum.ts", [JSON.stringify({ model, batch, sequence })], "null", {
     LP_NUM_THREADS: "1",
   });
   const { value } = await lines(process.stdout).next();
   await process.status;
-  return Number(value?.seconds);
+  return { place: Number(value?.place), row: Number(value?.row) };
 }
 
 /** A folder with the text that every recipe here trains on, removed after `work`. */

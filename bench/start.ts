@@ -40,7 +40,7 @@ function follow({ events }: Running, at: (event: string) => void): Promise<void>
 /** One start with caches in `caches`. */
 async function start(folder: string, caches: string, denoDir: string): Promise<Start> {
   const state = await Deno.makeTempDir({ dir: folder }), path = join(folder, `${crypto.randomUUID()}.toml`);
-  await Deno.writeTextFile(path, recipe("start", 1, { steps: 1, batch: 8, sequence: 128 }));
+  await Deno.writeTextFile(path, recipe("start", 1, { model: "demo", steps: 1, batch: 8, sequence: 128 }));
   const up = volary("up", ["up", "--port", "0", "--state", state]);
   let worker: Running | undefined, run: Running | undefined;
   try {
