@@ -40,8 +40,11 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
     held: bytesPerToken(tokenizer, validation),
     least: entries === 4_096 ? LEAST[language] : 0,
   }));
-  const han = corpora[1].validation.split("\n").map((line) => line.split(" ")[0]).join("\n");
-  const chineseWords = bytesPerToken(tokenizer, han);
+  const han = corpora[1].validation.split("\n").map((line) => line.split(" ")[0]).filter((word) =>
+    word !== ""
+  );
+  const chineseWords = bytesOf(han.join("")) /
+    han.reduce((sum, word) => sum + tokenizer.encode(word).length, 0);
   if (json) {
     console.log(
       JSON.stringify({ entries: trained.entries, megabytes, seconds, scaled, found, chineseWords }),

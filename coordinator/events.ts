@@ -204,6 +204,8 @@ export type RunEvent =
     readonly seconds: number;
   }
   | { readonly event: "done"; readonly position: Position; readonly path: string; readonly seconds: number }
+  /** Behind the end: lines, event file or report could not be written (a full disk, say). Checkpoints are another matter. */
+  | { readonly event: "unrecorded"; readonly folder: string; readonly reason: string }
   /** A fault of this program itself; what ended is told by "stopped" behind it. */
   | { readonly event: "bug"; readonly stack: string }
   | {

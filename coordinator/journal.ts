@@ -75,7 +75,7 @@ export class Journal {
       throw new JournalError(`There is no run in ${folder} to resume; start it without --resume.`);
     }
     const journal = new Journal(storage, folder, recipe);
-    journal.#end = await storage.size(joinPath(folder, "metrics.jsonl")) ?? 0;
+    journal.#end = await endOfLines(storage, joinPath(folder, "metrics.jsonl"));
     const latest = await readLatest(storage, folder);
     if (latest !== undefined) journal.latest = joinPath(folder, latest.folder);
     return journal;
@@ -181,4 +181,15 @@ function place(recipe: unknown, path: string): Position {
   }
   const { phase, step, committed } = position as Position;
   return { phase, step, committed, moments: moments! };
+}
+
+/** Bytes of a file up to its last end of a line: what a kill or a full disk cut off behind it is written over. */
+async function endOfLines(storage: Storage, path: string): Promise<number> {
+  const piece = 1 << 16;
+  for (let end = await storage.size(path) ?? 0; end > 0; end -= piece) {
+    const start = Math.max(0, end - piece);
+    const at = (await storage.read(path, start, end)).lastIndexOf(10);
+    if (at >= 0) return start + at + 1;
+  }
+  return 0;
 }

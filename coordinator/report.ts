@@ -62,6 +62,11 @@ export class Report {
         };
       case "done":
         return { text: `Done in ${duration(event.seconds)}. The model is in ${event.path}` };
+      case "unrecorded":
+        return {
+          text:
+            `The run's lines and its report in ${event.folder} could not be written whole: ${event.reason}`,
+        };
       case "bug":
         return { text: `This is a fault of the program itself:\n${event.stack}` };
       case "stopped":

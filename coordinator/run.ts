@@ -110,7 +110,13 @@ export async function run(request: RunRequest, context: RunContext): Promise<Out
     request.resumeCommand,
   );
   tell(outcome);
-  await record.end();
+  try {
+    await record.end();
+  } catch (error) {
+    if (!(error instanceof Error) || !isKnown(error)) throw error;
+    // How the run ended, and where it can go on, matters more than its lines.
+    context.tell({ event: "unrecorded", folder: journal.folder, reason: error.message });
+  }
   return outcome;
 }
 

@@ -10,7 +10,7 @@ import { parseInvite } from "../mesh/invite.ts";
 import { limits } from "../mesh/limits.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
 import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
-import type { Transport } from "../mesh/runtime.ts";
+import type { Storage, Transport } from "../mesh/runtime.ts";
 import type { Compute } from "../worker/compute.ts";
 import { LocalCompute } from "../worker/local_compute.ts";
 import { joinOver } from "../worker/join.ts";
@@ -23,6 +23,8 @@ export interface MeshOptions {
   /** Opens a worker's device. */
   readonly device: () => Device | Promise<Device>;
   readonly storage?: MemoryStorage;
+  /** Real files in place of `storage`. */
+  readonly disk?: Storage;
   /** How workers reach each other; memory unless given. */
   readonly transport?: () => Transport;
   /** Changes what a worker's compute does, to break it. */
@@ -44,7 +46,7 @@ export class MeshInMemory {
   /** Starts a coordinator and its workers and waits until all have joined. */
   static async start(options: MeshOptions): Promise<MeshInMemory> {
     const storage = options.storage ?? new MemoryStorage();
-    const runtime = { ...denoRuntime(), storage };
+    const runtime = { ...denoRuntime(), storage: options.disk ?? storage };
     const arrived = Promise.withResolvers<void>();
     let joined = 0;
     const admission = await Admission.inMemory(runtime, "test");
@@ -81,12 +83,17 @@ export class MeshInMemory {
     return new MeshInMemory(coordinator, storage, workers);
   }
 
-  /** Runs a recipe and answers with how it ended; `told` hears of each event. */
-  async run(recipe: string, resume = false, told: (event: RunEvent) => void = () => {}): Promise<Outcome> {
+  /** Runs a recipe and answers with how it ended; `told` hears of each event; texts and runs lie in `folder`. */
+  async run(
+    recipe: string,
+    resume = false,
+    told: (event: RunEvent) => void = () => {},
+    folder = "",
+  ): Promise<Outcome> {
     return await this.coordinator.run({
       recipe,
-      resolve: (path) => `/${path}`,
-      runs: "/runs",
+      resolve: (path) => `${folder}/${path}`,
+      runs: `${folder}/runs`,
       resume,
       resumeCommand: "volary run recipe.toml --resume",
     }, {
