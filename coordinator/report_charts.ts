@@ -25,9 +25,13 @@ export interface Chart {
   readonly marks: readonly (readonly [x: number, label: string])[];
   /** Show y from this value; from the lowest point unless given. */
   readonly from?: number;
+  /** Show y up to this value, and leave out what is above; up to the highest point unless given. */
+  readonly to?: number;
+  /** Half as wide, to stand beside another. */
+  readonly half?: boolean;
 }
 
-const width = 720, height = 270, left = 58, right = 14, top = 24, bottom = 40;
+const full = 720, halfWidth = 350, left = 58, right = 14, top = 24, bottom = 40;
 
 /** Text for XML. */
 export function escape(text: string): string {
@@ -64,7 +68,8 @@ export function ticks(low: number, high: number, count: number): number[] {
 }
 
 /** A chart with curves; empty text where no curve has a point. */
-export function curveChart({ title, x, y, series, marks, from }: Chart): string {
+export function curveChart({ title, x, y, series, marks, from, to = Infinity, half = false }: Chart): string {
+  const width = half ? halfWidth : full, height = half ? 200 : 270;
   const finite = series.map((each) => ({
     ...each,
     points: each.points.filter(([a, b]) => Number.isFinite(a) && Number.isFinite(b)),
@@ -73,17 +78,17 @@ export function curveChart({ title, x, y, series, marks, from }: Chart): string 
   if (all.length === 0) return "";
   const xs = all.map(([a]) => a), ys = all.map(([, b]) => b);
   const highX = max(xs), lowX = Math.min(0, min(xs));
-  const lowY = from ?? min(ys), spread = max(ys) - lowY || Math.abs(lowY) || 1;
-  const span: [number, number] = [from ?? lowY - 0.05 * spread, max(ys) + 0.05 * spread];
+  const lowY = from ?? min(ys), highY = Math.min(max(ys), to), spread = highY - lowY || Math.abs(lowY) || 1;
+  const span: [number, number] = [from ?? lowY - 0.05 * spread, highY + 0.05 * spread];
   const px = (value: number) => left + (value - lowX) / (highX - lowX || 1) * (width - left - right);
   const py = (value: number) =>
     height - bottom - (value - span[0]) / (span[1] - span[0]) * (height - top - bottom);
   const parts = [
-    ...ticks(span[0], span[1], 5).map((value) =>
+    ...ticks(span[0], span[1], half ? 4 : 5).map((value) =>
       `<line class="grid" x1="${left}" x2="${width - right}" y1="${n(py(value))}" y2="${n(py(value))}"/>` +
       `<text class="tick" x="${left - 8}" y="${n(py(value) + 3.5)}" text-anchor="end">${short(value)}</text>`
     ),
-    ...ticks(lowX, highX, 7).map((value) =>
+    ...ticks(lowX, highX, half ? 3 : 7).map((value) =>
       `<text class="tick" x="${n(px(value))}" y="${height - bottom + 16}" text-anchor="middle">${
         short(value)
       }</text>`
@@ -93,24 +98,25 @@ export function curveChart({ title, x, y, series, marks, from }: Chart): string 
       `<text class="marked" x="${n(px(value) + 4)}" y="${top + 10}">${escape(label)}</text>`
     ),
     ...finite.map(({ points, tone, dots, name }) => {
-      const path = points.map(([a, b], i) => `${i === 0 ? "M" : "L"}${n(px(a))} ${n(py(b))}`).join("");
+      const shown = points.filter(([, b]) => b <= span[1]);
+      const path = shown.map(([a, b], i) => `${i === 0 ? "M" : "L"}${n(px(a))} ${n(py(b))}`).join("");
       const line = `<path class="line ${tone}" d="${path}"/>`;
       if (!dots) return line;
       return line +
-        points.map(([a, b]) =>
-          `<circle class="dot ${tone}" cx="${n(px(a))}" cy="${n(py(b))}" r="3"><title>${escape(name)}: ${
-            b.toFixed(4)
-          } at ${short(a)}</title></circle>`
+        shown.map(([a, b]) =>
+          `<circle class="dot ${tone}" cx="${n(px(a))}" cy="${n(py(b))}" r="${
+            shown.length > 24 ? 2 : 3
+          }"><title>${escape(name)}: ${b.toFixed(4)} at ${short(a)}</title></circle>`
         ).join("");
     }),
-    ...legend(finite),
+    ...legend(finite, width),
     `<text class="axis" x="${width - right}" y="${height - 6}" text-anchor="end">${escape(x)}</text>`,
     `<text class="axis" x="${left - 8}" y="12" text-anchor="start">${escape(y)}</text>`,
   ];
-  return figure(title, height, parts.join(""));
+  return figure(title, width, height, parts.join(""));
 }
 
-function legend(series: readonly Series[]): string[] {
+function legend(series: readonly Series[], width: number): string[] {
   if (series.length < 2) return [];
   let at = width - right;
   return series.toReversed().map(({ name, tone }) => {
@@ -142,6 +148,7 @@ export function loadChart({ title, x, columns }: LoadMap): string {
       ),
     ),
   ];
+  const width = full;
   const row = Math.max(3, Math.min(11, 240 / (shown.length * experts))), gap = 6;
   const tall = top + shown.length * (row * experts + gap) + bottom;
   const first = columns[0].x, last = columns[columns.length - 1].x;
@@ -176,10 +183,10 @@ export function loadChart({ title, x, columns }: LoadMap): string {
     }</text>`,
     `<text class="axis" x="${width - right}" y="${tall - 6}" text-anchor="end">${escape(x)}</text>`,
   );
-  return figure(title, tall, parts.join(""));
+  return figure(title, width, tall, parts.join(""));
 }
 
-function figure(title: string, tall: number, inside: string): string {
+function figure(title: string, width: number, tall: number, inside: string): string {
   return `<figure><figcaption>${escape(title)}</figcaption><svg viewBox="0 0 ${width} ${
     n(tall)
   }" role="img" aria-label="${escape(title)}">${inside}</svg></figure>`;

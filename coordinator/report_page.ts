@@ -29,7 +29,10 @@ rect.busy { fill: var(--busy); } rect.idle { fill: var(--idle); }
 th { text-align: right; font-weight: 500; color: var(--quiet); padding: 5px 0 5px 14px; border-bottom: 1px solid var(--rule); }
 td { text-align: right; padding: 5px 0 5px 14px; border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-.figures { display: flex; flex-wrap: wrap; gap: 10px 40px; margin: 22px 0 6px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 14px 20px; margin: 24px 0 8px;
+  padding: 16px 0; border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 0 20px; }
+.pair figure { margin: 8px 0; } td.text, th.text { text-align: left; } td span { font-size: 12px; white-space: nowrap; }
 .figures b { display: block; font-size: 25px; font-weight: 500; letter-spacing: -0.01em; } .figures span { color: var(--quiet); font-size: 13px; }
 ul { padding-left: 18px; margin: 6px 0; }`;
 
@@ -101,11 +104,13 @@ function charts(data: ReportData, baseline: ReportData | undefined): string {
     },
   ];
   const tokens = { x: "tokens of training", marks: marks((at) => at.tokens) };
+  const highest = settled(data.training);
   return [
     curveChart({
       title: "Loss against tokens",
       y: "nats a token",
       series: losses((at) => at.tokens),
+      to: highest,
       ...tokens,
     }),
     curveChart({
@@ -113,6 +118,7 @@ function charts(data: ReportData, baseline: ReportData | undefined): string {
       x: "floating-point operations",
       y: "nats a token",
       series: losses((at) => at.flops),
+      to: highest,
       marks: marks((at) => at.flops),
     }),
     loadChart({
@@ -120,9 +126,11 @@ function charts(data: ReportData, baseline: ReportData | undefined): string {
       x: "tokens of training",
       columns: data.experts.map(({ tokens, load }) => ({ x: tokens, load })),
     }),
+    '<div class="pair">',
     curveChart({
       title: "Learning rate",
       y: "",
+      half: true,
       from: 0,
       series: [{
         name: "rate",
@@ -134,6 +142,7 @@ function charts(data: ReportData, baseline: ReportData | undefined): string {
     curveChart({
       title: "Throughput",
       y: "tokens a second",
+      half: true,
       from: 0,
       series: [{
         name: "rate",
@@ -142,7 +151,18 @@ function charts(data: ReportData, baseline: ReportData | undefined): string {
       }],
       ...tokens,
     }),
+    "</div>",
   ].join("\n");
+}
+
+/**
+ * The loss up to which curves are shown: that after a twentieth of the tokens, and some more. The first steps of a fresh model,
+ * which fall from the logarithm of the vocabulary, would press everything else to the ground.
+ */
+function settled(training: ReportData["training"]): number {
+  const tokens = (training.at(-1)?.tokens ?? 0) / 20;
+  const at = training.findIndex((point) => point.tokens >= tokens);
+  return at <= 0 ? Infinity : 1.1 * training[at].loss;
 }
 
 function switches(all: readonly SwitchPoint[]): string {
@@ -157,7 +177,7 @@ function switches(all: readonly SwitchPoint[]): string {
     at.exact ? "kept" : "changed",
   ]);
   return `<h2>Switches</h2>${
-    table(["switch", "what", "parameters", "loss before", "loss after", "function"], rows)
+    table(["switch", "what", "parameters", "loss before", "loss after", "function"], rows, [1])
   }`;
 }
 
@@ -181,23 +201,23 @@ function phases(data: ReportData): string {
   }`;
 }
 
-function tasks({ tasks, phases }: ReportData): string {
+function tasks({ tasks }: ReportData): string {
   if (tasks.length === 0) return "";
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const rows = tasks.map(({ phase, file, scores }) => [
-    escape(basename(file)),
-    phases.length > 0 ? `phase ${phase + 1}` : "",
+    `${escape(basename(file))}<br><span class="quiet">phase ${phase + 1}</span>`,
     `${scores.tasks}`,
     percent(scores.total.chance),
     ...scoreNames.map(([key]) => {
       const { accuracy, standardError, aboveChance } = scores[key];
-      return `${percent(accuracy)} <span class="quiet">&plusmn; ${(100 * standardError).toFixed(1)}<br>${
-        aboveChance >= 0 ? "+" : "&minus;"
-      }${Math.abs(aboveChance).toFixed(1)} SE</span>`;
+      const above = `${aboveChance >= 0 ? "+" : "&minus;"}${Math.abs(aboveChance).toFixed(1)} SE`;
+      return `${percent(accuracy)}<br><span class="quiet">&plusmn; ${
+        (100 * standardError).toFixed(1)
+      }, ${above}</span>`;
     }),
   ]);
   return `<h2>Tasks done right</h2>${
-    table(["", "", "tasks", "chance", ...scoreNames.map(([, by]) => by)], rows)
+    table(["", "tasks", "chance", ...scoreNames.map(([, by]) => by)], rows)
   }<p class="quiet">The candidate with the lowest score is chosen. &plusmn; is a standard error; SE counts how many the accuracy
 lies above chance. Without the prompt a model cannot know the answer: far from chance, the tasks would give it away.</p>`;
 }
@@ -206,13 +226,13 @@ function saved({ savings }: ReportData): string {
   if (savings === null) return "";
   const rows = [
     [
-      "days",
-      short(savings.days.recipe),
-      short(savings.days.scratch),
+      "time",
+      duration(86_400 * savings.days.recipe),
+      duration(86_400 * savings.days.scratch),
       `${savings.time.toFixed(2)} x`,
     ],
     [
-      "days x devices x measured speed",
+      "time x devices x measured speed (operations)",
       short(savings.operations.recipe),
       short(savings.operations.scratch),
       `${savings.compute.toFixed(2)} x`,
@@ -227,14 +247,19 @@ function saved({ savings }: ReportData): string {
 function workers({ workers }: ReportData): string {
   if (workers.length === 0) return "";
   return `<h2>Workers</h2>${
-    table(["worker", "device"], workers.map(({ worker, device }) => [escape(worker), escape(device)]))
+    table(["worker", "device"], workers.map(({ worker, device }) => [escape(worker), escape(device)]), [1])
   }`;
 }
 
-/** Cells are HTML already. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Cells are HTML already; the columns of `texts` begin at the left, as the first one does. */
+function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  texts: readonly number[] = [],
+): string {
+  const open = (tag: string, column: number) => texts.includes(column) ? `<${tag} class="text">` : `<${tag}>`;
   const row = (cells: readonly string[], tag: string) =>
-    `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join("")}</tr>`;
+    `<tr>${cells.map((cell, c) => `${open(tag, c)}${cell}</${tag}>`).join("")}</tr>`;
   return `<div class="wide"><table><thead>${row(head, "th")}</thead><tbody>${
     rows.map((cells) => row(cells, "td")).join("")
   }</tbody></table></div>`;
