@@ -13,12 +13,12 @@ import { files, modelFolder } from "../cli/model_folder.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { openDevice } from "../kernels/mod.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
-import { configToJson } from "../model/config.ts";
 import { generate } from "../model/generate.ts";
 import { LoadedModel } from "../model/local_model.ts";
 import { loadTokenizer } from "../model/tokenizer.ts";
 import { baselines } from "./baselines.ts";
 import { chinese, type Corpus, english } from "./corpus.ts";
+import { fromScratch } from "./from_scratch.ts";
 import { type Running, volary } from "./processes.ts";
 
 const root = fromFileUrl(new URL("../", import.meta.url));
@@ -53,7 +53,7 @@ async function demo({ compare }: { readonly compare: boolean }): Promise<void> {
     model = await train(recipe);
     if (!compare) return;
     say("\nThe same model from scratch, with as much arithmetic:");
-    scratch = await train(await fromScratch());
+    scratch = await train(await scratchRecipe());
   });
   say();
   await measure(model, scratch, corpora, device);
@@ -139,23 +139,14 @@ function first(process: Running, event: string): Promise<Record<string, unknown>
   });
 }
 
-/** A recipe that trains the demo's last model from nothing, for as many operations as all of the demo's phases took. */
-async function fromScratch(): Promise<string> {
-  const { data } = await writeReport(files, join(folder, "demo"));
-  const last = data.phases[data.phases.length - 1];
-  const steps = Math.round(data.total.flops / (last.flops / last.steps));
-  const recipe = await Deno.readTextFile(join(folder, "recipe.toml"));
-  const { config } = await openCheckpoint(files, await modelFolder(join(folder, "demo")));
-  const model = Object.entries(configToJson(config)).filter(([key]) => key !== "architectures")
-    .map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
-  const phase = recipe.slice(recipe.lastIndexOf("[[phase]]"))
-    .replace(/steps = \d+/, `steps = ${steps}\nevaluate_every = ${Math.max(1, Math.round(steps / 6))}`)
-    .replace(/warmup = \d+/, `warmup = ${Math.ceil(steps / 10)}`);
-  const path = join(folder, "scratch.toml");
-  const text = recipe.slice(recipe.indexOf("[data]"), recipe.indexOf("[[phase]]"));
+/** Writes the recipe that trains the demo's last model from nothing. */
+async function scratchRecipe(): Promise<string> {
+  const run = join(folder, "demo"), path = join(folder, "scratch.toml");
+  const { data } = await writeReport(files, run);
+  const { config } = await openCheckpoint(files, await modelFolder(run));
   await Deno.writeTextFile(
     path,
-    `name = "demo-scratch"\n[model]\n${model.join("\n")}\nseed = 1\n${text}${phase}`,
+    fromScratch(await Deno.readTextFile(join(folder, "recipe.toml")), data, config),
   );
   return path;
 }
