@@ -94,6 +94,7 @@ function shape(folder: string, config: ModelConfig): string[] {
   const kind = config.experts > 0
     ? `${config.experts} experts, ${config.expertsPerToken} a token` +
       (config.sharedExpert > 0 ? `, beside a shared expert of width ${config.sharedExpert}` : "") +
+      (config.ladderResidual ? ", ladder residual" : "") +
       ` (${number(active)} parameters active)`
     : "dense";
   return [

@@ -33,6 +33,7 @@ export function modelCard(config: ModelConfig, provenance: Provenance): string {
   const experts = config.experts === 0 ? ["dense"] : [
     `${config.experts} experts, ${config.expertsPerToken} a token` +
     (config.sharedExpert > 0 ? `, beside a shared expert of width ${config.sharedExpert}` : "") +
+    (config.ladderResidual ? ", ladder residual" : "") +
     ` (${number(active)} parameters active)`,
   ];
   return [

@@ -40,6 +40,11 @@ export interface ModelConfig {
   readonly expertsPerToken: number;
   /** Width of an MLP that every token of a MoE layer visits beside its chosen experts, ungated; 0 for none. */
   readonly sharedExpert: number;
+  /**
+   * Each layer's attention reads the stream without the experts' output of the layer before, which joins it only then: rows
+   * are away at experts on other devices meanwhile (after Ladder-Residual, Zhang et al. 2025). Mixtures of experts only.
+   */
+  readonly ladderResidual: boolean;
   /** Factor of the balancing loss E * sum_e f_e P_e, summed over layers; 0 for a dense model. */
   readonly balanceCoefficient: number;
   /** Factor of the router's z-loss, summed over layers; 0 for a dense model. */
@@ -138,6 +143,7 @@ export function parseConfig(json: unknown): ModelConfig {
     attentionBias: parseBias(fields, family, modelType),
     tiedEmbeddings: fields.boolean("tie_word_embeddings", false),
     ...experts,
+    ladderResidual: fields.boolean("ladder_residual", false),
     maxPositions: fields.integer("max_position_embeddings", 1, largest, family.positions),
   };
   fields.refuseUnsupported(config.maxPositions, config.layers);
@@ -175,6 +181,7 @@ export function checkConfig(config: ModelConfig): void {
         `the routed ones of a mixture of experts. Give num_local_experts, or take the key out.`,
     );
   }
+  if (config.ladderResidual) checkLadder(config);
   for (
     const [what, size] of [
       ["num_attention_heads * head_dim", heads * headDim],
@@ -185,6 +192,21 @@ export function checkConfig(config: ModelConfig): void {
     if (size > largest) {
       throw new ConfigError(`${what} is ${size}; the largest axis that is computed is ${largest}.`);
     }
+  }
+}
+
+function checkLadder({ experts, modelType }: ModelConfig): void {
+  if (experts === 0) {
+    throw new ConfigError(
+      "ladder_residual is true, but the model is dense: a ladder residual hides the way to experts on other workers and " +
+        "back. Give num_local_experts, or take the key out.",
+    );
+  }
+  if (modelType !== "volary") {
+    throw new ConfigError(
+      `ladder_residual is true, but models of type ${modelType} have the plain residual and would be computed without it: ` +
+        "the type volary keeps it.",
+    );
   }
 }
 
@@ -216,6 +238,7 @@ export function configToJson(config: ModelConfig): Record<string, string | numbe
         ...(config.sharedExpert > 0 ? { shared_expert_intermediate_size: config.sharedExpert } : {}),
         router_aux_loss_coef: config.balanceCoefficient,
         router_z_loss_coef: config.zCoefficient,
+        ...(config.ladderResidual ? { ladder_residual: true } : {}),
       }
       : {}),
   };
@@ -233,12 +256,13 @@ const architectures: Readonly<Record<ModelType, string>> = {
 
 /**
  * The family whose own code computes exactly this model, for exported folders: "aquilamoe" where none is common, our own
- * for a shared expert, which no published family has in this form (ungated, beside Mixtral's experts).
+ * for a shared expert, which no published family has in this form (ungated, beside Mixtral's experts), and for a ladder
+ * residual.
  */
 export function plainestType(
-  config: Pick<ModelConfig, "experts" | "attentionBias" | "sharedExpert">,
+  config: Pick<ModelConfig, "experts" | "attentionBias" | "sharedExpert" | "ladderResidual">,
 ): ModelType {
-  if (config.sharedExpert > 0) return "volary";
+  if (config.sharedExpert > 0 || config.ladderResidual) return "volary";
   if (config.experts > 0) return config.attentionBias ? "aquilamoe" : "mixtral";
   return config.attentionBias ? "qwen2" : "llama";
 }

@@ -23,6 +23,7 @@ const understood = [
   "num_local_experts",
   "num_experts_per_tok",
   "shared_expert_intermediate_size",
+  "ladder_residual",
   "router_aux_loss_coef",
   "router_z_loss_coef",
   "max_position_embeddings",

@@ -6,16 +6,17 @@
  *
  * @module
  */
-import { attentionCached, cacheAppend, embedding, part, rmsNorm, type View } from "../kernels/mod.ts";
+import { add, attentionCached, cacheAppend, part, rmsNorm, type View } from "../kernels/mod.ts";
 import { type AttentionBlock, attentionBlock, project, projectQkv } from "./attention_block.ts";
 import { ModelError } from "./errors.ts";
 import { slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headOf } from "./head.ts";
 import type { LoadedModel } from "./local_model.ts";
 import { type MlpBlock, mlpBlock, mlpForward, sharedExpert } from "./mlp_block.ts";
-import { type MoeBlock, moeForward, statsWords } from "./moe_block.ts";
+import { moeBegin, type MoeBlock, moeForward, statsWords } from "./moe_block.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
+import { embedTokens } from "./token_embedding.ts";
 
 /** One layer, with the keys and values of the text so far, each [capacity, K hd]. */
 interface CachedLayer {
@@ -111,7 +112,7 @@ export class Decoder {
    * @throws {RangeError} For no tokens, for more than fit, or for an id outside the vocabulary; nothing is appended then.
    */
   async extend(ids: Uint32Array<ArrayBuffer>): Promise<Float32Array<ArrayBuffer>> {
-    const { config: { hiddenSize: D, vocabSize: V }, device, parameters, tables } = this.#model;
+    const { config, device, parameters, tables } = this.#model, { hiddenSize: D, vocabSize: V } = config;
     const n = ids.length;
     if (n === 0 || this.#length + n > this.capacity) {
       throw new RangeError(
@@ -124,16 +125,30 @@ export class Decoder {
     const pass: Pass = { ...tables.pass({ ...size, sequence: n }), table: this.#table };
     const scope = new Scope(device);
     try {
-      const uploaded = scope.take(n, "token ids");
-      device.write(uploaded, ids);
-      let x = scope.take(n * D, "embedded tokens");
-      const table = parameters.block("embedding", -1).weight;
-      device.run(embedding, { ids: uploaded, table, y: x }, { rows: n, width: D });
+      let x = scope.adopt(embedTokens(device, parameters, ids));
+      // With a ladder residual: what the layer before adds, once the next one's attention has read the stream without it.
+      let late: View | undefined;
       for (const layer of this.#layers) {
-        const y = scope.adopt(await this.#layer(pass, layer, x));
+        const between = scope.adopt(this.#attend(pass, layer, x));
         scope.drop(x);
-        x = y;
+        if (late) this.#join(scope, late, between);
+        if (config.ladderResidual) {
+          const zeros = scope.take(n * D, "zeros");
+          device.clear(zeros);
+          const { y, kept } = await (await moeBegin(pass, layer.moe!, between, this.#stats!)).finish(zeros);
+          kept.scope.release();
+          scope.drop(zeros);
+          [x, late] = [between, scope.adopt(y)];
+          continue;
+        }
+        const { y, kept } = layer.mlp
+          ? mlpForward(pass, layer.mlp, between)
+          : await moeForward(pass, layer.moe!, between, this.#stats!);
+        kept.scope.release();
+        scope.drop(between);
+        x = scope.adopt(y);
       }
+      if (late) this.#join(scope, late, x);
       const last = scope.take(D, "last row");
       device.copy(part(x, (n - 1) * D, D), last);
       const one = { ...tables.pass({ ...size, sequence: 1 }), table: this.#table };
@@ -146,8 +161,14 @@ export class Decoder {
     }
   }
 
-  /** The layer's output [n, D], for the caller to release. */
-  async #layer(pass: Pass, layer: CachedLayer, x: View): Promise<View> {
+  /** Adds `late` to x and gives it back. */
+  #join(scope: Scope, late: View, x: View): void {
+    this.#model.device.run(add, { x: late, y: x }, { length: x.length });
+    scope.drop(late);
+  }
+
+  /** The output [n, D] of the layer's first half, for the caller to release. */
+  #attend(pass: Pass, layer: CachedLayer, x: View): View {
     const { device, rows: n, config } = pass;
     const { hiddenSize: D, heads: H, kvHeads: K, headDim: hd, rmsNormEps: eps } = config;
     const { attention: { norm }, keys, values } = layer;
@@ -163,13 +184,9 @@ export class Decoder {
       device.run(cacheAppend, { qkv, keys, values }, sizes);
       const out = scope.take(n * H * hd, "mixed values");
       device.run(attentionCached, { qkv, keys, values, out }, sizes);
-      const between = scope.take(n * D, "attention output");
+      const between = device.allocate(n * D, "attention output");
       project(pass, layer.attention, out, x, between);
-      const { y, kept } = layer.mlp
-        ? mlpForward(pass, layer.mlp, between)
-        : await moeForward(pass, layer.moe!, between, this.#stats!);
-      kept.scope.release();
-      return y;
+      return between;
     } finally {
       scope.release();
     }

@@ -34,7 +34,6 @@ import {
   type HeldExperts,
   roundedRows,
 } from "./expert_bank.ts";
-import type { RowExchanger, Slots } from "./expert_exchange.ts";
 import {
   addDown,
   gatedBackward,
@@ -43,13 +42,13 @@ import {
   type GatedMlp,
   inputGradient,
 } from "./mlp_block.ts";
+import { ask, askForward, type Asking, free } from "./moe_rows.ts";
 import { type BoundBlock, trained } from "./parameters.ts";
 import type { Pass } from "./pass.ts";
 import { Scope } from "./scope.ts";
 
 /** The tensors of this half and where its experts are. */
-export interface MoeBlock {
-  readonly layer: number;
+export interface MoeBlock extends Asking {
   readonly norm: BoundBlock;
   /** [E, D] */
   readonly router: BoundBlock;
@@ -57,12 +56,10 @@ export interface MoeBlock {
   readonly shared: GatedMlp | undefined;
   /** This device's experts of the layer. */
   readonly held: HeldExperts | undefined;
-  readonly slots: Slots;
   /** u32 [E], `slots.slotOf` on the device. */
   readonly slotOf: View;
   /** Where balancing looks at more than a microbatch: statistics whose f is of all of it. See {@linkcode Balance}. */
   readonly balance: Balance;
-  readonly exchange: RowExchanger;
 }
 
 /**
@@ -118,10 +115,13 @@ export function statsWords(experts: number): number {
   return 2 * experts + 1;
 }
 
-/**
- * y [T, D] and what was kept; x and `stats` stay the caller's. With `replay` (what {@linkcode shrink} left) the answers
- * of other workers are not asked for again.
- */
+/** A forward pass whose rows may be away: what else is given to the device now is computed meanwhile. */
+export interface MoeForward {
+  /** y [T, D] = residual + the experts' output, and what was kept. The residual stays the caller's. */
+  finish(residual: View): Promise<{ y: View; kept: MoeKept }>;
+}
+
+/** y [T, D] = x + the experts' output for norm(x), and what was kept; otherwise as {@linkcode moeBegin}. */
 export async function moeForward(
   pass: Pass,
   block: MoeBlock,
@@ -129,6 +129,20 @@ export async function moeForward(
   stats: View,
   replay?: MoeReplay,
 ): Promise<{ y: View; kept: MoeKept }> {
+  return await (await moeBegin(pass, block, x, stats, replay)).finish(x);
+}
+
+/**
+ * Begins with rows of x [T, D]; x and `stats` stay the caller's. With `replay` (what {@linkcode shrink} left) the answers of
+ * other workers are not asked for again.
+ */
+export async function moeBegin(
+  pass: Pass,
+  block: MoeBlock,
+  x: View,
+  stats: View,
+  replay?: MoeReplay,
+): Promise<MoeForward> {
   const { device, products, rows: T, config } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen, rmsNormEps: eps } = config;
   const R = T * chosen;
@@ -194,75 +208,22 @@ export async function moeForward(
     };
   }
   const shared = block.shared && gatedForward(pass, block.shared, operand, scope);
-  if (answered && (own || shared)) device.flush();
-  await answered;
-  scope.drop(counts);
-  scope.drop(source);
-  const y = device.allocate(T * D, "layer output");
-  device.run(combine, { residual: x, rows: out, weights, position, y }, { rows: T, width: D, chosen });
-  if (block.shared && shared) addDown(pass, block.shared, shared.inner, y);
-  const chosenRows = { weights, experts, position, offsets, stats };
-  return { y, kept: { scope, normed, operand, inverse, logits, ...chosenRows, own, out, remote, shared } };
-}
-
-/** Sends each host its rows of normed [T, D] and writes what comes back behind the own rows of `out`. */
-async function askForward(
-  pass: Pass,
-  block: MoeBlock,
-  offsets: Uint32Array<ArrayBuffer>,
-  normed: Float32Array<ArrayBuffer>,
-  source: Uint32Array<ArrayBuffer>,
-  out: View,
-): Promise<void> {
-  const { hiddenSize: D, expertsPerToken: chosen } = pass.config;
-  const answered = ask(pass, block, "forward", offsets, out, (first, end) => {
-    const rows = new Float32Array((end - first) * D);
-    for (let row = first; row < end; row++) {
-      const token = Math.floor(source[row] / chosen);
-      rows.set(normed.subarray(token * D, (token + 1) * D), (row - first) * D);
-    }
-    return rows;
-  });
-  free(normed); // the rows are made by now
-  await answered;
-}
-
-/** Gives the memory of words back at once: garbage collectors see little of it and would let it pile up. */
-function free(words: Float32Array<ArrayBuffer>): void {
-  words.buffer.transfer(0);
-}
-
-/** Exchanges rows with every host that has some; `rowsOf` makes rows first..end of the rows sorted by slot. */
-async function ask(
-  { device, config, microbatch, mode }: Pass,
-  { layer, slots, exchange }: MoeBlock,
-  pass: "forward" | "backward",
-  offsets: Uint32Array<ArrayBuffer>,
-  into: View,
-  rowsOf: (first: number, end: number) => Float32Array<ArrayBuffer>,
-): Promise<void> {
-  const D = config.hiddenSize;
-  const asked = slots.remote.flatMap(({ host, first, count }) => {
-    const start = offsets[first], end = offsets[first + count];
-    if (start === end) return [];
-    const counts = Uint32Array.from({ length: count }, (_, i) => offsets[first + i + 1] - offsets[first + i]);
-    return [{ start, end, part: { host, counts, rows: rowsOf(start, end).buffer } }];
-  });
-  if (asked.length === 0) return;
-  const answers = await exchange({ layer, microbatch, pass, mode, parts: asked.map(({ part }) => part) });
-  asked.forEach(({ start, end, part: { host } }, i) => {
-    const words = (end - start) * D;
-    if (answers[i]?.byteLength !== words * 4) {
-      throw new Error(
-        `Worker ${host} answered ${answers[i]?.byteLength ?? 0} bytes for layer ${layer}, expected ${
-          words * 4
-        }`,
-      );
-    }
-    const answer = new Float32Array(answers[i]);
-    device.write(part(into, start * D, words), answer);
-    free(answer);
-  });
+  return {
+    async finish(residual) {
+      if (answered) device.flush();
+      await answered;
+      scope.drop(counts);
+      scope.drop(source);
+      const y = device.allocate(T * D, "layer output");
+      device.run(combine, { residual, rows: out, weights, position, y }, { rows: T, width: D, chosen });
+      if (block.shared && shared) addDown(pass, block.shared, shared.inner, y);
+      const chosenRows = { weights, experts, position, offsets, stats };
+      return {
+        y,
+        kept: { scope, normed, operand, inverse, logits, ...chosenRows, own, out, remote, shared },
+      };
+    },
+  };
 }
 
 /** Releases everything but what other workers answered, for a pass that is computed again. */
@@ -284,6 +245,12 @@ export function shrink(pass: Pass, block: MoeBlock, kept: MoeKept): MoeReplay | 
   return left;
 }
 
+/** A backward pass whose rows may be away. */
+export interface MoeBackward {
+  /** Adds the gradient of x, the input of the forward pass, to dx [T, D]. Releases what was kept. */
+  finish(x: View, dx: View): Promise<void>;
+}
+
 /** Turns dy [T, D] into dx in place and adds to the gradients. Releases what was kept. */
 export async function moeBackward(
   pass: Pass,
@@ -292,6 +259,16 @@ export async function moeBackward(
   kept: MoeKept,
   dy: View,
 ): Promise<void> {
+  await (await moeBackwardBegin(pass, block, kept, dy)).finish(x, dy);
+}
+
+/** Begins with dy [T, D], the gradient of the experts' output, which may change behind this call. */
+export async function moeBackwardBegin(
+  pass: Pass,
+  block: MoeBlock,
+  kept: MoeKept,
+  dy: View,
+): Promise<MoeBackward> {
   const { device, products, weights: weightWork, rows: T, config, microbatches } = pass;
   const { hiddenSize: D, experts: E, expertsPerToken: chosen } = config;
   const R = T * chosen;
@@ -344,13 +321,27 @@ export async function moeBackward(
   });
   const dshared = block.shared && kept.shared &&
     gatedBackward(pass, block.shared, kept.operand, kept.shared, dy, scope);
-  if (answered) device.flush();
-  await answered;
-  const dnormed = scope.take(T * D, "gradient of normed input");
-  device.run(sumRows, { drows: din, position, dx: dnormed }, { rows: T, width: D, chosen, accumulate: 0 });
-  device.run(matmulNN, { a: dlogits, b: router.weight, c: dnormed }, { m: T, n: D, k: E, accumulate: 1 });
-  if (block.shared && dshared) inputGradient(pass, block.shared, dshared, dnormed, 1);
-  normBackward(pass, norm, x, kept.inverse, dnormed, dy);
-  weightWork.release(scope);
-  weightWork.release(kept.scope);
+  return {
+    async finish(x, dx) {
+      if (answered) device.flush();
+      await answered;
+      const dnormed = scope.take(T * D, "gradient of normed input");
+      device.run(sumRows, { drows: din, position, dx: dnormed }, {
+        rows: T,
+        width: D,
+        chosen,
+        accumulate: 0,
+      });
+      device.run(matmulNN, { a: dlogits, b: router.weight, c: dnormed }, {
+        m: T,
+        n: D,
+        k: E,
+        accumulate: 1,
+      });
+      if (block.shared && dshared) inputGradient(pass, block.shared, dshared, dnormed, 1);
+      normBackward(pass, norm, x, kept.inverse, dnormed, dx);
+      weightWork.release(scope);
+      weightWork.release(kept.scope);
+    },
+  };
 }

@@ -3,18 +3,23 @@
  *
  * @module
  */
-import { type Device, embedding, embeddingBackward, groupTokens, type View } from "../kernels/mod.ts";
+import type { Device, View } from "../kernels/mod.ts";
 import type { ModelConfig } from "./config.ts";
 import type { ExpertBank } from "./expert_bank.ts";
 import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
-import { type KeptLayer, Layer } from "./layer.ts";
+import { attentionBlock } from "./attention_block.ts";
+import { LadderSpan } from "./ladder_span.ts";
+import { Layer } from "./layer.ts";
 import { sharedExpert } from "./mlp_block.ts";
 import { type Balance, type MoeBlock, statsWords } from "./moe_block.ts";
 import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
-import { type Parameters, trained } from "./parameters.ts";
+import type { Parameters } from "./parameters.ts";
 import type { Pass, PassSize, PassTables } from "./pass.ts";
+import { borderWords } from "./residual.ts";
 import { Scope } from "./scope.ts";
+import { PlainSpan, type Span } from "./span.ts";
+import { embeddingGradient, embedTokens } from "./token_embedding.ts";
 import { WeightsLater, type WeightWork } from "./weight_work.ts";
 
 /** What a stage is made of. */
@@ -38,7 +43,7 @@ export interface StageOptions {
 export interface StageInput extends PassSize {
   /** u32 [T], for a stage with the embedding. */
   readonly ids?: Uint32Array<ArrayBuffer>;
-  /** [T, D], for the others; the stage releases it. */
+  /** {@linkcode borderWords} words, for the others; the stage releases it. */
   readonly activation?: View;
   /** u32 [T], for a stage with the head. */
   readonly labels?: Uint32Array<ArrayBuffer>;
@@ -50,7 +55,8 @@ export interface StageInput extends PassSize {
 interface Tape {
   readonly pass: Pass;
   readonly notes: View;
-  readonly layers: readonly KeptLayer[];
+  /** What the span keeps. */
+  readonly layers: unknown;
   readonly ids: Uint32Array<ArrayBuffer> | undefined;
   /** Gradient of the last layer's output, for a stage with the head. */
   readonly gradient: View | undefined;
@@ -69,7 +75,7 @@ export class Stage {
   readonly #parameters: Parameters;
   readonly #tables: PassTables;
   readonly #options: StageOptions;
-  readonly #layers: readonly Layer[];
+  readonly #span: Span;
   readonly #head: Head | undefined;
   readonly #notes: NoteLayout;
   readonly #tapes = new Map<number, Tape>();
@@ -98,16 +104,25 @@ export class Stage {
       );
     }
     this.#balances = options.hosts.map(() => ({}));
-    this.#layers = options.hosts.map((hosts, i) => {
-      const layer = options.from + i;
-      return new Layer(
-        parameters,
-        layer,
-        this.#config.experts > 0 ? this.#moe(layer, hosts, bank, this.#balances[i]) : undefined,
-      );
-    });
-    this.#notes = new NoteLayout(this.#config, this.#layers.length, options.head);
+    this.#span = this.#spanOf(bank);
+    this.#notes = new NoteLayout(this.#config, to - from, options.head);
     this.#head = options.head ? headOf(parameters) : undefined;
+  }
+
+  #spanOf(bank: ExpertBank): Span {
+    const { from, hosts, recompute } = this.#options, parameters = this.#parameters;
+    const layers = hosts.map((hosts, i) => ({
+      layer: from + i,
+      moe: this.#config.experts > 0 ? this.#moe(from + i, hosts, bank, this.#balances[i]) : undefined,
+    }));
+    if (!this.#config.ladderResidual) {
+      return new PlainSpan(layers.map(({ layer, moe }) => new Layer(parameters, layer, moe)), recompute);
+    }
+    const rungs = layers.map(({ layer, moe }) => ({
+      attention: attentionBlock(parameters, layer),
+      moe: moe!,
+    }));
+    return new LadderSpan(rungs, this.#options);
   }
 
   #moe(layer: number, hosts: readonly string[], bank: ExpertBank, balance: Balance): MoeBlock {
@@ -139,7 +154,8 @@ export class Stage {
     }
     const view = this.#device.allocate(this.#notes.words(pass.rows), "notes of a pass");
     const notes = { view, microbatch: pass.microbatch, rows: pass.rows };
-    const { x, layers } = await this.#run(pass, this.#enter(pass, input), view);
+    const given = { pass, stats: (place: number) => this.#notes.stats(view, place) };
+    const { output: x, kept: layers } = await this.#span.forward(given, this.#enter(pass, input));
     let gradient: View | undefined;
     if (this.#head) {
       gradient = this.#loss(pass, this.#head, x, view, input);
@@ -158,7 +174,8 @@ export class Stage {
     const pass = this.#tables.pass({ ...input, mode: "evaluate" });
     const scope = new Scope(this.#device);
     const notes = scope.take(this.#notes.words(pass.rows), "notes of a pass");
-    const { x } = await this.#run(pass, this.#enter(pass, input), notes);
+    const given = { pass, stats: (place: number) => this.#notes.stats(notes, place) };
+    const { output: x } = await this.#span.forward(given, this.#enter(pass, input));
     const logits = headLogits(pass, this.#head, x);
     this.#device.release(x);
     scope.release();
@@ -167,40 +184,18 @@ export class Stage {
 
   /** The first layer's input, which the pass then owns. */
   #enter(pass: Pass, { ids, activation }: Pick<StageInput, "ids" | "activation">): View {
-    const { rows: T, config: { hiddenSize: D, vocabSize: V } } = pass;
+    const T = pass.rows;
     if (!this.#options.embedding) {
-      if (activation?.length !== T * D) {
+      const words = borderWords(this.#config, T);
+      if (activation?.length !== words) {
         throw new Error(
-          `A stage needs an activation of ${T * D} words and got ${activation?.length ?? "none"}`,
+          `A stage needs an activation of ${words} words and got ${activation?.length ?? "none"}`,
         );
       }
       return activation;
     }
     if (ids?.length !== T) throw new Error(`A stage needs ${T} token ids and got ${ids?.length ?? "none"}`);
-    const wrong = ids.findIndex((id) => id >= V);
-    if (wrong >= 0) throw new RangeError(`Token id ${ids[wrong]} is outside the model's vocabulary of ${V}`);
-    const uploaded = this.#device.allocate(T, "token ids");
-    this.#device.write(uploaded, ids);
-    const x = this.#device.allocate(T * D, "embedded tokens");
-    const table = this.#parameters.block("embedding", -1).weight;
-    this.#device.run(embedding, { ids: uploaded, table, y: x }, { rows: T, width: D });
-    this.#device.release(uploaded);
-    return x;
-  }
-
-  async #run(pass: Pass, input: View, notes: View): Promise<{ x: View; layers: KeptLayer[] }> {
-    const layers: KeptLayer[] = [];
-    let x = input;
-    for (const [i, layer] of this.#layers.entries()) {
-      const { y, full } = await layer.forward(pass, x, () => this.#notes.stats(notes, i));
-      if (pass.mode === "evaluate") {
-        layer.forget(pass, full, false);
-        this.#device.release(x);
-      } else if (this.#options.recompute) layers.push({ x, replay: layer.forget(pass, full, true) });
-      else layers.push({ x, full });
-      x = y;
-    }
-    return { x, layers };
+    return embedTokens(this.#device, this.#parameters, ids);
   }
 
   #loss(pass: Pass, head: Head, x: View, notes: View, { labels, validLabels }: StageInput): View | undefined {
@@ -222,7 +217,7 @@ export class Stage {
   }
 
   /**
-   * Takes the gradient of the stage's output [T, D] (none behind the head; the stage owns it) and adds to the
+   * Takes the gradient of the stage's output (none behind the head; the stage owns it) and adds to the
    * gradients of its tensors. Answers with the gradient of its input, for the caller to release; none before the
    * embedding. `left` is called when the work on a layer has been given to the device, from the last layer down.
    */
@@ -265,7 +260,7 @@ export class Stage {
 
   async #backward(
     microbatch: number,
-    gradient: View | undefined,
+    received: View | undefined,
     weightsOf: (layer: number, pass: Pass) => WeightWork,
     left: (layer: number) => void,
   ): Promise<View | undefined> {
@@ -273,46 +268,28 @@ export class Stage {
     if (tape === undefined) throw new Error(`Microbatch ${microbatch} goes backward without a forward pass`);
     this.#tapes.delete(microbatch);
     const { pass } = tape;
-    const dy = tape.gradient ?? gradient;
-    const words = pass.rows * this.#config.hiddenSize;
-    if (dy?.length !== words) {
-      throw new Error(`A stage needs a gradient of ${words} words and got ${dy?.length ?? "none"}`);
+    const gradient = tape.gradient ?? received;
+    const words = tape.gradient ? pass.rows * this.#config.hiddenSize : borderWords(this.#config, pass.rows);
+    if (gradient?.length !== words) {
+      throw new Error(`A stage needs a gradient of ${words} words and got ${gradient?.length ?? "none"}`);
     }
-    for (let i = this.#layers.length - 1; i >= 0; i--) {
-      const { x, full, replay } = tape.layers[i], layer = this.#layers[i], place = this.#options.from + i;
-      const stats = () => this.#notes.stats(tape.notes, i), weights = weightsOf(place, pass);
-      await layer.backward({ ...pass, weights }, x, full ?? await layer.again(pass, x, stats, replay), dy);
-      weights.discard(x);
-      left(place);
-    }
+    const { from } = this.#options;
+    const dy = await this.#span.backward(
+      {
+        pass,
+        stats: (place) => this.#notes.stats(tape.notes, place),
+        weightsOf: (place) => weightsOf(from + place, pass),
+        left: (place) => left(from + place),
+      },
+      tape.layers,
+      gradient,
+    );
     const { ids } = tape;
     if (ids === undefined) return dy;
     const weights = weightsOf(-1, pass);
-    weights.add([dy], () => this.#embeddingBackward(ids, dy));
+    weights.add([dy], () => embeddingGradient(this.#device, this.#parameters, ids, dy));
     weights.discard(dy);
     return undefined;
-  }
-
-  #embeddingBackward(ids: Uint32Array<ArrayBuffer>, dy: View): void {
-    const groups = groupTokens(ids);
-    const scope = new Scope(this.#device);
-    const upload = (words: Uint32Array<ArrayBuffer>, label: string) => {
-      const view = scope.take(words.length, label);
-      this.#device.write(view, words);
-      return view;
-    };
-    const views = {
-      tokens: upload(groups.tokens, "distinct tokens"),
-      starts: upload(groups.starts, "first rows of tokens"),
-      order: upload(groups.order, "rows by token"),
-      dy,
-      dtable: trained(this.#parameters.block("embedding", -1)).gradient,
-    };
-    this.#device.run(embeddingBackward, views, {
-      unique: groups.tokens.length,
-      width: this.#config.hiddenSize,
-    });
-    scope.release();
   }
 
   /** Reads notes that came back from the device. */

@@ -7,6 +7,7 @@ import { limits } from "../mesh/limits.ts";
 import type { Lane, LaneSize } from "../mesh/link.ts";
 import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
+import { borderWords } from "../model/residual.ts";
 import { parameterTable } from "../model/tensors.ts";
 import type { Bundle } from "./replicas.ts";
 
@@ -15,7 +16,7 @@ export interface Sizes {
   readonly config: ModelConfig;
   /** Tokens of a microbatch. */
   readonly tokens: number;
-  /** Bytes of an activation or its gradient: f32 [batch, sequence, hidden]. */
+  /** Bytes of an activation or its gradient: f32 [batch, sequence, hidden], twice that with a ladder residual. */
   readonly activationBytes: number;
   /** Bytes of one row: f32 [hidden]. */
   readonly rowBytes: number;
@@ -34,7 +35,7 @@ export function sizesOf(slice: Slice): Sizes {
   return {
     config,
     tokens,
-    activationBytes: tokens * config.hiddenSize * 4,
+    activationBytes: borderWords(config, tokens) * 4,
     rowBytes: config.hiddenSize * 4,
     tied: { name: embedding.name, words: config.vocabSize * config.hiddenSize },
   };

@@ -41,6 +41,10 @@ export function logitsF64(config: ModelConfig, weights: Weights, ids: readonly n
   };
   const embedding = get("model.embed_tokens.weight");
   const stream = ids.map((id) => Float64Array.from({ length: D }, (_, i) => embedding[id * D + i]));
+  // With a ladder residual experts' outputs join behind the next layer's attention.
+  const late = stream.map((x) => x.map(() => 0));
+  const join = () =>
+    stream.forEach((x, t) => x.forEach((_, i) => [x[i], late[t][i]] = [x[i] + late[t][i], 0]));
   for (let l = 0; l < config.layers; l++) {
     const p = `model.layers.${l}.`;
     const bias = (x: string) => config.attentionBias ? `${p}self_attn.${x}_proj.bias` : undefined;
@@ -65,7 +69,9 @@ export function logitsF64(config: ModelConfig, weights: Weights, ids: readonly n
       }
       linear(mixed, p + "self_attn.o_proj.weight").forEach((value, i) => x[i] += value);
     });
-    for (const x of stream) {
+    join();
+    for (const [t, x] of stream.entries()) {
+      const to = config.ladderResidual ? late[t] : x;
       const y = norm(x, p + "post_attention_layernorm.weight");
       if (config.experts === 0) {
         mlp(y, p + "mlp.gate_proj.weight", p + "mlp.up_proj.weight", p + "mlp.down_proj.weight")
@@ -80,16 +86,17 @@ export function logitsF64(config: ModelConfig, weights: Weights, ids: readonly n
       const total = chosen.reduce((sum, e) => sum + Math.exp(router[e]), 0);
       if (config.sharedExpert > 0) {
         const q = p + "block_sparse_moe.shared_expert.";
-        mlp(y, q + "w1.weight", q + "w3.weight", q + "w2.weight").forEach((value, i) => x[i] += value);
+        mlp(y, q + "w1.weight", q + "w3.weight", q + "w2.weight").forEach((value, i) => to[i] += value);
       }
       for (const e of chosen) {
         const q = `${p}block_sparse_moe.experts.${e}.`, share = Math.exp(router[e]) / total;
         mlp(y, q + "w1.weight", q + "w3.weight", q + "w2.weight").forEach((value, i) =>
-          x[i] += share * value
+          to[i] += share * value
         );
       }
     }
   }
+  join();
   const head = config.tiedEmbeddings ? "model.embed_tokens.weight" : "lm_head.weight";
   return stream.map((x) => linear(norm(x, "model.norm.weight"), head));
 }

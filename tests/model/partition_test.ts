@@ -55,6 +55,13 @@ for (const { kind, device } of devices) {
       ["experts", { ...SMALL, ...EXPERTS }, false],
       ["experts, tied", { ...SMALL, ...EXPERTS, tie_word_embeddings: true }, true],
       ["a shared expert", { ...SMALL, ...EXPERTS, shared_expert_intermediate_size: 10 }, false],
+      ["a ladder residual, a shared expert, tied", {
+        ...SMALL,
+        ...EXPERTS,
+        shared_expert_intermediate_size: 10,
+        tie_word_embeddings: true,
+        ladder_residual: true,
+      }, true],
       ["dense, tied", { ...SMALL, tie_word_embeddings: true }, true],
     ] as const
   ) {
@@ -131,27 +138,30 @@ for (const { kind, device } of devices) {
     await assertRejects(() => run(limited(device, 4096), given), TensorTooLargeError, "experts.0.w1.weight");
   });
 
-  Deno.test(`${kind}: memory stays flat over 30 steps`, async () => {
-    const model = {
-      ...SMALL,
-      ...EXPERTS,
-      shared_expert_intermediate_size: 10,
-      tie_word_embeddings: true,
-    };
-    const used: number[] = [], held: number[] = [];
-    await run(device, {
-      model,
-      stages: stages(["a", "b"], [0, 2, 3], spread),
-      steps: 30,
-      recompute: true,
-      pipelined: true,
-      afterStep: () => {
-        used.push(device.memory().used);
-        held.push(device.memory().held);
-      },
+  for (const ladder of [false, true]) {
+    Deno.test(`${kind}: memory stays flat over 30 steps${ladder ? ", ladder residual" : ""}`, async () => {
+      const model = {
+        ladder_residual: ladder,
+        ...SMALL,
+        ...EXPERTS,
+        shared_expert_intermediate_size: 10,
+        tie_word_embeddings: true,
+      };
+      const used: number[] = [], held: number[] = [];
+      await run(device, {
+        model,
+        stages: stages(["a", "b"], [0, 2, 3], spread),
+        steps: 30,
+        recompute: true,
+        pipelined: true,
+        afterStep: () => {
+          used.push(device.memory().used);
+          held.push(device.memory().held);
+        },
+      });
+      assertEquals(new Set(used).size, 1, `used: ${used}`);
+      assert(held[29] <= held[4] * 1.05, `held: ${held}`);
+      assertEquals(device.memory().used, 0);
     });
-    assertEquals(new Set(used).size, 1, `used: ${used}`);
-    assert(held[29] <= held[4] * 1.05, `held: ${held}`);
-    assertEquals(device.memory().used, 0);
-  });
+  }
 }

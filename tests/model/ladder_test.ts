@@ -1,0 +1,85 @@
+/** The ladder residual on both devices: against the model in f64, over borders and in what overlaps. */
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { configToJson, type ModelConfig, parseConfig, plainestType } from "../../model/config.ts";
+import { Decoder } from "../../model/decoder.ts";
+import { ConfigError } from "../../model/errors.ts";
+import { LoadedModel } from "../../model/local_model.ts";
+import { parameterTable } from "../../model/tensors.ts";
+import { devices } from "./devices.ts";
+import { distance, logitsF64, type Weights } from "./float64_model.ts";
+import { memorySource, randomWeights, smallConfig, smallJson } from "./models.ts";
+
+const ids = Uint32Array.of(3, 1, 16, 0, 7, 9), labels = Uint32Array.of(1, 16, 0, 7, 9, 2);
+const text = { ids, batch: 1, sequence: 6 };
+const ladder = { num_hidden_layers: 3, num_local_experts: 3, num_experts_per_tok: 2, ladder_residual: true };
+
+/** Mean cross-entropy of the labels. */
+function lossF64(config: ModelConfig, weights: Weights): number {
+  const rows = logitsF64(config, weights, [...ids]);
+  return rows.reduce((sum, row, t) => {
+    const most = Math.max(...row);
+    return sum + most + Math.log(row.reduce((total, v) => total + Math.exp(v - most), 0)) - row[labels[t]];
+  }, 0) / rows.length;
+}
+
+for (const { kind, device } of devices) {
+  for (const recompute of [false, true]) {
+    Deno.test(`${kind}: a ladder residual${recompute ? ", recomputed" : ""}: logits and gradients are those in f64`, async () => {
+      // Without the router's losses: the loss in f64 is the cross-entropy alone.
+      const config = smallConfig({ ...ladder, shared_expert_intermediate_size: 7 }),
+        weights = randomWeights(config, 5);
+      const model = await LoadedModel.load(device, memorySource(config, weights), {
+        training: true,
+        recompute,
+      });
+      try {
+        const words = await model.forwardLogits(text), V = config.vocabSize;
+        const rows = Array.from(ids, (_, t) => words.subarray(t * V, (t + 1) * V));
+        assert(distance(logitsF64(config, weights, [...ids]), rows) < 1e-5);
+        assert(distance(logitsF64({ ...config, ladderResidual: false }, weights, [...ids]), rows) > 1e-2);
+        const decoder = new Decoder(model, 6);
+        await decoder.extend(ids.slice(0, 4));
+        await decoder.extend(ids.slice(4, 5));
+        assert(distance([rows[5]], [await decoder.extend(ids.slice(5))]) < 1e-5, "token by token");
+        decoder.release();
+        const { ce } = await model.gradients(text, labels);
+        assertAlmostEquals(ce, lossF64(config, weights), 1e-5);
+        const point = new Map<string, ArrayLike<number>>(weights);
+        for (const { name } of parameterTable(config)) {
+          const gradient = await model.parameters.get(name, "gradient");
+          const most = gradient.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+          for (const part of [0.1, 0.5, 0.9]) {
+            const at = Math.floor(part * gradient.length), step = 1e-5;
+            const [above, below] = [step, -step].map((by) => {
+              const moved = Float64Array.from(weights.get(name)!);
+              moved[at] += by;
+              const loss = lossF64(config, point.set(name, moved));
+              point.set(name, weights.get(name)!);
+              return loss;
+            });
+            const numeric = (above - below) / (2 * step);
+            assertAlmostEquals(gradient[at], numeric, 1e-5 * most + 1e-7, `${name} ${at}`);
+          }
+        }
+      } finally {
+        model.release();
+      }
+    });
+  }
+}
+
+Deno.test("a ladder residual is a key of the configuration, of our own type and for experts only", () => {
+  const config = parseConfig(smallJson(ladder));
+  assertEquals(parseConfig(configToJson(config)), config);
+  assertEquals(plainestType(config), "volary");
+  const { ladder_residual: _, ...plain } = configToJson(config);
+  assertEquals(parseConfig(plain), { ...config, ladderResidual: false });
+  assert(!("ladder_residual" in configToJson(smallConfig({ ...ladder, ladder_residual: false }))));
+  for (
+    const [more, says] of [
+      [{ num_local_experts: 0, num_experts_per_tok: 0 }, "the model is dense"],
+      [{ model_type: "aquilamoe" }, "models of type aquilamoe"],
+      [{ ladder_residual: 1 }, "true or false"],
+    ] as const
+  ) assertThrows(() => parseConfig(smallJson({ ...ladder, ...more })), ConfigError, says);
+});
