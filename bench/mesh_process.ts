@@ -2,7 +2,7 @@
  * A mesh on memory links in a process of its own, for bench/mesh.ts and bench/hetero.ts: a coordinator and workers, each
  * with its device on a thread. Arguments: recipes with commas between (run one after the other), folder for runs, number
  * of workers, device ("auto"), the share that each worker lends with commas between (everything), and whether they say so
- * ("told", otherwise "untold"). Prints the runs' events, one JSON object a line, and the resident memory after each step.
+ * ("told", otherwise "untold"), milliseconds from worker to worker (none). Prints the runs' events, one JSON object a line, and the resident memory after each step.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";
 import type { DeviceChoice } from "../worker/thread_protocol.ts";
 
-const [recipes, runs, count, device = "auto", parts = "", told = "told"] = Deno.args;
+const [recipes, runs, count, device = "auto", parts = "", told = "told", latency] = Deno.args;
 const shares = parts === "" ? [] : parts.split(",").map(Number);
 const runtime = denoRuntime();
 const admission = await Admission.inMemory(runtime);
@@ -27,7 +27,10 @@ const coordinator = new Coordinator({
   admission,
 });
 const invite = parseInvite(await admission.invite("ws://memory", { uses: Number(count) }));
-const hub = new MemoryHub(runtime);
+const hub = new MemoryHub(
+  runtime,
+  latency === undefined ? {} : { latencyMs: Number(latency) },
+);
 const workers = await Promise.all(Array.from({ length: Number(count) }, async (_, w) => {
   const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
   coordinator.admit(ours);

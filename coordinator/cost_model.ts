@@ -9,6 +9,7 @@
  */
 import {
   adamwCost,
+  addCost,
   attentionBackwardKVCost,
   attentionBackwardQCost,
   attentionCost,
@@ -67,6 +68,8 @@ export interface LayerCosts {
   readonly before: PassCosts;
   /** Behind the experts, in the order of each pass: the shared expert, the weighted sum; router, norms and attention backward. */
   readonly after: PassCosts;
+  /** Attention's part of both, which a ladder residual computes while rows of another layer are away. */
+  readonly attention: PassCosts;
 }
 
 /** Seconds that calls take on a device. */
@@ -125,7 +128,7 @@ export function layerCosts(
       ],
       weight: [matmulCost(D, F, T, 1), matmulCost(2 * F, D, T, 1), rmsNormGainCost(rows)],
     };
-    return { before: joined(attention, dense), after: { forward: [], input: [], weight: [] } };
+    return { before: joined(attention, dense), after: { forward: [], input: [], weight: [] }, attention };
   }
   const places = { assignments: R, experts: E }, routed = { rows: T, experts: E, chosen };
   const moved = { rows: T, width: D, chosen }, shared = sharedCosts(config, T);
@@ -144,7 +147,11 @@ export function layerCosts(
       weight: [],
     },
     after: {
-      forward: [combineCost(moved), ...shared.forward],
+      forward: [
+        combineCost(moved),
+        ...shared.forward,
+        ...(config.ladderResidual ? [addCost({ length: T * D })] : []),
+      ],
       input: [
         routerBackwardCost(routed),
         sumRowsCost(moved),
@@ -155,6 +162,7 @@ export function layerCosts(
       ],
       weight: [matmulCost(E, D, T, 1), ...shared.weight, rmsNormGainCost(rows), ...attention.weight],
     },
+    attention,
   };
 }
 

@@ -91,12 +91,13 @@ export class Judge {
 
   #pace(part: Part, first: boolean, last: boolean): Pace {
     const { config, recompute } = this.setting;
-    const { before, after, embedding, head, experts, gather } = this.predictor.seconds(part.worker);
+    const { before, after, hidden, embedding, head, experts, gather } = this.predictor.seconds(part.worker);
     const own = this.own(part);
     let visitForward = 0, visitBackward = 0, ownForward = 0;
     if (config.experts > 0) {
-      ownForward = visitForward = gather[own] + experts[own].forward;
-      visitBackward = experts[own].input + experts[own].weight;
+      ownForward = gather[own] + experts[own].forward;
+      visitForward = ownForward + hidden.forward;
+      visitBackward = experts[own].input + experts[own].weight + hidden.input + hidden.weight;
       for (const [host, n] of part.remote) {
         const bytes = this.predictor.rowBytes(n);
         const way = this.hop(part.worker, host, bytes) + this.hop(host, part.worker, bytes);
@@ -105,8 +106,9 @@ export class Judge {
       }
     }
     const again = recompute ? before.forward + ownForward + after.forward : 0;
-    const forward = before.forward + visitForward + after.forward;
-    const backward = again + before.input + before.weight + visitBackward + after.input + after.weight;
+    const forward = before.forward - hidden.forward + visitForward + after.forward;
+    const backward = again + before.input + before.weight + visitBackward + after.input + after.weight -
+      hidden.input - hidden.weight;
     return {
       forward: part.layers * forward + (first ? embedding.forward : 0) + (last ? head.forward : 0),
       backward: part.layers * backward + (first ? embedding.weight : 0),

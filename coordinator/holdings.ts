@@ -6,6 +6,7 @@
 import type { ModelConfig } from "../model/config.ts";
 import { halfWords } from "./memory_model.ts";
 import { type Action, mostKept } from "./schedules.ts";
+import { borderWords } from "../model/residual.ts";
 import { parameterTable, type TensorSpec } from "../model/tensors.ts";
 import { holderOf, type Operation, type Pipeline, type Plan, type Stage } from "../mesh/plan.ts";
 
@@ -147,7 +148,7 @@ function passes(list: readonly Operation[]): Pick<Action, "work" | "stage">[] {
 /** Words that one layer keeps of one microbatch between forward and backward pass. */
 function activationWords(config: ModelConfig, tokens: number, recompute: boolean): number {
   const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim } = config;
-  if (recompute) return tokens * D;
+  if (recompute) return borderWords(config, tokens); // what came into the layer
   const attention = 3 * D + (2 * heads + 2 * kvHeads) * headDim + heads;
   const visits = Math.max(1, config.expertsPerToken);
   return tokens *

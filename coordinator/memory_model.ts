@@ -80,14 +80,20 @@ export function layerWords(
   const middle = E === 0
     ? T * (D + 1 + 3 * F)
     : T * (D + 1 + E) + 3 * R + E + 1 + R * D + ownRows * (D + 3 * F) + shared;
-  const full = 2 * T * D + attention + middle;
+  // A ladder's streams are what the layers before left; what experts add is apart until it joins, and needs zeros to begin at.
+  const ladder = config.ladderResidual ? T * D : 0;
+  const full = 2 * T * D - ladder + attention + middle;
   const backward = Math.max(
     T * (H * hd + H + W + D),
     E === 0 ? T * (3 * F + D) : 2 * R * D + R + T * E + T * D + 3 * F * ownRows + shared,
   );
   const halved = full + halfWords(config, T);
-  if (!recompute) return { kept: full, working: backward, halved };
-  return { kept: T * D + (R - ownRows) * D, working: full - T * D + backward, halved };
+  if (!recompute) return { kept: full, working: backward + 3 * ladder, halved };
+  return {
+    kept: T * D + ladder + (R - ownRows) * D,
+    working: full - T * D + backward + 4 * ladder,
+    halved,
+  };
 }
 
 /** What a host keeps of one microbatch for `experts` experts of another worker's layer. */

@@ -7,6 +7,7 @@
 import { FRAME_BYTES } from "../mesh/frame.ts";
 import type { Shape } from "../mesh/plan.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { borderWords } from "../model/residual.ts";
 import type { Precision } from "../model/precision.ts";
 import type { Cluster } from "./cluster.ts";
 import {
@@ -48,6 +49,8 @@ export interface PassSeconds {
 export interface WorkerSeconds {
   readonly before: PassSeconds;
   readonly after: PassSeconds;
+  /** What rows of another layer leave room for, of `before` forward and of `after` backward: attention with a ladder residual. */
+  readonly hidden: PassSeconds;
   readonly embedding: PassSeconds;
   readonly head: PassSeconds;
   /** By number of experts: their rows alone, and bringing own rows together. */
@@ -79,7 +82,7 @@ export class Predictor {
   constructor(readonly setting: Setting) {
     const { config, shape, codec } = setting;
     this.#tokens = shape.batch * shape.sequence;
-    this.activationBytes = FRAME_BYTES + codecBytes(this.#tokens * config.hiddenSize, codec);
+    this.activationBytes = FRAME_BYTES + codecBytes(borderWords(config, this.#tokens), codec);
   }
 
   /** Seconds of the parts on a worker. */
@@ -102,6 +105,7 @@ export class Predictor {
     const seconds = {
       before: on(layer.before),
       after: on(layer.after),
+      hidden: config.ladderResidual ? on(layer.attention) : { forward: 0, input: 0, weight: 0 },
       embedding: on(embeddingCosts(config, T)),
       head: on(headCosts(config, T, true)),
       experts: numbers.map((n) => on(expertCosts(config, T, n))),
@@ -133,25 +137,34 @@ export class Predictor {
     const of = (part: PassSeconds) =>
       forward ? part.forward : (input ? part.input : 0) + (weight ? part.weight : 0);
     const { read = 0 } = this.setting.cluster.workers[stage.worker].profile;
-    let open = read + (forward && stage.embedding ? times.embedding.forward : 0);
+    // With a ladder residual attention of the next layer of the pass computes while rows of this one are away.
+    const hidden = of(times.hidden), last = stage.remote.length - 1;
+    const plain = {
+      before: of(times.before) - (forward ? hidden : 0),
+      after: of(times.after) - (forward ? 0 : hidden),
+    };
+    let open = read + (forward && stage.embedding ? times.embedding.forward : 0) +
+      (forward && last >= 0 ? hidden : 0);
     const layers = forward ? stage.remote : stage.remote.toReversed();
-    for (const remote of layers) {
+    for (const [i, remote] of layers.entries()) {
       const own = config.experts - remote.reduce((sum, [, experts]) => sum + experts, 0);
       const ownForward = config.experts > 0 ? times.gather[own] + times.experts[own].forward : 0;
       if (input && recompute) open += times.before.forward + ownForward + times.after.forward;
-      open += of(times.before);
-      const ownWork = forward ? ownForward : config.experts > 0 ? of(times.experts[own]) : 0;
+      open += plain.before;
+      const meanwhile = (forward ? ownForward : config.experts > 0 ? of(times.experts[own]) : 0) +
+        (forward ? (i < last ? hidden : 0) : (i > 0 ? hidden : 0));
       if (remote.length > 0 && (forward || input)) {
         const parts = remote.map(([host, experts]): Part => ({
           host,
           bytes: this.rowBytes(experts),
           seconds: this.guestSeconds(host, experts, forward),
         }));
-        pieces.push({ seconds: open, exchange: { meanwhile: ownWork, parts } });
+        pieces.push({ seconds: open, exchange: { meanwhile, parts } });
         open = read;
-      } else open += ownWork;
-      open += of(times.after);
+      } else open += meanwhile;
+      open += plain.after;
     }
+    if (!forward && last >= 0) open += hidden;
     if (forward && stage.head) open += times.head.forward;
     if (weight && stage.embedding) open += times.embedding.weight;
     pieces.push({ seconds: open });

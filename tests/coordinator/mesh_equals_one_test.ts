@@ -84,6 +84,18 @@ for (const kind of ["reference", "webgpu"] as const) {
 }
 
 for (const kind of ["reference", "webgpu"] as const) {
+  Deno.test(`mesh = one worker on ${kind}, a ladder residual over stages, hosts, schedules and recomputation`, async () => {
+    const recipe = { ladder: true, tied: true, shared: 10, layers: 4, steps: 6, microbatches: 6 };
+    const one = await train(kind, 1, recipe);
+    assertEquals(await train(kind, 4, { ...recipe, stages: 2, hosts: 2 }), one);
+    const mesh = `schedule = "zero-bubble-v"\nexpert_hosts = 1`;
+    assertEquals(await train(kind, 3, { ...recipe, mesh, recompute: true }), one);
+    const plain = await train(kind, 1, { ...recipe, ladder: false, steps: 2 });
+    assert(plain.steps[0].loss !== one.steps[0].loss, "it takes part");
+  });
+}
+
+for (const kind of ["reference", "webgpu"] as const) {
   Deno.test(`mesh = one worker over WebRTC on ${kind}, expert hosts and a tied embedding included`, async () => {
     const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });
     const one = await train(kind, 1, { tied: true });

@@ -8,6 +8,7 @@ export interface SmallRecipe {
   readonly experts?: number;
   /** Width of the shared expert. */
   readonly shared?: number;
+  readonly ladder?: boolean;
   readonly stages?: number;
   readonly hosts?: number;
   /** Default 3. */
@@ -40,6 +41,7 @@ head_dim = 4
 attention_bias = true
 tie_word_embeddings = ${tied}
 shared_expert_intermediate_size = ${shared}
+ladder_residual = ${recipe.ladder ?? false}
 ${
     experts > 0
       ? `num_local_experts = ${experts}\nnum_experts_per_tok = 2\nrouter_aux_loss_coef = 0.01\nrouter_z_loss_coef = 0.001`

@@ -5,6 +5,9 @@ import { Decoder } from "../../model/decoder.ts";
 import { ConfigError } from "../../model/errors.ts";
 import { LoadedModel } from "../../model/local_model.ts";
 import { parameterTable } from "../../model/tensors.ts";
+import type { Bindings, Kernel, Params, Values, View } from "../../kernels/mod.ts";
+import { Lease } from "../../model/lease.ts";
+import { EXPERTS, run as runRounds, SMALL } from "./small_run.ts";
 import { devices } from "./devices.ts";
 import { distance, logitsF64, type Weights } from "./float64_model.ts";
 import { memorySource, randomWeights, smallConfig, smallJson } from "./models.ts";
@@ -66,6 +69,54 @@ for (const { kind, device } of devices) {
       }
     });
   }
+}
+
+/** Kernels by name as they are given to the device. */
+class Recorder extends Lease {
+  readonly seen: string[] = [];
+
+  override run<B extends Bindings, P extends Params>(
+    kernel: Kernel<B, P>,
+    views: { readonly [Name in keyof B]: View },
+    values: Values<P>,
+  ): void {
+    this.seen.push(kernel.name);
+    super.run(kernel, views, values);
+  }
+}
+
+for (const { kind, device } of devices) {
+  Deno.test(`${kind}: while rows are away attention computes with a ladder residual, and only then`, async () => {
+    const during = async (ladder: boolean) => {
+      const recorder = new Recorder(device), met: string[] = [];
+      const experts = Array.from({ length: 3 }, () => ["host", "a", "host", "host"]);
+      await runRounds(recorder, {
+        model: { ...SMALL, ...EXPERTS, ladder_residual: ladder },
+        stages: [{ worker: "a", from: 0, to: 3, embedding: true, head: true, experts }],
+        steps: 1,
+        onExchange: async ({ layer, pass, mode }) => {
+          const before = recorder.seen.length;
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          const names = recorder.seen.slice(before).filter((name) => /^attention(BackwardQ)?$/.test(name));
+          if (mode === "train") met.push(`${pass} ${layer}: ${names.join()}`);
+        },
+      });
+      recorder.close();
+      return [...new Set(met)];
+    };
+    assertEquals(
+      await during(false),
+      [0, 1, 2].map((l) => `forward ${l}: `).concat([2, 1, 0].map((l) => `backward ${l}: `)),
+    );
+    assertEquals(await during(true), [
+      "forward 0: attention",
+      "forward 1: attention",
+      "forward 2: ", // no layer behind it
+      "backward 2: ",
+      "backward 1: attentionBackwardQ",
+      "backward 0: attentionBackwardQ",
+    ]);
+  });
 }
 
 Deno.test("a ladder residual is a key of the configuration, of our own type and for experts only", () => {
