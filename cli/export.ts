@@ -4,7 +4,8 @@
  * @module
  */
 import { openCheckpoint } from "../model/checkpoint.ts";
-import { type ModelType, modelTypes, plainestType } from "../model/config.ts";
+import { plainestType } from "../model/config.ts";
+import { type ModelType, modelTypes } from "../model/families.ts";
 import { forExport, storedFormat } from "../model/interchange.ts";
 import { files, modelFolder } from "./model_folder.ts";
 import { transfer, transferFlags } from "./transfer.ts";
@@ -21,7 +22,7 @@ code for, safetensors, the tokenizer's files and a model card that tells source,
 
   --as TYPE       ${modelTypes.join(", ")} (default: llama or qwen2
                   for dense models, mixtral for experts without biases, aquilamoe with them, volary with a shared
-                  expert, which published code of other types would pass over; a type that would lose something is
+                  expert or a ladder residual, which published code of other types would pass over; a type that would lose something is
                   refused)
   --dtype NAME    keep (default, lossless), f32, bf16 or f16
   --shard MB      begin a new weight file beyond this size (default: 5000)

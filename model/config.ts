@@ -9,9 +9,7 @@
  */
 import { type Fields, readFields } from "./config_fields.ts";
 import { ConfigError } from "./errors.ts";
-
-/** Families whose config.json is understood; "volary" is our own and the one meant where no model_type is given. */
-export type ModelType = "volary" | "llama" | "qwen2" | "mixtral" | "aquila" | "aquiladense" | "aquilamoe";
+import { aliases, architectures, families, type Family, type ModelType } from "./families.ts";
 
 /** A model as numbers. */
 export interface ModelConfig {
@@ -52,58 +50,6 @@ export interface ModelConfig {
   /** Positions that the model was made for; RoPE itself has no end. */
   readonly maxPositions: number;
 }
-
-/** What a family's own code assumes where its config.json is silent (Hugging Face transformers' class defaults). */
-interface Family {
-  readonly eps: number;
-  readonly theta: number;
-  readonly positions: number;
-  /** "given": the key attention_bias says; otherwise the family's code has them or has them not. */
-  readonly bias: "given" | "always" | "never";
-  readonly biasDefault: boolean;
-  readonly experts: "none" | "required" | "optional";
-  readonly balance: number;
-  readonly z: number;
-}
-
-const dense = { bias: "given", biasDefault: false, experts: "none", balance: 0, z: 0 } as const;
-const families: Readonly<Record<ModelType, Family>> = {
-  volary: { ...dense, eps: 1e-5, theta: 1e6, positions: 4096, experts: "optional" },
-  llama: { ...dense, eps: 1e-6, theta: 1e4, positions: 2048 },
-  qwen2: { ...dense, eps: 1e-6, theta: 1e4, positions: 32768, bias: "always", biasDefault: true },
-  mixtral: {
-    ...dense,
-    eps: 1e-5,
-    theta: 1e6,
-    positions: 131072,
-    bias: "never",
-    experts: "required",
-    balance: 0.001,
-  },
-  aquila: { ...dense, eps: 1e-6, theta: 1e4, positions: 2048 },
-  aquiladense: { ...dense, eps: 1e-5, theta: 1e6, positions: 4096, biasDefault: true },
-  aquilamoe: {
-    ...dense,
-    eps: 1e-5,
-    theta: 1e6,
-    positions: 4096,
-    biasDefault: true,
-    experts: "required",
-    balance: 0.001,
-    z: 0.01,
-  },
-};
-
-/** Every family, by the name of its model_type. */
-export const modelTypes = Object.keys(families) as readonly ModelType[];
-
-/** Other spellings under which a family has been published. */
-const aliases: Readonly<Record<string, ModelType>> = {
-  aquila_moe: "aquilamoe",
-  aquila_dense: "aquiladense",
-  aquila2: "aquila",
-  aquila3: "aquiladense",
-};
 
 /** Largest accepted size of any axis: tensors are addressed in 32 bits. */
 const largest = 2 ** 31 - 1;
@@ -243,16 +189,6 @@ export function configToJson(config: ModelConfig): Record<string, string | numbe
       : {}),
   };
 }
-
-const architectures: Readonly<Record<ModelType, string>> = {
-  volary: "VolaryForCausalLM",
-  llama: "LlamaForCausalLM",
-  qwen2: "Qwen2ForCausalLM",
-  mixtral: "MixtralForCausalLM",
-  aquila: "AquilaForCausalLM",
-  aquiladense: "AquilaDenseForCausalLM",
-  aquilamoe: "AquilaMoeForCausalLM",
-};
 
 /**
  * The family whose own code computes exactly this model, for exported folders: "aquilamoe" where none is common, our own

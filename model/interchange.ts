@@ -5,7 +5,8 @@
  */
 import type { Checkpoint } from "./checkpoint.ts";
 import { CheckpointWriter } from "./checkpoint_writer.ts";
-import { configToJson, type ModelConfig, type ModelType, parseConfig, plainestType } from "./config.ts";
+import { configToJson, type ModelConfig, parseConfig, plainestType } from "./config.ts";
+import type { ModelType } from "./families.ts";
 import { decodeWords, type DType, encodeWords } from "./dtypes.ts";
 import { CheckpointError, ConfigError } from "./errors.ts";
 import type { FileStore } from "./files.ts";

@@ -137,6 +137,36 @@ Deno.test("upcycled with a shared expert: the same loss, kept by export and impo
   });
 });
 
+Deno.test("a ladder residual goes through export and import, and what cannot have it refuses", async () => {
+  await inFolder(async (path) => {
+    await Deno.writeTextFile(path("text.txt"), text);
+    const ladder = { num_local_experts: 3, num_experts_per_tok: 2, ladder_residual: true };
+    await writeSmall(path("moe"), ladder);
+    await run(exportModel, path("moe"), path("out"));
+    await run(importModel, path("out"), path("back"));
+    const [a, b] = await Promise.all(["moe", "back"].map((folder) => openCheckpoint(storage, path(folder))));
+    assertEquals([b.config, await readAll(b)], [a.config, await readAll(a)]);
+    assertEquals([b.config.ladderResidual, b.config.modelType], [true, "volary"]);
+    assertStringIncludes((await run(inspect, path("back"))).text, "ladder residual");
+    assertStringIncludes(await Deno.readTextFile(path("out/README.md")), "ladder residual");
+    const [one, other] = await Promise.all(["moe", "back"].map((f) => run(evaluate, path(f), ...on(path))));
+    assertEquals(one.lines[0].nll, other.lines[0].nll);
+    for (const as of ["mixtral", "aquilamoe"]) {
+      await assertRejects(
+        () => run(exportModel, path("moe"), path("x"), "--as", as),
+        CheckpointError,
+        `cannot be exported as ${as}`,
+      );
+    }
+    await assertRejects(
+      () => run(grow, path("moe"), path("x"), "--layers", "4"),
+      GrowthError,
+      "Only dense models",
+    );
+    await assertRejects(() => run(upcycle, path("moe"), path("x")), GrowthError, "only dense models");
+  });
+});
+
 Deno.test("a run's checkpoint is exported with what it was trained on, and what came before", async () => {
   await inFolder(async (path) => {
     await writeSmall(path("small"), { model_type: "qwen2" });
