@@ -5,7 +5,7 @@
  */
 import { cedictEntries, wordnetEntries } from "../data/dictionaries.ts";
 import { choiceTasks, definition, translation } from "../data/task_builders.ts";
-import { writeAtomic } from "../model/files.ts";
+import { folderOf, writeAtomic } from "../model/files.ts";
 import { files } from "./model_folder.ts";
 import { printJson, readFlags, say, UsageError } from "./verb.ts";
 
@@ -29,6 +29,7 @@ export async function dictionaryTasks(args: readonly string[]): Promise<number> 
     ? choiceTasks(cedictEntries(), translation, options)
     : choiceTasks(await wordnetEntries(files), definition, options);
   const lines = tasks.map((task) => JSON.stringify(task) + "\n").join("");
+  await files.makeFolder(folderOf(output));
   await writeAtomic(files, output, new TextEncoder().encode(lines));
   if (flags.has("json")) printJson({ event: "tasks", file: output, tasks: tasks.length });
   say(

@@ -128,6 +128,11 @@ export class LoadedModel {
     return (await this.#forward(sequences, labels, "evaluate")).loss;
   }
 
+  /** The loss of each token of one batch, f32 [batch, sequence]; 0 where the label does not count. */
+  async tokenLosses(sequences: Sequences, labels: Uint32Array<ArrayBuffer>): Promise<Float32Array> {
+    return (await this.#forward(sequences, labels, "evaluate")).rows;
+  }
+
   /** Losses of one batch, and the gradients of their total added to the parameters' gradients. */
   async gradients(sequences: Sequences, labels: Uint32Array<ArrayBuffer>): Promise<BatchLoss> {
     return (await this.#forward(sequences, labels, "train")).loss;
@@ -139,7 +144,7 @@ export class LoadedModel {
     labels: Uint32Array<ArrayBuffer>,
     mode: "train" | "evaluate",
     more: () => View[] = () => [],
-  ): Promise<{ loss: BatchLoss; read: ArrayBuffer[] }> {
+  ): Promise<{ loss: BatchLoss; rows: Float32Array; read: ArrayBuffer[] }> {
     let valid = 0;
     for (const label of labels) if (label !== IGNORED) valid++;
     const size = { microbatch: 0, microbatches: 1, batch, sequence, mode };
@@ -149,11 +154,11 @@ export class LoadedModel {
       this.#optimizer?.joinTied();
     }
     const [bytes, ...read] = await this.device.read([notes.view, ...more()]);
-    const { ce: sum, balance, z, load } = this.#stage.losses(notes, bytes);
+    const { ce: sum, balance, z, load, rows } = this.#stage.losses(notes, bytes);
     this.device.release(notes.view);
     const ce = valid > 0 ? sum / valid : 0;
     const total = ce + this.config.balanceCoefficient * balance + this.config.zCoefficient * z;
-    return { loss: { sum, valid, ce, balance, z, total, load }, read };
+    return { loss: { sum, valid, ce, balance, z, total, load }, rows, read };
   }
 
   /** Sizes of the gradients so far, in order of the parameter table. */

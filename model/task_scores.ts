@@ -57,8 +57,10 @@ export async function scoreTasks(
   return scores;
 }
 
-/** Logits that are read at a time: 32 MiB. */
-const logitsAtOnce = 1 << 23;
+/** Tokens in a pass: enough to keep a device busy, with activations that fit any. */
+const tokensAtOnce = 1 << 13;
+/** A label that does not count. */
+const IGNORED = 0xffff_ffff;
 
 async function scoreChoices(
   model: LoadedModel,
@@ -66,16 +68,14 @@ async function scoreChoices(
   tasks: readonly Numbered<ChooseTask>[],
   progress: (done: number) => void,
 ): Promise<ChooseScores> {
-  const { vocabSize, maxPositions } = model.config;
+  const { maxPositions } = model.config;
   const { texts, scores } = choicesOf(tokenizer, tasks, {
     tokens: maxPositions,
     because: "the model was made for",
   });
   for (let first = 0; first < texts.length;) {
     let last = first + 1;
-    while (
-      last < texts.length && (last - first + 1) * (texts[last].ids.length - 1) * vocabSize <= logitsAtOnce
-    ) last++;
+    while (last < texts.length && (last - first + 1) * (texts[last].ids.length - 1) <= tokensAtOnce) last++;
     await addLosses(model, texts.slice(first, last));
     first = last;
     progress(Math.floor(tasks.length * first / texts.length));
@@ -85,24 +85,16 @@ async function scoreChoices(
 
 /** Runs texts side by side and adds up the losses of their candidates' tokens. */
 async function addLosses(model: LoadedModel, texts: readonly CandidateText[]): Promise<void> {
-  const sequence = Math.max(...texts.map(({ ids }) => ids.length)) - 1, { vocabSize } = model.config;
-  const ids = new Uint32Array(texts.length * sequence);
-  texts.forEach((text, i) => ids.set(text.ids.subarray(0, -1), i * sequence));
-  const logits = await model.forwardLogits({ ids, batch: texts.length, sequence });
-  for (const [i, text] of texts.entries()) {
-    for (let at = text.from; at < text.ids.length; at++) {
-      const row = (i * sequence + at - 1) * vocabSize;
-      text.nats += lossOf(logits.subarray(row, row + vocabSize), text.ids[at]);
-    }
-  }
-}
-
-/** -log softmax(logits)[label]. */
-function lossOf(logits: Float32Array, label: number): number {
-  let most = -Infinity, sum = 0;
-  for (const logit of logits) if (logit > most) most = logit;
-  for (const logit of logits) sum += Math.exp(logit - most);
-  return most + Math.log(sum) - logits[label];
+  const batch = texts.length, sequence = Math.max(...texts.map(({ ids }) => ids.length)) - 1;
+  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(IGNORED);
+  texts.forEach((text, i) => {
+    ids.set(text.ids.subarray(0, -1), i * sequence);
+    labels.set(text.ids.subarray(text.from), i * sequence + text.from - 1);
+  });
+  const losses = await model.tokenLosses({ ids, batch, sequence }, labels);
+  texts.forEach((text, i) => {
+    for (const loss of losses.subarray(i * sequence, (i + 1) * sequence)) text.nats += loss;
+  });
 }
 
 /** What the model writes after a task's prompt: its likeliest token each time, up to where the task says. */

@@ -10,6 +10,7 @@ import type { TensorSource } from "../../model/source.ts";
 import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
 import { devices } from "./devices.ts";
 import { distance } from "./float64_model.ts";
+import { growingPair, growthShapes } from "./growing.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
 
 const plainArrays = referenceDevice();
@@ -36,47 +37,12 @@ async function change(device: Device, before: TensorSource, after: TensorSource)
   );
 }
 
-const shapes = fc.record({
-  d: fc.integer({ min: 2, max: 12 }),
-  more: fc.integer({ min: 0, max: 14 }),
-  times: fc.integer({ min: 1, max: 3 }),
-  f: fc.integer({ min: 1, max: 12 }),
-  ffn: fc.integer({ min: 0, max: 14 }),
-  groups: fc.integer({ min: 1, max: 3 }),
-  slots: fc.integer({ min: 1, max: 3 }),
-  heads: fc.integer({ min: 0, max: 2 }),
-  multi: fc.boolean(),
-  layers: fc.integer({ min: 1, max: 3 }),
-  deeper: fc.integer({ min: 0, max: 3 }),
-  bias: fc.boolean(),
-  tied: fc.boolean(),
-  spread: fc.constantFrom(0, 0.5),
-  noise: fc.constantFrom(0, 0.01),
-  seed: fc.nat(1000),
-});
+const shapes = growthShapes({ least: 2, noise: 0.01 });
 type Shapes = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
 function pair(x: Shapes, hiddenSize: number): [TensorSource, ModelConfig] {
-  const config = smallConfig({
-    hidden_size: x.d,
-    intermediate_size: x.f,
-    num_hidden_layers: x.layers,
-    num_attention_heads: x.groups * (x.multi ? 1 : x.slots),
-    num_key_value_heads: x.groups,
-    head_dim: 4,
-    attention_bias: x.bias,
-    tie_word_embeddings: x.tied,
-  });
-  const heads = x.multi ? x.groups + x.heads : x.groups * (x.slots + x.heads);
-  const target = {
-    ...config,
-    hiddenSize,
-    intermediateSize: x.f + x.ffn,
-    heads,
-    kvHeads: x.multi ? heads : x.groups,
-    layers: x.layers + x.deeper,
-  };
-  return [memorySource(config, randomWeights(config, x.seed)), target];
+  const [source, target] = growingPair(x, hiddenSize);
+  return [memorySource(source, randomWeights(source, x.seed)), target];
 }
 
 Deno.test("FPI at integer widths and identity depth: the same logits in f32", async () => {
@@ -99,7 +65,7 @@ Deno.test("FPI at integer widths and identity depth: the same logits in f32", as
 Deno.test("scaled copies at any width: the same logits in f32", async () => {
   await fc.assert(
     fc.asyncProperty(shapes, async (x) => {
-      const [source, target] = pair(x, x.d + x.more);
+      const [source, target] = pair(x, x.d + x.hidden);
       const options: GrowthOptions = {
         method: "fpi",
         depth: "identity",

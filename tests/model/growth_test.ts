@@ -14,6 +14,7 @@ import {
 import { simdScale } from "../../model/growth_simd.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
+import { growingPair, growthShapes } from "./growing.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
 
 const fpi: GrowthOptions = { method: "fpi", depth: "interpolate", width: "copies" };
@@ -39,56 +40,12 @@ function change(
   return distance(before, logitsF64(target, grow(source, target, options, weights), ids));
 }
 
-/** A random small source and a target in which `multiple` says how the hidden size grows. */
-const shapes = fc.record({
-  d: fc.integer({ min: 1, max: 9 }),
-  hidden: fc.integer({ min: 0, max: 12 }),
-  times: fc.integer({ min: 1, max: 3 }),
-  f: fc.integer({ min: 1, max: 9 }),
-  ffn: fc.integer({ min: 0, max: 12 }),
-  groups: fc.integer({ min: 1, max: 3 }),
-  slots: fc.integer({ min: 1, max: 3 }),
-  more: fc.integer({ min: 0, max: 3 }),
-  multi: fc.boolean(),
-  head: fc.integer({ min: 1, max: 3 }),
-  layers: fc.integer({ min: 1, max: 3 }),
-  deeper: fc.integer({ min: 0, max: 3 }),
-  bias: fc.boolean(),
-  tied: fc.boolean(),
-  untie: fc.boolean(),
-  spread: fc.constantFrom(0, 0.5),
-  noise: fc.constantFrom(0, 0.05),
-  seed: fc.nat(1000),
-});
-type Shapes = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
-
-function pair(x: Shapes, hidden: number): [ModelConfig, ModelConfig] {
-  const source = smallConfig({
-    hidden_size: x.d,
-    intermediate_size: x.f,
-    num_hidden_layers: x.layers,
-    num_attention_heads: x.groups * (x.multi ? 1 : x.slots),
-    num_key_value_heads: x.groups,
-    head_dim: 2 * x.head,
-    attention_bias: x.bias,
-    tie_word_embeddings: x.tied,
-  });
-  const heads = x.multi ? x.groups + x.more : x.groups * (x.slots + x.more);
-  return [source, {
-    ...source,
-    hiddenSize: hidden,
-    intermediateSize: x.f + x.ffn,
-    heads,
-    kvHeads: x.multi ? heads : x.groups,
-    layers: x.layers + x.deeper,
-    tiedEmbeddings: x.tied && !x.untie,
-  }];
-}
+const shapes = growthShapes({ least: 1, noise: 0.05 });
 
 Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
   fc.assert(
     fc.property(shapes, (x) => {
-      const [source, target] = pair(x, x.d * x.times);
+      const [source, target] = growingPair(x, x.d * x.times);
       const options: GrowthOptions = {
         ...fpi,
         depth: "identity",
@@ -106,7 +63,7 @@ Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
 Deno.test("scaled copies keep the logits at any width", () => {
   fc.assert(
     fc.property(shapes, (x) => {
-      const [source, target] = pair(x, x.d + x.hidden);
+      const [source, target] = growingPair(x, x.d + x.hidden);
       const options: GrowthOptions = {
         method: "fpi",
         depth: "identity",
