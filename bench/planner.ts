@@ -109,7 +109,7 @@ export function run({ json }: BenchOptions): boolean {
 
   const deep = { ...request, config: model(WORKERS, 0), shape: { ...request.shape, microbatches: 64 } };
   const chain = there.workers.map((_, worker): Part => ({ worker, layers: 1, remote: [] }));
-  const judge = new Judge({ ...deep, codec: "f32" });
+  const judge = new Judge(deep);
   const begun = performance.now();
   judge.simulate(chain);
   const simulating = (performance.now() - begun) / 1e3;

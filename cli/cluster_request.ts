@@ -12,7 +12,7 @@ import { isCompute } from "../coordinator/recipe_phases.ts";
 import { meshOf } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
 import { modelsOf } from "../coordinator/switches.ts";
-import { type Codec, codecs } from "../coordinator/traffic.ts";
+import { type Codec, CODECS } from "../mesh/tensor_codec.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { files, modelFolder } from "./model_folder.ts";
 import { readRecipe } from "./run.ts";
@@ -93,10 +93,7 @@ export function requests(
   config: ModelConfig,
   flags: Flags,
 ): ArrangeRequest[] {
-  const codec = flags.text("codec") ?? "f32";
-  if (!codecs.includes(codec as Codec)) {
-    throw new UsageError(`--codec takes ${codecs.join(", ")}, not "${codec}".`);
-  }
+  const codec = readCodecs(flags.text("codec")) ?? recipe.mesh.codec;
   const stages = flags.number("stages", { min: 1, max: 1_024, integer: true });
   const given = flags.number("microbatches", { min: 1, max: 1_024, integer: true });
   const models = modelsOf(recipe.phases, config);
@@ -112,13 +109,21 @@ export function requests(
       shape: cutBatch(batch, sequence, given ?? microbatches),
       recompute: (phase.kind === "train" && phase.recompute) || flags.has("recompute"),
       precision: phase.precision,
-      codec: codec as Codec,
+      codec,
       ...(wanted === undefined ? {} : { stages: wanted }),
       ...(mesh.expertHosts === 0 ? { hosts: false } : {}),
       schedule: recipe.mesh.schedule,
       visits: recipe.mesh.visits,
     }];
   });
+}
+
+/** One codec for all links, or several with commas between, of which each link takes the quickest. */
+function readCodecs(text: string | undefined): Codec[] | undefined {
+  const names = text?.split(",") as Codec[] | undefined,
+    strange = names?.find((each) => !CODECS.includes(each));
+  if (strange !== undefined) throw new UsageError(`--codec takes ${CODECS.join(", ")}, not "${strange}".`);
+  return names;
 }
 
 /** A step's batch in microbatches. */

@@ -33,7 +33,8 @@ and what would make it faster; for a recipe, or for a step of training a model's
 
   --workers N      plan for N equal workers instead
   --state FOLDER   the coordinator's folder
-  --codec NAME     with a cluster file: numbers on links are f32, f16, bf16 or int8
+  --codec NAMES    with a cluster file: what numbers on links are written in: f32, zstd, f16, bf16 or int8; of several
+                   (f32,bf16) each link takes the quickest. Default: what the recipe says
 ${STEP_HELP}
   --json           the whole plan as one JSON object on stdout`,
 

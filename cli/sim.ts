@@ -48,7 +48,7 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
   --microbatches N   instead of the recipe's
   --batch N, --sequence N  with a model's folder: sequences of a step, tokens of a sequence
   --recompute        compute activations again in the backward pass
-  --codec NAME       numbers on links: f32, f16, bf16, int8 (workers send f32 so far)
+  --codec NAMES      numbers on links: f32, zstd, f16, bf16, int8; of several each link takes the quickest
   --sweep WHAT=...   one line for each value: workers=1,2,4 (the first ones), bandwidth=0.5,1,2 (times), microbatches=1,2,4
   --svg FILE         the step as a picture
   --json             one JSON object a line on stdout`,

@@ -5,6 +5,7 @@
  * @module
  */
 import type { Cluster } from "./cluster.ts";
+import { unknownBandwidth } from "./codec_choice.ts";
 import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, stagesOf } from "./find_plan.ts";
 import { type Candidate, levelled, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
@@ -33,7 +34,7 @@ interface Predicted extends Chosen {
 }
 
 /** Links of which nothing is known: a home's upload, and what one connection carries between two processes. */
-const unknown = { latency: 0.02, bandwidth: 12e6 };
+const unknown = { latency: 0.02, bandwidth: unknownBandwidth };
 /** What a search or another schedule must win in predicted time: less than that is within what links that nobody measured may hide. */
 const gain = 0.95;
 /** A moment's search: a run plans each of its phases several times. */
@@ -126,7 +127,7 @@ function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster)
   const wanted = { stages: plan.pipelines[0].stages.length };
   return (["1f1b", "gpipe"] as const).flatMap((schedule) => {
     try {
-      const { run, generation, config, shape, recompute, precision } = request;
+      const { run, generation, config, shape, recompute, precision, codec } = request;
       const asked = {
         run,
         generation,
@@ -135,6 +136,7 @@ function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster)
         shape,
         recompute,
         precision,
+        codec,
         effort,
         schedule,
         ...wanted,

@@ -77,7 +77,7 @@ export class Judge {
     const key = from * this.setting.cluster.workers.length + to;
     let seconds = this.#hops.get(key);
     if (seconds === undefined) {
-      this.#hops.set(key, seconds = this.hop(from, to, this.predictor.activationBytes));
+      this.#hops.set(key, seconds = this.hop(from, to, this.predictor.activationBytes(from, to)));
     }
     return seconds;
   }
@@ -99,7 +99,7 @@ export class Judge {
       visitForward = ownForward + hidden.forward;
       visitBackward = experts[own].input + experts[own].weight + hidden.input + hidden.weight;
       for (const [host, n] of part.remote) {
-        const bytes = this.predictor.rowBytes(n);
+        const bytes = this.predictor.rowBytes(n, part.worker, host);
         const way = this.hop(part.worker, host, bytes) + this.hop(host, part.worker, bytes);
         visitForward = Math.max(visitForward, way + this.predictor.guestSeconds(host, n, true));
         visitBackward = Math.max(visitBackward, way + this.predictor.guestSeconds(host, n, false));
@@ -139,9 +139,16 @@ export class Judge {
    * last gradient back; for each host its work.
    */
   passesBound(division: Division): number {
+    return this.leastPasses(division).least;
+  }
+
+  /** {@linkcode passesBound}, and for each stage the seconds up to the end of its last pass, which nothing can beat either. */
+  leastPasses(division: Division): { readonly least: number; readonly ends: readonly number[] } {
     const { shape: { microbatches: m } } = this.setting, stages = division.length;
     const paces = division.map((part, s) => this.#pace(part, s === 0, s === stages - 1));
-    if (!paces.every(({ forward, backward }) => Number.isFinite(forward + backward))) return Infinity;
+    if (!paces.every(({ forward, backward }) => Number.isFinite(forward + backward))) {
+      return { least: Infinity, ends: [] };
+    }
     // Behind a stage: the trip of a microbatch to the end and back.
     const trips = new Array<number>(stages).fill(0), hops = new Array<number>(stages).fill(0);
     for (let s = stages - 2; s >= 0; s--) {
@@ -149,13 +156,15 @@ export class Judge {
       const back = this.activationHop(division[s + 1].worker, division[s].worker);
       trips[s] = trips[s + 1] + hops[s] + back + paces[s + 1].forward + paces[s + 1].backward;
     }
+    const ends: number[] = [];
     let longest = 0, fill = 0, drain = 0;
     for (let s = 0; s < stages; s++) {
       const { forward, backward } = paces[s], depth = this.#depth(stages - s);
       const work = m * (forward + backward);
       const turns = Math.floor((m - 1) / depth);
       const waiting = (turns + 1) * (forward + trips[s] + backward) + (m - 1 - turns * depth) * backward;
-      longest = Math.max(longest, fill + drain + Math.max(work, waiting));
+      ends.push(fill + Math.max(work, waiting));
+      longest = Math.max(longest, ends[s] + drain);
       fill += forward + hops[s];
       if (s < stages - 1) drain += backward + this.activationHop(division[s + 1].worker, division[s].worker);
     }
@@ -167,7 +176,7 @@ export class Judge {
       }
     }
     for (const work of guests.values()) longest = Math.max(longest, work);
-    return longest;
+    return { least: longest, ends };
   }
 
   /** Microbatches that a stage may have under way at once, by its place from the end (1 for the last). */
@@ -213,7 +222,7 @@ export class Judge {
       // Buffers of one transfer each way beside the passes.
       add(
         part.worker,
-        4 * Math.max(own.working, head ? this.#head.working : 0) + 2 * this.predictor.activationBytes,
+        4 * Math.max(own.working, head ? this.#head.working : 0) + 8 * this.#tokens * config.hiddenSize,
       );
       if (config.tiedEmbeddings && head) {
         add(
@@ -297,7 +306,7 @@ export class Judge {
         }
         return found;
       },
-      bytes: this.predictor.activationBytes,
+      bytes: (from, to) => this.predictor.activationBytes(members[from], members[to]),
     });
     const seated = members.map((_, i) => {
       const place = holders.indexOf(members[i]);

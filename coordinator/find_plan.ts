@@ -13,10 +13,11 @@ import { PlanInfeasible } from "./errors.ts";
 import { countDivisions, searchAll } from "./exact_search.ts";
 import { shareOwnership } from "./holdings.ts";
 import { type Effort, type Found, searchLocally } from "./local_search.ts";
+import { withCodecs } from "./plan_codecs.ts";
 import type { Setting } from "./predict.ts";
 import { schedulePlan } from "./schedule.ts";
 import type { Timeline } from "./simulator.ts";
-import type { Codec } from "./traffic.ts";
+import { type Codec, linkCodecs } from "./traffic.ts";
 
 /** Divisions up to which all are tried: a second or two of comparing bounds. */
 const EXACT = 200_000;
@@ -31,8 +32,8 @@ export interface FindRequest {
   readonly recompute: boolean;
   /** What factors of matrix products are rounded to. Default "f32". */
   readonly precision?: Precision;
-  /** Default "f32", the one that links have. */
-  readonly codec?: Codec;
+  /** Of all links; of several each link takes the quickest. Default "f32". */
+  readonly codec?: Codec | readonly Codec[];
   /** Exactly so many stages. */
   readonly stages?: number;
   /** Whether experts may lie on workers without a stage; default true. */
@@ -73,7 +74,8 @@ export function findPlan(request: FindRequest): FoundPlan {
     );
   }
   checkPrecision(config, precision ?? "f32");
-  const judge = new Judge({ config, cluster, shape, recompute, precision, codec, schedule });
+  const codecs = linkCodecs(cluster, codec);
+  const judge = new Judge({ config, cluster, shape, recompute, precision, codecs, schedule });
   const { best, closest } = searchLocally(
     judge,
     request.effort ?? effortFor(config, cluster.workers.length),
@@ -105,7 +107,7 @@ export function timelineOf({ judge, division }: FoundPlan): Timeline {
 export function planOf(request: FindRequest, division: Division): Plan {
   const { run, generation, config, shape, recompute } = request;
   const pipelines = [{ shares: [shape.microbatches], stages: stagesOf(request, division) }];
-  return {
+  const plan = {
     run,
     generation,
     model: configToJson(config),
@@ -116,6 +118,7 @@ export function planOf(request: FindRequest, division: Division): Plan {
     ...(request.precision === undefined ? {} : { precision: request.precision }),
     operations: schedulePlan(pipelines, config.tiedEmbeddings, request.schedule),
   };
+  return withCodecs(plan, request.cluster, request.codec);
 }
 
 /** A division as the plan's stages; here a worker may have several. */
@@ -181,7 +184,7 @@ function remedy(request: FindRequest): string {
       shape,
       recompute,
       precision,
-      codec: request.codec ?? "f32",
+      codecs: linkCodecs(cluster, request.codec ?? "f32"),
       schedule,
       ...change,
     });

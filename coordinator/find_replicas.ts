@@ -13,8 +13,11 @@ import { countDivisions, divisions } from "./exact_search.ts";
 import { type FindRequest, stagesOf } from "./find_plan.ts";
 import { shareOwnership } from "./holdings.ts";
 import { searchLocally } from "./local_search.ts";
+import { withCodecs } from "./plan_codecs.ts";
+import { ReplicaBound, type TeamDivision } from "./replica_bound.ts";
 import { schedulePlan } from "./schedule.ts";
 import { simulatePlan } from "./simulate_plan.ts";
+import { linkCodecs } from "./traffic.ts";
 import { proportional } from "./teams.ts";
 
 /** Workers up to which all ways to group them are tried. */
@@ -38,10 +41,11 @@ export interface FoundReplicas {
   readonly exact: boolean;
 }
 
-/** A pipeline's division for a number of microbatches, and seconds that its passes take at least. */
-interface Candidate {
-  readonly division: Division;
-  readonly least: number;
+/** Workers, their shares of a round, and what no round of them can beat. */
+interface Deal {
+  readonly teams: readonly number[][];
+  readonly shares: readonly number[];
+  readonly bound: number;
 }
 
 /** The best plan with two replicas or more; undefined where none fits. The same request always gives the same plan. */
@@ -51,7 +55,8 @@ export function findReplicas(request: FindRequest): FoundReplicas | undefined {
 
 class Search {
   readonly #request: FindRequest;
-  readonly #known = new Map<string, readonly Candidate[]>();
+  readonly #known = new Map<string, readonly TeamDivision[]>();
+  readonly #bound: ReplicaBound;
   #best: Omit<FoundReplicas, "exact"> | undefined;
   readonly #small: boolean;
   #exact: boolean;
@@ -59,29 +64,49 @@ class Search {
   constructor(request: FindRequest) {
     this.#request = request;
     this.#small = this.#exact = request.cluster.workers.length <= mostGrouped;
+    this.#bound = new ReplicaBound(request.config, request.cluster);
   }
 
   run(): FoundReplicas | undefined {
     const { shape: { microbatches } } = this.#request;
+    const deals: Deal[] = [];
     for (const teams of this.#groups()) {
       if (teams.length > microbatches) continue;
-      for (const shares of this.#shares(teams)) this.#combine(teams, shares, []);
+      for (const shares of this.#shares(teams)) {
+        const first = teams.map((team, t) => this.#candidates(team, shares[t])[0]);
+        if (!first.every((candidate) => candidate !== undefined)) continue;
+        deals.push({ teams, shares, bound: Math.max(...first.map(({ least }) => least)) });
+      }
+    }
+    // What may be quickest first: then most others need not be simulated.
+    deals.sort((a, b) => a.bound - b.bound);
+    for (const { teams, shares, bound } of deals) {
+      if (bound >= (this.#best?.seconds ?? Infinity)) break;
+      this.#judge(teams, shares, teams.map((team, t) => this.#candidates(team, shares[t])[0]));
+    }
+    for (const { teams, shares, bound } of deals) {
+      if (bound >= (this.#best?.seconds ?? Infinity)) break;
+      this.#combine(teams, shares, []);
     }
     return this.#best === undefined ? undefined : { ...this.#best, exact: this.#exact };
   }
 
   /** Every combination of the teams' divisions that could still be the best. */
-  #combine(teams: readonly number[][], shares: readonly number[], chosen: readonly Division[]): void {
+  #combine(teams: readonly number[][], shares: readonly number[], chosen: readonly TeamDivision[]): void {
     const t = chosen.length;
-    if (t === teams.length) {
-      const plan = this.#plan(teams, shares, chosen), seconds = this.#simulate(plan);
-      if (seconds < (this.#best?.seconds ?? Infinity)) this.#best = { plan, seconds, teams };
-      return;
+    if (t === teams.length) return this.#judge(teams, shares, chosen);
+    for (const candidate of this.#candidates(teams[t], shares[t])) {
+      if (candidate.least >= (this.#best?.seconds ?? Infinity)) return; // no round is quicker than its slowest pipeline
+      this.#combine(teams, shares, [...chosen, candidate]);
     }
-    for (const { division, least } of this.#candidates(teams[t], shares[t])) {
-      if (least >= (this.#best?.seconds ?? Infinity)) return; // no round is quicker than its slowest pipeline
-      this.#combine(teams, shares, [...chosen, division]);
-    }
+  }
+
+  /** Simulates a plan, unless no round of it can be the best. */
+  #judge(teams: readonly number[][], shares: readonly number[], chosen: readonly TeamDivision[]): void {
+    if (this.#bound.seconds(chosen) >= (this.#best?.seconds ?? Infinity)) return;
+    const plan = this.#plan(teams, shares, chosen.map(({ division }) => division));
+    const seconds = this.#simulate(plan);
+    if (seconds < (this.#best?.seconds ?? Infinity)) this.#best = { plan, seconds, teams };
   }
 
   /** Ways to make two pipelines or more of the workers; some may have no part. */
@@ -129,14 +154,14 @@ class Search {
   }
 
   /** Divisions of a team that fit, quickest first: all where they are few, else the best that a search finds. */
-  #candidates(team: readonly number[], microbatches: number): readonly Candidate[] {
+  #candidates(team: readonly number[], microbatches: number): readonly TeamDivision[] {
     const key = `${team.join(" ")} x ${microbatches}`;
     let found = this.#known.get(key);
     if (found === undefined) this.#known.set(key, found = this.#divide(team, microbatches));
     return found;
   }
 
-  #divide(team: readonly number[], microbatches: number): readonly Candidate[] {
+  #divide(team: readonly number[], microbatches: number): readonly TeamDivision[] {
     const { config, shape, recompute, precision, codec = "f32" } = this.#request;
     const cluster = this.#part(team);
     const judge = new Judge({
@@ -145,14 +170,18 @@ class Search {
       shape: { ...shape, microbatches },
       recompute,
       precision,
-      codec,
+      codecs: linkCodecs(cluster, codec),
     });
     const all = this.#small && countDivisions(team.length, config.layers, config.experts) <= mostDivisions;
     if (!all) this.#exact = false;
     const best = all ? undefined : searchLocally(judge, effort).best;
     return [...(all ? divisions(team.length, config.layers, config.experts) : best ? [best.division] : [])]
       .filter((division) => judge.bound(division) < Infinity && judge.shortage(division) === 0)
-      .map((division) => ({ division, least: judge.passesBound(division) }))
+      .map((division) => ({
+        division,
+        holders: division.map(({ worker }) => team[worker]),
+        ...judge.leastPasses(division),
+      }))
       .sort((a, b) => a.least - b.least);
   }
 
@@ -172,7 +201,7 @@ class Search {
       shares: [shares[t]],
       stages: stagesOf({ config, cluster: this.#part(team) }, divisions[t]),
     }));
-    return {
+    const plan = {
       run,
       generation,
       model: configToJson(config),
@@ -183,14 +212,15 @@ class Search {
       ...(precision === undefined ? {} : { precision }),
       operations: schedulePlan(pipelines, config.tiedEmbeddings),
     };
+    return withCodecs(plan, this.#request.cluster, this.#request.codec);
   }
 
   /** Predicted seconds; Infinity where workers that must exchange tensors have no link. */
   #simulate(plan: Plan): number {
-    const { cluster, codec } = this.#request;
+    const { cluster } = this.#request;
     const places = new Map(cluster.workers.map(({ id }, place) => [id, place]));
     const apart = links(plan).some(([a, b]) => cluster.link(places.get(a)!, places.get(b)!) === undefined);
-    return apart ? Infinity : simulatePlan(plan, cluster, { codec }).seconds;
+    return apart ? Infinity : simulatePlan(plan, cluster).seconds;
   }
 }
 

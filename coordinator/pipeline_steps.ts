@@ -14,8 +14,8 @@ export interface PipelineSteps {
   /** The worker of each stage. */
   readonly workerOf: readonly number[];
   readonly pieces: (action: Action) => readonly Piece[];
-  /** Bytes of an activation or gradient. */
-  readonly bytes: number;
+  /** Bytes of an activation or gradient from one worker to another. */
+  readonly bytes: (from: number, to: number) => number;
 }
 
 /** Lists that end with a vote, as coordinator/schedule.ts makes them of operations. */
@@ -34,11 +34,16 @@ export function pipelineSteps({ orders, workerOf, pieces, bytes }: PipelineSteps
           do: "send",
           to: workerOf[stage + 1],
           key: `activation ${stage + 1} ${microbatch}`,
-          bytes,
+          bytes: bytes(workerOf[stage], workerOf[stage + 1]),
         });
       }
       if (backward && stage > 0) {
-        list.push({ do: "send", to: workerOf[stage - 1], key: `gradient ${stage - 1} ${microbatch}`, bytes });
+        list.push({
+          do: "send",
+          to: workerOf[stage - 1],
+          key: `gradient ${stage - 1} ${microbatch}`,
+          bytes: bytes(workerOf[stage], workerOf[stage - 1]),
+        });
       }
     }
     list.push({ do: "vote" });

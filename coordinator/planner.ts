@@ -11,6 +11,7 @@ import type { Profile } from "../mesh/messages.ts";
 import { links, type Pipeline, pipelineOf, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
 import { meanSpeeds, type Speeds, timesAsFast } from "../mesh/speed.ts";
 import type { Codec } from "../mesh/tensor_codec.ts";
+import { codecsOf } from "./codec_choice.ts";
 import { PlanInfeasible } from "./errors.ts";
 import type { KnownLink } from "./paces.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
@@ -46,8 +47,8 @@ export interface PlanRequest {
   readonly recompute: boolean;
   /** What factors of matrix products are rounded to. Default "f32". */
   readonly precision?: Precision;
-  /** What tensors are written in between workers. Default "f32". */
-  readonly codec?: Codec;
+  /** What tensors are written in between workers; of several each link takes the quickest. Default "f32". */
+  readonly codec?: Codec | readonly Codec[];
   /** Number of stages of each pipeline; default: as many as there are layers and workers for. */
   readonly stages?: number;
   /** Workers of each pipeline with experts only; default: those without a stage, where the model has experts. */
@@ -164,7 +165,7 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
     owners,
     recompute: request.recompute,
     ...(request.precision === undefined ? {} : { precision: request.precision }),
-    ...codecsOf(request.codec ?? "f32", members, { pipelines, owners, operations }),
+    ...codecsOf(request, members, { pipelines, owners, operations }),
     ...(request.local === undefined ? {} : { local: request.local }),
     operations,
   };
@@ -174,25 +175,6 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
     plan,
     holdings: held,
     idle: request.workers.filter((w) => !members.includes(w)).map(({ id }) => id),
-  };
-}
-
-/** The same codec on every link. Throws {@linkcode PlanInfeasible} where a worker cannot write and read it. */
-function codecsOf(
-  codec: Codec,
-  members: readonly Candidate[],
-  plan: Pick<Plan, "pipelines" | "owners" | "operations">,
-): Pick<Plan, "codecs"> {
-  if (codec === "f32") return {};
-  const unable = members.find(({ profile }) => !profile.codecs?.includes(codec));
-  if (unable !== undefined) {
-    throw new PlanInfeasible(
-      `The recipe wants ${codec} between workers, which ${unable.id} cannot write or read (it offers ` +
-        `${unable.profile.codecs?.join(", ") || "f32"}): set [mesh] codec to one that every worker offers.`,
-    );
-  }
-  return {
-    codecs: links(plan).map((workers) => ({ workers, codec })),
   };
 }
 

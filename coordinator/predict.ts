@@ -22,7 +22,7 @@ import {
   stepCosts,
 } from "./cost_model.ts";
 import type { Part, Piece } from "./simulator.ts";
-import { type Codec, codecBytes } from "./traffic.ts";
+import { codecBytes, type LinkCodecs } from "./traffic.ts";
 
 /** What is to be computed, where. */
 export interface Setting {
@@ -30,8 +30,8 @@ export interface Setting {
   readonly shape: Shape;
   readonly recompute: boolean;
   readonly cluster: Cluster;
-  /** How activations, gradients and rows are written on links. */
-  readonly codec: Codec;
+  /** How activations, gradients and rows are written on links. Default: f32 on all. */
+  readonly codecs?: LinkCodecs;
   /** What factors of products are rounded to; it takes memory. Times are predicted as for f32. Default "f32". */
   readonly precision?: Precision;
   /** In which order passes come where each worker has one stage. Default "1f1b". */
@@ -71,18 +71,24 @@ export interface StageShape {
 /** Kinds of passes of a stage. */
 export type StagePass = "forward" | "backward" | "backward-input" | "backward-weight";
 
+/** Numbers as they are. */
+const plain: LinkCodecs = () => "f32";
+
 /** Answers how long things take; remembers what it worked out for each kind of device. */
 export class Predictor {
-  /** Bytes of an activation or gradient on a link, its frame included. */
-  readonly activationBytes: number;
   readonly #tokens: number;
   readonly #known: WorkerSeconds[] = [];
   readonly #byDevice = new Map<string, WorkerSeconds>();
 
   constructor(readonly setting: Setting) {
-    const { config, shape, codec } = setting;
+    const { shape } = setting;
     this.#tokens = shape.batch * shape.sequence;
-    this.activationBytes = FRAME_BYTES + codecBytes(borderWords(config, this.#tokens), codec);
+  }
+
+  /** Bytes of an activation or gradient on the link between two workers, its frame included. */
+  activationBytes(a: number, b: number): number {
+    const { config, codecs = plain } = this.setting;
+    return FRAME_BYTES + codecBytes(borderWords(config, this.#tokens), codecs(a, b));
   }
 
   /** Seconds of the parts on a worker. */
@@ -115,11 +121,11 @@ export class Predictor {
     return seconds;
   }
 
-  /** Bytes of the rows for some experts of a layer, one way. */
-  rowBytes(experts: number): number {
-    const { config, codec } = this.setting;
+  /** Bytes of the rows for some experts of a layer on the link to their host, one way. */
+  rowBytes(experts: number, worker: number, host: number): number {
+    const { config, codecs = plain } = this.setting;
     return FRAME_BYTES + 4 * experts +
-      codecBytes(expertRows(config, this.#tokens, experts) * config.hiddenSize, codec);
+      codecBytes(expertRows(config, this.#tokens, experts) * config.hiddenSize, codecs(worker, host));
   }
 
   /** A host's seconds for a forward or a whole backward pass of some experts. */
@@ -156,7 +162,7 @@ export class Predictor {
       if (remote.length > 0 && (forward || input)) {
         const parts = remote.map(([host, experts]): Part => ({
           host,
-          bytes: this.rowBytes(experts),
+          bytes: this.rowBytes(experts, stage.worker, host),
           seconds: this.guestSeconds(host, experts, forward),
         }));
         pieces.push({ seconds: open, exchange: { meanwhile, parts } });

@@ -44,9 +44,10 @@ const Mesh = z.strictObject({
   expert_hosts: z.int().min(0).max(4_096).optional(),
   /**
    * What activations, gradients and experts' rows are written in between workers: "f32" and "zstd" keep every bit; "bf16",
-   * "f16" and "int8" are for slow links. Weights always travel exactly.
+   * "f16" and "int8" are for slow links. Of several, such as ["f32", "bf16"], each link takes the one that is quickest on
+   * it. Weights always travel exactly.
    */
-  codec: z.enum(CODECS).optional(),
+  codec: z.union([z.enum(CODECS), z.array(z.enum(CODECS)).min(1).max(CODECS.length)]).optional(),
   /** Pipelines that hold the whole model each and share every step's batch; chosen by the planner where it is not set. */
   replicas: count.max(limits.replicas).optional(),
   /**

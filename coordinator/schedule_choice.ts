@@ -23,6 +23,7 @@ import {
   type ScheduleName,
   scheduleNames,
 } from "./schedules.ts";
+import { withCodecs } from "./plan_codecs.ts";
 import { simulatePlan } from "./simulate_plan.ts";
 import type { Timeline } from "./simulator.ts";
 import { skipSchedule } from "./skip_schedule.ts";
@@ -91,7 +92,7 @@ function arrange(request: FindRequest, schedule: ScheduleName, trace: boolean): 
   const { cluster, codec, config, shape } = request, chunks = defaultChunks(schedule);
   if (schedule === "1f1b" || schedule === "gpipe") {
     const found = findPlan({ ...request, schedule }), { plan, memory } = found;
-    const timeline = simulatePlan(plan, cluster, { codec, trace });
+    const timeline = simulatePlan(plan, cluster, { trace });
     return { schedule, found, stages: plan.pipelines[0].stages, plan, timeline, memory };
   }
   // Several stages on a worker need a layer for each, and are planned without hosts of experts.
@@ -108,17 +109,14 @@ function arrange(request: FindRequest, schedule: ScheduleName, trace: boolean): 
   const memory = found.judge.memory(division, orders);
   checkMemory(cluster, memory, schedule);
   const stages = stagesOf(request, division), pipelines = [{ shares: [shape.microbatches], stages }];
-  const plan = {
-    ...found.plan,
-    pipelines,
-    operations: schedulePlan(pipelines, config.tiedEmbeddings, schedule),
-  };
+  const operations = schedulePlan(pipelines, config.tiedEmbeddings, schedule);
+  const plan = withCodecs({ ...found.plan, pipelines, operations }, cluster, codec);
   return {
     schedule,
     found,
     stages,
     plan,
-    timeline: simulatePlan(plan, cluster, { codec, trace }),
+    timeline: simulatePlan(plan, cluster, { trace }),
     memory,
   };
 }
@@ -138,11 +136,11 @@ function arrangeSkips(request: ArrangeRequest, visits: number, trace: boolean): 
     !holders.has(id)
   );
   const operations = skipSchedule({ stages, microbatches: shape.microbatches, visits, hosts });
-  const pipelines = [{ shares: [shape.microbatches], stages }],
-    plan = { ...found.plan, pipelines, operations };
+  const pipelines = [{ shares: [shape.microbatches], stages }];
+  const plan = withCodecs({ ...found.plan, pipelines, operations }, cluster, codec);
   const memory = found.judge.memory(division, [...holders].map((id) => passesOf(operations[id].train)));
   checkMemory(cluster, memory, "skippipe");
-  const timeline = simulatePlan(plan, cluster, { codec, trace });
+  const timeline = simulatePlan(plan, cluster, { trace });
   return { schedule: "skippipe", found, stages, plan, timeline, memory };
 }
 

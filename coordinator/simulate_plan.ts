@@ -11,19 +11,21 @@ import { owners, words } from "./holdings.ts";
 import { Predictor, type StagePass, type StageShape } from "./predict.ts";
 import { type Copies, copiesOf } from "./replica_traffic.ts";
 import { type Job, type Piece, simulate, type Step, type Timeline } from "./simulator.ts";
-import type { Codec } from "./traffic.ts";
+import { type Codec, type LinkCodecs, linkCodecs } from "./traffic.ts";
 
 /** Options of {@linkcode simulatePlan}. */
 export interface SimulatePlanOptions {
-  readonly codec?: Codec;
+  /** Of all links, or those of which each link takes the quickest, where the plan says nothing. Default "f32". */
+  readonly codec?: Codec | readonly Codec[];
   readonly trace?: boolean;
 }
 
 /** One training round of a plan. Workers are those of the cluster, in its order. */
 export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlanOptions = {}): Timeline {
   const config = parseConfig(plan.model), { codec = "f32", trace = false } = options;
-  const predictor = new Predictor({ config, shape: plan.shape, recompute: plan.recompute, cluster, codec });
   const places = new Map(cluster.workers.map(({ id }, place) => [id, place]));
+  const codecs = plan.codecs === undefined ? linkCodecs(cluster, codec) : codecsOf(plan.codecs, cluster);
+  const predictor = new Predictor({ config, shape: plan.shape, recompute: plan.recompute, cluster, codecs });
   const placeOf = (id: string) => {
     const place = places.get(id);
     if (place === undefined) {
@@ -64,6 +66,17 @@ export function simulatePlan(plan: Plan, cluster: Cluster, options: SimulatePlan
     step: owned.map((parameters, worker) => predictor.stepSeconds(worker, parameters)),
     trace,
   });
+}
+
+/** The codecs that a plan names. */
+function codecsOf(named: NonNullable<Plan["codecs"]>, { workers }: Cluster): LinkCodecs {
+  const byPair = new Map(
+    named.map(({ workers: [a, b], codec }) => [a < b ? `${a} ${b}` : `${b} ${a}`, codec]),
+  );
+  return (a, b) => {
+    const [x, y] = [workers[a].id, workers[b].id];
+    return byPair.get(x < y ? `${x} ${y}` : `${y} ${x}`) ?? "f32";
+  };
 }
 
 /** A cluster's links and changes as the simulator takes them. */
@@ -140,7 +153,9 @@ function stepOf(
     case "receive": {
       const { what } = operation, stage = offset + operation.stage, peer = offset + operation.peer;
       const microbatch = "microbatch" in operation ? ` ${operation.microbatch}` : "";
-      const bytes = microbatch === "" ? predictor.tiedBytes : predictor.activationBytes;
+      const bytes = microbatch === ""
+        ? predictor.tiedBytes
+        : predictor.activationBytes(workerOf[stage], workerOf[peer]);
       return operation.do === "send"
         ? { do: "send", to: workerOf[peer], key: `${what} ${peer}${microbatch}`, bytes }
         : { do: "receive", key: `${what} ${stage}${microbatch}` };

@@ -123,6 +123,9 @@ export function improvements(trial: Trial): string[] {
     const coarser = { ...shape, batch: shape.batch * 2, microbatches: shape.microbatches / 2 };
     tried.push({ what: `microbatches = ${coarser.microbatches}`, change: { shape: coarser } });
   }
+  if (request.codec === undefined) {
+    tried.push({ what: '[mesh] codec = ["f32", "bf16"]', change: { codec: ["f32", "bf16"] } });
+  }
   if (request.recompute) tried.push({ what: "recompute = false", change: { recompute: false } });
   tried.push({ what: "twice the bandwidth everywhere", change: { cluster: scaledBandwidth(cluster, 2) } });
   if (cluster.workers.length > 1) {

@@ -237,7 +237,7 @@ function setting(model: typeof dense, recompute: boolean) {
     id: "me",
     profile: { flops: 1e9, bandwidth: 1e9, memory: 1e9, deviceName: "" },
   }], { latency: 0, bandwidth: 1e9 });
-  return { config: parseConfig(model), shape, recompute, cluster, codec: "f32" as const };
+  return { config: parseConfig(model), shape, recompute, cluster };
 }
 
 function whole(model: typeof dense): Division {

@@ -8,6 +8,7 @@ import { simulatePlan } from "../../coordinator/simulate_plan.ts";
 import { Plan } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import { type RandomStream, randomStream } from "../../model/random.ts";
+import { everyDivision, randomCluster } from "./every_plan.ts";
 
 function model(layers: number, experts: number, tied = false) {
   return parseConfig({
@@ -22,67 +23,6 @@ function model(layers: number, experts: number, tied = false) {
   });
 }
 
-/** Speeds over a factor of 16, memory sometimes short, links over a factor of 1000, some missing. */
-function randomCluster(random: RandomStream, count: number, memory: number): Cluster {
-  const spread = (low: number, high: number) => low * (high / low) ** random.uniform();
-  const workers = Array.from({ length: count }, (_, i) => ({
-    id: `w${i}`,
-    profile: {
-      flops: spread(1e10, 16e10),
-      bandwidth: spread(1e10, 4e10),
-      memory: memory * spread(0.2, 3),
-      deviceName: "",
-    },
-    up: random.integer(3) === 0 ? spread(1e6, 1e8) : Infinity,
-    down: Infinity,
-  }));
-  const links = workers.map(() =>
-    workers.map(() => ({ latency: spread(1e-4, 5e-2), bandwidth: spread(1e6, 1e9) }))
-  );
-  const missing = workers.map(() => workers.map(() => random.integer(10) === 0));
-  const link = (a: number, b: number) => {
-    const [i, j] = [Math.min(a, b), Math.max(a, b)];
-    return missing[i][j] && j !== i + 1 ? undefined : links[i][j];
-  };
-  return { name: "random", workers, link, changes: [] };
-}
-
-/** Every division, found in another way than the planner's: layer by layer. */
-function everything(workers: number, layers: number, experts: number): Division[] {
-  const found: Division[] = [];
-  const grow = (parts: readonly Part[], left: number) => {
-    if (left === 0) return void found.push(...withHosts(parts));
-    for (let worker = 0; worker < workers; worker++) {
-      if (parts.some((part) => part.worker === worker)) continue;
-      for (let span = 1; span <= left; span++) {
-        grow([...parts, { worker, layers: span, remote: [] }], left - span);
-      }
-    }
-  };
-  const withHosts = (parts: readonly Part[]): Division[] => {
-    const free = Array.from({ length: workers }, (_, w) => w).filter((w) =>
-      !parts.some((p) => p.worker === w)
-    );
-    let all: Division[] = [[]];
-    for (const part of parts) {
-      // One digit for each host: how many experts it has.
-      const choices: Part[] = [];
-      for (let code = 0; code < (experts + 1) ** free.length; code++) {
-        const digits = free.map((_, i) => Math.floor(code / (experts + 1) ** i) % (experts + 1));
-        if (digits.reduce((a, b) => a + b, 0) > experts) continue;
-        choices.push({
-          ...part,
-          remote: free.flatMap((w, i) => digits[i] > 0 ? [[w, digits[i]] as const] : []),
-        });
-      }
-      all = all.flatMap((before) => choices.map((choice) => [...before, choice]));
-    }
-    return all;
-  };
-  grow([], layers);
-  return found;
-}
-
 Deno.test("the plan is as quick as the best of all divisions, on 200 random clusters", () => {
   const random = randomStream(3, "clusters");
   let simulated = 0, infeasible = 0, hosted = 0, shorter = 0;
@@ -93,8 +33,8 @@ Deno.test("the plan is as quick as the best of all divisions, on 200 random clus
     const shape = { batch: 1, sequence: 32, microbatches: 1 + random.integer(4) };
     const cluster = randomCluster(random, count, 40e6 + 3e7 * layers / count);
     const request = { run: "r", generation: 1, config, cluster, shape, recompute: random.integer(2) === 0 };
-    const judge = new Judge({ ...request, codec: "f32" });
-    const all = everything(count, layers, config.experts);
+    const judge = new Judge(request);
+    const all = everyDivision(count, layers, config.experts);
     assertEquals(all.length, countDivisions(count, layers, config.experts));
     let best = Infinity;
     for (const division of all) {
@@ -218,7 +158,7 @@ Deno.test("the operations of a plan take as long on the clock as the planner say
     config: model(6, 4, true),
     shape: { batch: 1, sequence: 16, microbatches: 5 },
   };
-  const judge = new Judge({ ...setting, codec: "f32" });
+  const judge = new Judge(setting);
   const division: Division = [{ worker: 2, layers: 2, remote: [[3, 2]] }, {
     worker: 1,
     layers: 3,

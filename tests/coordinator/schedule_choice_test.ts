@@ -122,7 +122,6 @@ Deno.test("GPipe's bound is below its simulated round, and every microbatch is k
       cluster: cluster(latency, 1e9, 3),
       shape: { batch: 1, sequence: 64, microbatches: 5 },
       recompute: false,
-      codec: "f32",
     } as const;
     const gpipe = new Judge({ ...setting, schedule: "gpipe" }), plain = new Judge(setting);
     for (const division of divisions(3, 4, 0)) {

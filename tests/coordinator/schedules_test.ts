@@ -20,7 +20,7 @@ function run(name: ScheduleName, workers: number, microbatches: number, chunks =
     orders,
     workerOf: placement(name, { workers, chunks }),
     pieces: (action) => [{ seconds: seconds(action) }],
-    bytes: 1,
+    bytes: () => 1,
   });
   const timeline = simulate({ lists, link: () => ({ latency: 0, bandwidth: Infinity }), trace: true });
   const idle = timeline.workers.map(({ first, last, busy }) => last - first - busy);
