@@ -8,7 +8,8 @@ import type { Cluster } from "./cluster.ts";
 import { unknownBandwidth } from "./codec_choice.ts";
 import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, stagesOf } from "./find_plan.ts";
-import { type Candidate, levelled, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
+import { levelled } from "./levelled.ts";
+import { type Candidate, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
 import {
   type Alternative,
   defaultChunks,

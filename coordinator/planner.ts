@@ -8,16 +8,17 @@ import type { ModelConfig } from "../model/config.ts";
 import { configToJson } from "../model/config.ts";
 import { checkPrecision, type Precision } from "../model/precision.ts";
 import type { Profile } from "../mesh/messages.ts";
-import { links, type Pipeline, pipelineOf, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
-import { meanSpeeds, type Speeds, timesAsFast } from "../mesh/speed.ts";
+import { type Pipeline, pipelineOf, type Plan, type Shape, type Stage } from "../mesh/plan.ts";
+import type { Speeds } from "../mesh/speed.ts";
 import type { Codec } from "../mesh/tensor_codec.ts";
 import { codecsOf } from "./codec_choice.ts";
 import { PlanInfeasible } from "./errors.ts";
+import { levelled } from "./levelled.ts";
 import type { KnownLink } from "./paces.ts";
+import { divide } from "./proportion.ts";
 import { type Holding, holdings, shareOwnership } from "./holdings.ts";
 import { schedulePlan } from "./schedule.ts";
 import { defaultChunks, placement, type ScheduleName } from "./schedules.ts";
-import { deal, splitLayers } from "./split.ts";
 import { skipSchedule } from "./skip_schedule.ts";
 import { teamsOf } from "./teams.ts";
 
@@ -178,36 +179,6 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
   };
 }
 
-/** Bytes a second that a link of WebRTC in TypeScript carries between two cores, measured on loopback. */
-const linkSpeed = 12e6;
-
-/** Measurements of equal devices that lie closer than this differ by the moment in which they were made. */
-const noise = 4;
-
-/**
- * Gives workers with the same device their common (geometric mean) speed, where they were measured alike: several that
- * join one machine at the same time disturb each other's measurement, and a plan should not follow that. What steps have
- * shown of a worker counts for it alone.
- */
-export function levelled(workers: readonly Candidate[]): Candidate[] {
-  const byDevice = new Map<string, Speeds[]>();
-  for (const { profile } of workers) {
-    const whole = timesAsFast(profile, 1 / (profile.lent?.share ?? 1));
-    byDevice.set(profile.deviceName, [...byDevice.get(profile.deviceName) ?? [], whole]);
-  }
-  return workers.map(({ shown, ...worker }) => {
-    const { profile } = worker,
-      share = profile.lent?.share ?? 1,
-      alike = byDevice.get(profile.deviceName)!,
-      speeds = alike.map(({ flops }) => flops);
-    const own = Math.max(...speeds) >= noise * Math.min(...speeds)
-      ? profile
-      : timesAsFast(meanSpeeds(alike), share);
-    const times = shown === undefined ? 1 : shown * share / own.flops;
-    return { ...worker, profile: { ...profile, ...timesAsFast(own, times) } };
-  });
-}
-
 /** Workers with layers and hosts of a pipeline of so many workers. */
 function countParts(request: PlanRequest, workers: number): { holders: number; hosts: number } {
   const { config, expertHosts, schedule = "1f1b" } = request, chunks = defaultChunks(schedule);
@@ -253,78 +224,6 @@ function countParts(request: PlanRequest, workers: number): { holders: number; h
     );
   }
   return { holders, hosts };
-}
-
-/** `holders`: the worker of each stage; `given`: the first layer of each and the end, where they are not chosen here. */
-function divide(
-  config: ModelConfig,
-  shape: Shape,
-  holders: readonly Candidate[],
-  hosts: readonly Candidate[],
-  given?: readonly number[],
-): Stage[] {
-  const speeds = new Map([...holders, ...hosts].map((w) => [w.id, Math.max(1, w.profile.flops)]));
-  const work = layerWork(config, shape.sequence);
-  const total = [...speeds.values()].reduce((a, b) => a + b, 0);
-  const own = [...new Set(holders)].reduce((sum, w) => sum + speeds.get(w.id)!, 0) / total;
-  const layer = work.rest + work.experts * own;
-  const borders = given ?? splitLayers(
-    new Array<number>(config.layers).fill(layer),
-    holders.map((w) => speeds.get(w.id)!),
-    0,
-    work.head,
-  );
-  const tokens = shape.batch * shape.sequence * shape.microbatches;
-  // A multiplication and an addition, and twice as much again for the backward pass.
-  const seconds = (worker: string, multiplications: number) =>
-    6 * tokens * multiplications / speeds.get(worker)!;
-  // Rows go out and come back in both passes.
-  const bytes = 4 * tokens * config.expertsPerToken / Math.max(1, config.experts) * 4 * config.hiddenSize;
-  const load = new Map<string, number>([...holders, ...hosts].map((worker) => [worker.id, 0]));
-  holders.forEach((w, s) => {
-    const head = s === holders.length - 1 ? work.head : 0;
-    load.set(w.id, load.get(w.id)! + seconds(w.id, (borders[s + 1] - borders[s]) * work.rest + head));
-  });
-  const experts: string[][] = new Array(config.layers);
-  const hostIds = hosts.map((host) => host.id);
-  // In turn over the stages, so that no stage has used up the hosts before another gets its share.
-  const depth = Math.max(...holders.map((_, s) => borders[s + 1] - borders[s]));
-  for (let i = 0; i < depth; i++) {
-    holders.forEach(({ id: owner }, s) => {
-      const l = borders[s] + i;
-      if (l >= borders[s + 1]) return;
-      const counts = deal({
-        experts: config.experts,
-        owner,
-        hosts: hostIds,
-        compute: (worker) => seconds(worker, work.experts / config.experts),
-        transfer: bytes / linkSpeed,
-      }, load);
-      experts[l] = [owner, ...hostIds].flatMap((worker, c) => new Array<string>(counts[c]).fill(worker));
-    });
-  }
-  return holders.map((holder, s) => ({
-    worker: holder.id,
-    from: borders[s],
-    to: borders[s + 1],
-    embedding: s === 0,
-    head: s === holders.length - 1,
-    experts: experts.slice(borders[s], borders[s + 1]),
-  }));
-}
-
-/** Multiplications for one token of the forward pass: a layer without its routed experts, all of those, the head. */
-function layerWork(config: ModelConfig, sequence: number): { rest: number; experts: number; head: number } {
-  const { hiddenSize: D, intermediateSize: F, heads, kvHeads, headDim } = config;
-  const projections = D * headDim * (2 * heads + 2 * kvHeads);
-  const attention = sequence * heads * headDim; // scores and values, half of them masked
-  const mlp = 3 * D * F;
-  const moe = config.experts > 0;
-  return {
-    rest: projections + attention + (moe ? D * (config.experts + 3 * config.sharedExpert) : mlp),
-    experts: moe ? mlp * config.expertsPerToken : 0,
-    head: D * config.vocabSize,
-  };
 }
 
 function checkMemory(workers: readonly Candidate[], held: readonly Holding[]): void {

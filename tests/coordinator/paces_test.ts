@@ -3,7 +3,8 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
 import { CoordinatorError } from "../../coordinator/errors.ts";
 import { Paces } from "../../coordinator/paces.ts";
-import { levelled, type PlanRequest } from "../../coordinator/planner.ts";
+import { levelled } from "../../coordinator/levelled.ts";
+import type { PlanRequest } from "../../coordinator/planner.ts";
 import { timesAsFast } from "../../mesh/speed.ts";
 import { parseConfig } from "../../model/config.ts";
 
