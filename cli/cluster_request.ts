@@ -107,7 +107,7 @@ export function requests(
       config: models[p],
       cluster,
       shape: cutBatch(batch, sequence, given ?? microbatches),
-      recompute: (phase.kind === "train" && phase.recompute) || flags.has("recompute"),
+      recompute: (phase.kind === "train" && phase.recompute === true) || flags.has("recompute"),
       precision: phase.precision,
       codec,
       ...(wanted === undefined ? {} : { stages: wanted }),

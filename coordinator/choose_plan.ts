@@ -43,8 +43,23 @@ const effort = { changes: 500, starts: 3, polish: 20 };
 /** Workers up to which that is a moment. */
 const mostSearched = 32;
 
+/** What to plan. Where recomputation is left open it is taken only where nothing fits without: it costs time, and no bit. */
+export interface ChooseRequest extends Omit<PlanRequest, "recompute"> {
+  readonly recompute?: boolean;
+}
+
 /** Throws PlanInfeasible and ScheduleError. The same request always gives the same plan. */
-export function choosePlan(request: PlanRequest): Chosen {
+export function choosePlan({ recompute, ...request }: ChooseRequest): Chosen {
+  if (recompute !== undefined) return choose({ ...request, recompute });
+  try {
+    return choose({ ...request, recompute: false });
+  } catch (error) {
+    if (!(error instanceof PlanInfeasible)) throw error;
+    return choose({ ...request, recompute: true });
+  }
+}
+
+function choose(request: PlanRequest): Chosen {
   const cluster = assumedCluster(request.workers, request.link);
   const plain = makePlan(request), { schedule, visits } = request;
   const named = visits !== undefined ? "skippipe" : schedule ?? "1f1b";

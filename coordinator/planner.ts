@@ -171,7 +171,7 @@ export function plannedOf(request: PlanRequest, pipelines: Pipeline[]): Planned 
     operations,
   };
   const held = holdings(config, plan);
-  checkMemory(members, held);
+  checkMemory(members, held, request.recompute);
   return {
     plan,
     holdings: held,
@@ -226,7 +226,7 @@ function countParts(request: PlanRequest, workers: number): { holders: number; h
   return { holders, hosts };
 }
 
-function checkMemory(workers: readonly Candidate[], held: readonly Holding[]): void {
+function checkMemory(workers: readonly Candidate[], held: readonly Holding[], recompute: boolean): void {
   const lent = new Map(workers.map(({ id, profile }) => [id, profile.memory]));
   const short = held.map((holding) => ({ holding, lends: lent.get(holding.worker)! }))
     .filter(({ holding, lends }) => holding.bytes > lends);
@@ -238,8 +238,13 @@ function checkMemory(workers: readonly Candidate[], held: readonly Holding[]): v
     `(${mebibytes(holding.bytes - lends)} MiB short)`
   );
   throw new PlanInfeasible(
-    `The model does not fit: ${lines.join("; ")}. More workers, more microbatches (smaller ones) or ` +
-      `recompute = true in the phase need less memory on each.`,
+    recompute
+      ? `The model does not fit, although activations would be computed again: ${
+        lines.join("; ")
+      }. More workers or more ` +
+        `microbatches (smaller ones) need less memory on each.`
+      : `The model does not fit: ${lines.join("; ")}. More workers, more microbatches (smaller ones) or ` +
+        `recompute = true in the phase need less memory on each.`,
   );
 }
 

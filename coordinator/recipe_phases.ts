@@ -80,8 +80,11 @@ const TrainToml = z.strictObject({
   evaluate_batches: z.int().min(0).max(65_536).default(8),
   /** Steps between two checkpoints; 0: only at the end. */
   checkpoint_every: z.int().min(0).default(0),
-  /** Keep only the layers' inputs of the forward pass and compute the rest again: less memory, about a third more work. */
-  recompute: z.boolean().default(false),
+  /**
+   * Keep only the layers' inputs of the forward pass and compute the rest again: less memory, about a third more work, the
+   * same bits. Where nothing is said: only if the model would not fit otherwise.
+   */
+  recompute: z.boolean().optional(),
 });
 /** A phase of training. Counts are in steps, sequences and tokens. */
 export type TrainPhase = Omit<z.infer<typeof TrainToml>, "tokens" | "steps"> & { readonly steps: number };

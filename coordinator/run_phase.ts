@@ -291,7 +291,7 @@ export function planPhase(
       sequence: phase.sequence,
       microbatches: phase.microbatches,
     },
-    recompute: phase.kind === "train" && phase.recompute,
+    ...(phase.kind === "train" ? { recompute: phase.recompute } : { recompute: false }),
     precision: phase.precision,
     codec: recipe.mesh.codec,
     ...(phase.kind === "train" && phase.local

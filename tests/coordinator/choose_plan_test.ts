@@ -1,6 +1,7 @@
 /** What a run plans over the workers that joined: the search where it wins, everyone still with a part, pins kept. */
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
+import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
 import { simulatePlan } from "../../coordinator/simulate_plan.ts";
 import { type ScheduleName, scheduleNames } from "../../coordinator/schedules.ts";
@@ -92,4 +93,21 @@ Deno.test("a schedule for which memory is short is not taken, and what it needs 
   assert(schedule !== "gpipe");
   const { why } = others.find((other) => other.schedule === "gpipe")!;
   assert(/would need about [\d,]+ MiB and lends [\d,]+ MiB/.test(why!), why);
+});
+
+Deno.test("activations are computed again only where nothing fits without, unless the recipe says", () => {
+  const { recompute: _, ...open } = request;
+  const lending = (memory: number) =>
+    workers.map(({ id, profile }) => ({ id, profile: { ...profile, memory } }));
+  assertEquals(choosePlan(open).plan.recompute, false);
+  const needs = Math.max(...makePlan(request).holdings.map(({ bytes }) => bytes));
+  const spares = Math.max(...makePlan({ ...request, recompute: true }).holdings.map(({ bytes }) => bytes));
+  const short = { ...open, workers: lending((needs + spares) / 2), stages: 3 };
+  assertEquals(choosePlan(short).plan.recompute, true);
+  assertThrows(() => choosePlan({ ...short, recompute: false }), PlanInfeasible, "recompute = true");
+  const { message } = assertThrows(
+    () => choosePlan({ ...short, workers: lending(spares / 2) }),
+    PlanInfeasible,
+  );
+  assert(/although activations would be computed again.* MiB short/.test(message), message);
 });
