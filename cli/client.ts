@@ -68,6 +68,12 @@ export class Owner {
     return await response.json() as KnownWorker;
   }
 
+  /** Measures the links between all workers that joined. */
+  async measureLinks(): Promise<void> {
+    const response = await this.#request("POST", "/links");
+    await response.body?.cancel();
+  }
+
   /** Makes another invite and answers with its line. */
   async invite(terms: Required<InviteTerms>): Promise<string> {
     const response = await this.#request("POST", "/invite", JSON.stringify(terms));

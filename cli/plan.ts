@@ -5,11 +5,11 @@
  */
 import { dirname, isAbsolute, join, resolve } from "@std/path";
 import { openModel } from "../coordinator/model_source.ts";
-import type { Paces } from "../coordinator/paces.ts";
+import type { KnownLink, Paces } from "../coordinator/paces.ts";
 import type { Candidate } from "../coordinator/planner.ts";
 import { parseRecipe } from "../coordinator/recipe.ts";
 import { isCompute } from "../coordinator/recipe_phases.ts";
-import { planText } from "../coordinator/report.ts";
+import { number, planText, table } from "../coordinator/report.ts";
 import { describe, planPhase } from "../coordinator/run_phase.ts";
 import { openTokenizer } from "../coordinator/run_text.ts";
 import { modelsOf } from "../coordinator/switches.ts";
@@ -24,7 +24,7 @@ import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./
 export const verb: Verb = {
   name: "plan",
   summary: "show who would hold what, without training",
-  help: `volary plan RECIPE.toml [--workers N] [--state ${DEFAULT_STATE}] [--json]
+  help: `volary plan RECIPE.toml [--workers N | --measure] [--state ${DEFAULT_STATE}] [--json]
 volary plan CLUSTER.toml RECIPE.toml|MODEL [--codec f32] [--batch N] [--sequence N] [--microbatches N] [--json]
 
 Shows the plan for the workers that joined, or for N equal workers without any coordinator: stages, experts, parameters and
@@ -32,6 +32,7 @@ an estimate of memory. With a cluster file (see examples/clusters): the plan wit
 and what would make it faster; for a recipe, or for a step of training a model's folder.
 
   --workers N      plan for N equal workers instead
+  --measure        measure the links between the workers first (a few MiB over each; 2 to 16 workers, no run under way)
   --state FOLDER   the coordinator's folder
   --codec NAMES    with a cluster file: what numbers on links are written in: f32, zstd, f16, bf16 or int8; of several
                    (f32,bf16) each link takes the quickest. Default: what the recipe says
@@ -40,7 +41,7 @@ ${STEP_HELP}
 
   async run(args) {
     const flags = readFlags(args, {
-      boolean: ["json"],
+      boolean: ["json", "measure"],
       string: ["workers", "state", "codec", "batch", "sequence", "microbatches"],
       positional: ["RECIPE.toml", "RECIPE.toml?"],
     });
@@ -53,8 +54,11 @@ ${STEP_HELP}
     const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
     const { tokenizer } = await openTokenizer(files, recipe);
     const { config } = await openModel(files, recipe, tokenizer);
+    if (count !== undefined && flags.has("measure")) {
+      throw new UsageError("--workers and --measure exclude each other: equal workers are only assumed.");
+    }
     const { workers, paces } = count === undefined
-      ? await joined(flags.text("state") ?? DEFAULT_STATE)
+      ? await joined(flags.text("state") ?? DEFAULT_STATE, flags.has("measure"))
       : { workers: Array.from({ length: count }, (_, i) => equal(i)), paces: undefined };
     const models = modelsOf(recipe.phases, config);
     for (const [p, phase] of recipe.phases.entries()) {
@@ -71,8 +75,8 @@ ${STEP_HELP}
 /** The best plan for a cluster file, explained. */
 async function planCluster(flags: Flags): Promise<number> {
   const [clusterPath, recipePath] = flags.positional;
-  for (const flag of ["workers", "state"]) {
-    if (flags.text(flag) !== undefined) {
+  for (const flag of ["workers", "state", "measure"]) {
+    if (flags.has(flag) || flags.text(flag) !== undefined) {
       throw new UsageError(`--${flag} and a cluster file exclude each other: the file says who is there.`);
     }
   }
@@ -105,8 +109,12 @@ type Worker = Candidate & { readonly profile: { readonly deviceName: string } };
 /** The workers that joined, and what the coordinator knows of them and their links from real steps. */
 async function joined(
   state: string,
+  measure: boolean,
 ): Promise<{ workers: Worker[]; paces: Pick<Paces, "of" | "link"> }> {
-  const { workers, links } = await (await Owner.find(state)).status();
+  const owner = await Owner.find(state);
+  if (measure) await owner.measureLinks();
+  const { workers, links } = await owner.status();
+  if (measure) say(linksText(links));
   return {
     workers: workers.map(({ worker, device, flops, memory, bandwidth, launch, read, lent }) => ({
       id: worker,
@@ -117,6 +125,15 @@ async function joined(
       link: (a, b) => links.find(({ workers }) => workers.includes(a) && workers.includes(b)),
     },
   };
+}
+
+function linksText(links: readonly KnownLink[]): string {
+  const rows = links.map(({ workers, latency, bandwidth }) => [
+    workers.join(" and "),
+    latency === undefined ? "-" : `${(1e3 * latency).toFixed(1)} ms one way`,
+    bandwidth === undefined ? "-" : `${number(bandwidth)}B/s`,
+  ]);
+  return table([["link", "latency", "bandwidth"], ...rows]).join("\n");
 }
 
 /** One of several workers that differ in name only. */

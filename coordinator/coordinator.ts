@@ -9,6 +9,7 @@ import type { Channel, Runtime } from "../mesh/runtime.ts";
 import type { Admission } from "./admission.ts";
 import { CoordinatorError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
+import { measureLinks } from "./link_trial.ts";
 import type { Member } from "./member.ts";
 import { type Known, Membership } from "./membership.ts";
 import { type KnownLink, Paces } from "./paces.ts";
@@ -145,6 +146,34 @@ export class Coordinator {
       this.#stop = undefined;
       ended.resolve();
     }
+  }
+
+  /**
+   * Measures the links between all workers that are there, and keeps what they show. Throws where a run is under way, and what
+   * {@linkcode measureLinks} throws.
+   */
+  async measureLinks(): Promise<readonly KnownLink[]> {
+    if (this.#stop !== undefined) {
+      throw new CoordinatorError(
+        "A run is under way: its steps measure the links that they use. See `volary status`.",
+      );
+    }
+    const stop = this.#stop = new AbortController(), ended = Promise.withResolvers<void>();
+    this.#ended = ended.promise;
+    try {
+      await measureLinks({
+        clock: this.#runtime,
+        members: this.members,
+        paces: this.#paces,
+        nextGeneration: () => ++this.#generation,
+        signal: stop.signal,
+      });
+      await this.#paces.save();
+    } finally {
+      this.#stop = undefined;
+      ended.resolve();
+    }
+    return this.#paces.links(this.members.map(({ id }) => id));
   }
 
   /** Asks the run under way to save and end; resolves once it has. False where there is none. */

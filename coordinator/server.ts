@@ -78,6 +78,8 @@ async function route(request: Request, options: ServerOptions): Promise<Response
       return Response.json({ stopped: await options.coordinator.stop() });
     case "POST /run":
       return await startRun(request, options);
+    case "POST /links":
+      return await told(() => options.coordinator.measureLinks());
     case "GET /workers":
       return Response.json(options.coordinator.membership.known);
     case "POST /approve":
@@ -94,7 +96,7 @@ async function route(request: Request, options: ServerOptions): Promise<Response
   return new Response(null, { status: 404 });
 }
 
-/** Does what a body asks for. What its user can put right is told with status 409. */
+/** Does what a body asks for. */
 async function answer<S extends z.ZodType>(
   request: Request,
   schema: S,
@@ -103,8 +105,13 @@ async function answer<S extends z.ZodType>(
   const text = await request.text();
   const body = text.length > mostBody ? undefined : schema.safeParse(parseJson(text));
   if (!body?.success) return new Response(null, { status: 400 });
+  return await told(() => act(body.data));
+}
+
+/** What an act answers. What its user can put right is told with status 409. */
+async function told(act: () => Promise<unknown>): Promise<Response> {
   try {
-    return Response.json(await act(body.data), { headers: { "cache-control": "no-store" } });
+    return Response.json(await act(), { headers: { "cache-control": "no-store" } });
   } catch (error) {
     if (!(error instanceof CoordinatorError)) throw error;
     return Response.json({ message: error.message }, { status: 409 });

@@ -2,11 +2,13 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
 import { CoordinatorError } from "../../coordinator/errors.ts";
+import { everyPair } from "../../coordinator/link_trial.ts";
 import { Paces } from "../../coordinator/paces.ts";
 import { levelled } from "../../coordinator/levelled.ts";
 import type { PlanRequest } from "../../coordinator/planner.ts";
 import { timesAsFast } from "../../mesh/speed.ts";
 import { parseConfig } from "../../model/config.ts";
+import { smallMesh, smallRecipe } from "./small_run.ts";
 
 const config = parseConfig({
   hidden_size: 64,
@@ -142,4 +144,33 @@ Deno.test("launches count in a prediction, and what a worker sends is bounded by
   assertEquals(cluster.link(0, 1)!.latency, 0.0015);
   assert(cluster.link(0, 1)!.bandwidth > 0);
   assertEquals(assumedCluster(workers, () => ({ bandwidth: 5e6 }))!.link(0, 1)!.bandwidth, 5e6);
+});
+
+Deno.test("links are measured on demand: every two workers are neighbours once, and the plan then knows all links", async () => {
+  for (let count = 2; count <= 9; count++) {
+    const met = new Set(
+      everyPair(count).flatMap((order) => {
+        assertEquals(order.toSorted((a, b) => a - b), Array.from({ length: count }, (_, i) => i));
+        return order.slice(1).map((place, i) => [order[i], place].sort((a, b) => a - b).join(" "));
+      }),
+    );
+    assertEquals([count, met.size], [count, count * (count - 1) / 2]);
+  }
+  const mesh = await smallMesh("reference", 3);
+  try {
+    const links = await mesh.coordinator.measureLinks();
+    assertEquals(links.map(({ workers }) => workers.join(" ")).sort(), ["w0 w1", "w0 w2", "w1 w2"]);
+    for (const { latency, bandwidth } of links) assert(latency! >= 0 && bandwidth! > 0);
+    assertEquals(mesh.coordinator.status().links, links);
+    const { event } = await mesh.run(smallRecipe({ steps: 1 }));
+    assertEquals(event, "done", "workers are free for a run");
+  } finally {
+    await mesh.close();
+  }
+  const lone = await smallMesh("reference", 1);
+  try {
+    await assertRejects(() => lone.coordinator.measureLinks(), CoordinatorError, "fewer than two workers");
+  } finally {
+    await lone.close();
+  }
 });
