@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { borderWords } from "../model/residual.ts";
 import {
   copyBytes,
   guestWords,
@@ -222,7 +223,7 @@ export class Judge {
       // Buffers of one transfer each way beside the passes.
       add(
         part.worker,
-        4 * Math.max(own.working, head ? this.#head.working : 0) + 8 * this.#tokens * config.hiddenSize,
+        4 * Math.max(own.working, head ? this.#head.working : 0) + 8 * borderWords(config, this.#tokens),
       );
       if (config.tiedEmbeddings && head) {
         add(
