@@ -162,7 +162,7 @@ Deno.test("links are measured on demand: every two workers are neighbours once, 
     assertEquals(links.map(({ workers }) => workers.join(" ")).sort(), ["w0 w1", "w0 w2", "w1 w2"]);
     for (const { latency, bandwidth } of links) assert(latency! >= 0 && bandwidth! > 0);
     assertEquals(mesh.coordinator.status().links, links);
-    const { event } = await mesh.run(smallRecipe({ steps: 1 }));
+    const { event } = await mesh.run(smallRecipe({ steps: 2 }));
     assertEquals(event, "done", "workers are free for a run");
   } finally {
     await mesh.close();
