@@ -76,7 +76,7 @@ ${STEP_HELP}
 async function planCluster(flags: Flags): Promise<number> {
   const [clusterPath, recipePath] = flags.positional;
   for (const flag of ["workers", "state", "measure"]) {
-    if (flags.has(flag) || flags.text(flag) !== undefined) {
+    if (flag === "measure" ? flags.has(flag) : flags.text(flag) !== undefined) {
       throw new UsageError(`--${flag} and a cluster file exclude each other: the file says who is there.`);
     }
   }

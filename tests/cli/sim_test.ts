@@ -79,6 +79,13 @@ const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["more stages than layers", ["sim", lab, tiny, "--stages", "5"], 1, "at most 4"],
   ["a batch beside a recipe", ["plan", lab, tiny, "--batch", "8"], 2, "a recipe says it itself"],
   ["a sequence without a cluster", ["plan", tiny, "--sequence", "8"], 2, "--sequence needs a cluster file"],
+  ["a cluster and links to measure", ["plan", lab, tiny, "--measure"], 2, "exclude each other"],
+  [
+    "equal workers and links to measure",
+    ["plan", tiny, "--workers", "3", "--measure"],
+    2,
+    "exclude each other",
+  ],
   ["a cluster and a number of workers", ["plan", lab, tiny, "--workers", "3"], 2, "exclude each other"],
 ];
 for (const [what, args, code, says] of wrong) {

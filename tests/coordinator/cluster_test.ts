@@ -72,7 +72,7 @@ const wrong: [what: string, text: string, says: RegExp][] = [
   ["same name twice", `name = "c"\n${worker("a")}${worker("a")}`, /Two workers are called "a"/],
   ["no link at all", `name = "c"\n${worker("a")}${worker("b")}`, /worker b has no way to a/],
   [
-    "a worker that links leave out",
+    "an unreachable worker: links leave it out",
     `name = "c"\n${worker("a")}${worker("b")}${
       worker("c")
     }[[link]]\nbetween = ["a", "b"]\nlatency_ms = 1\nbandwidth_mbit = 1`,
