@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { shortTime } from "./schedule_text.ts";
 import type { Span, Timeline } from "./simulator.ts";
 
 /** What to draw. */
@@ -88,9 +89,10 @@ export function ganttSvg(timeline: Timeline, { title, names, rows }: GanttOption
   for (let tick = 0; tick <= 5; tick++) {
     const time = seconds * tick / 5;
     lines.push(
-      `<text x="${x(time)}" y="${bottom + 14}" text-anchor="middle" fill="#5f6368">${
-        time.toPrecision(3)
-      } s</text>`,
+      // The last one must not leave the picture.
+      `<text x="${x(time)}" y="${bottom + 14}" text-anchor="${tick < 5 ? "middle" : "end"}" fill="#5f6368">${
+        time === 0 ? "0" : shortTime(time)
+      }</text>`,
     );
   }
   if (active.length > shown.length) {

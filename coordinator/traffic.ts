@@ -14,7 +14,7 @@ export type LinkCodecs = (a: number, b: number) => Codec;
 /** Values that share one f32 scale in the int8 codec. */
 const int8Block = 64;
 /** What zstd leaves of f32 words of activations and gradients (`deno task bench links --codecs`). */
-const zstdLeaves = 0.92;
+const zstdLeaves = 0.85;
 
 /** Bytes of `values` numbers, without the frame around them. */
 export function codecBytes(values: number, codec: Codec): number {
