@@ -104,6 +104,15 @@ Deno.test("the road of a user", async () => {
     assertEquals(status.workers.map((w: { worker: string }) => w.worker), ["only"]);
     assertEquals([status.run.name, status.run.active, status.run.end.event], ["road", false, "done"]);
     assertStringIncludes((await volary("status", "--state", state)).stderr, "The last run was road");
+    // What its steps have shown is kept for the next coordinator.
+    const paces = JSON.parse(await Deno.readTextFile(join(state, "paces.json")));
+    assertEquals(
+      paces.workers.map(({ worker }: { worker: string }) => worker),
+      status.workers.map(
+        ({ worker }: { worker: string }) => worker,
+      ),
+    );
+    assert(status.workers.every(({ shown }: { shown?: number }) => shown! > 0));
 
     const model = join(state, "road", "latest");
     const options = ["--prompt", "line ", "--tokens", "20", "--device", "reference", "--greedy"];
