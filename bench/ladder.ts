@@ -80,7 +80,7 @@ const timed = {
   num_local_experts: 4,
   num_experts_per_tok: 2,
 };
-const STEPS = 8, MICROBATCHES = 2, TIMED_BATCH = 8;
+const STEPS = 7, MICROBATCHES = 2, TIMED_BATCH = 8;
 
 /** Seconds of a step on the simulator's clock: one stage, one host of experts. */
 function simulated(ladder: boolean, latency: number): number {
