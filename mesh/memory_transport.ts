@@ -143,7 +143,7 @@ export class MemoryChannel implements Channel {
     const { clock, latencyMs = 0, bytesPerSecond = Infinity, loss = 0, chance } = this.options;
     if (clock === undefined) return this.arrive(what, size);
     this.free = Math.max(this.free, clock.now()) + size / bytesPerSecond * 1_000;
-    const left = this.free - clock.now();
+    const left = Math.max(0, this.free - clock.now()); // time passes between two looks at a real clock
     // Two events: the bytes have left (the window opens), and they are there. Whatever order a clock fires timers of
     // nearly one time in, messages arrive in the order in which they were sent.
     if (size > 0) clock.timer(left, () => this.left(size));
@@ -151,7 +151,7 @@ export class MemoryChannel implements Channel {
     let delay = left + latencyMs;
     while (loss > 0 && chance!() < loss) delay += AGAIN_MS + 2 * latencyMs;
     this.last = Math.max(this.last, clock.now() + delay);
-    clock.timer(this.last - clock.now(), () => this.arrive(this.road.shift()!, 0));
+    clock.timer(Math.max(0, this.last - clock.now()), () => this.arrive(this.road.shift()!, 0));
   }
 
   private arrive(what: Uint8Array<ArrayBuffer> | string, size: number): void {

@@ -248,11 +248,12 @@ Deno.test("the parameter table has Hugging Face's names and shapes, in one order
 });
 
 Deno.test("the plainest family of a model is one that computes all of it", () => {
-  const type = (experts: number, attentionBias: boolean, sharedExpert = 0) =>
-    plainestType({ experts, attentionBias, sharedExpert });
+  const type = (experts: number, attentionBias: boolean, sharedExpert = 0, ladderResidual = false) =>
+    plainestType({ experts, attentionBias, sharedExpert, ladderResidual });
   assertEquals([type(0, false), type(0, true)], ["llama", "qwen2"]);
   assertEquals([type(8, false), type(8, true)], ["mixtral", "aquilamoe"]);
   assertEquals([type(8, false, 20), type(8, true, 20)], ["volary", "volary"]);
+  assertEquals(type(8, false, 0, true), "volary");
 });
 
 Deno.test("a shared expert: its key, its tensors, and where there is none", () => {

@@ -28,6 +28,7 @@ const BASE: ModelConfig = {
   experts: 0,
   expertsPerToken: 0,
   sharedExpert: 0,
+  ladderResidual: false,
   balanceCoefficient: 0,
   zCoefficient: 0,
   maxPositions: 64,
