@@ -37,7 +37,7 @@ const byExactness: readonly Codec[] = ["f32", "zstd", "f16", "bf16", "int8"];
  * Seconds for each number to write and read it, of one core of a slow machine: what links must save to be worth it
  * (`deno task bench links --codecs`).
  */
-const costs: Readonly<Record<Codec, number>> = { f32: 0, zstd: 2e-8, f16: 3e-9, bf16: 2e-9, int8: 4e-9 };
+const costs: Readonly<Record<Codec, number>> = { f32: 0, zstd: 2e-8, f16: 6e-9, bf16: 4.5e-9, int8: 9.5e-9 };
 /** What a less exact codec must win. */
 const gain = 0.95;
 
