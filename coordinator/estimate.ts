@@ -17,8 +17,8 @@ import { layerVisits, stepFlops, validationFlops } from "./work.ts";
 
 /** Bytes of a step's line in metrics.jsonl and the event file, and of a worker's part in it. */
 const lineBytes = 800, workerBytes = 120;
-/** A weight and two moments, f32. */
-const checkpointBytes = 12;
+/** A weight and two moments, f32; of local training also the outer momentum, and what each further replica keeps. */
+const checkpointBytes = 12, outerBytes = 4, replicaBytes = 12;
 
 /** What is left to do of a recipe. */
 export interface EstimateRequest {
@@ -89,6 +89,8 @@ function one(
     return { ...known, ...nothing, flops: validationFlops(config, shape) * phase.batches, memory };
   }
   const steps = Math.max(0, phase.steps - (index === from.phase ? from.step : 0));
+  const bytes = checkpointBytes +
+    (phase.local ? outerBytes + replicaBytes * (plan.pipelines.length - 1) : 0);
   const saves = phase.checkpoint_every === 0 ? Math.min(1, steps) : Math.ceil(steps / phase.checkpoint_every);
   return {
     ...known,
@@ -97,7 +99,7 @@ function one(
     flops: steps * stepFlops(config, shape, layerVisits(plan)),
     seconds: steps * seconds!,
     memory,
-    disk: saves * checkpointBytes * parameters + steps * (lineBytes + workerBytes * members.length),
+    disk: saves * bytes * parameters + steps * (lineBytes + workerBytes * members.length),
   };
 }
 

@@ -120,6 +120,8 @@ export type RunEvent =
     readonly generation: number;
   }
   | { readonly event: "resumed"; readonly from: string; readonly position: Position }
+  /** Local training goes on with another number of replicas: its outer momentum begins anew. */
+  | { readonly event: "replicas"; readonly saved: number; readonly now: number }
   | {
     readonly event: "estimate";
     readonly phases: readonly PhaseEstimate[];

@@ -16,7 +16,16 @@ import { pause } from "./pause.ts";
 /** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
 export interface ParameterSource {
   /** Words `start`..`start + length` of one part of a tensor, as little-endian f32 bytes. */
-  read(tensor: string, part: Part, start: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+  /** `replica`: the place of the pipeline that asks. */
+  read(
+    tensor: string,
+    part: Part,
+    start: number,
+    length: number,
+    replica: number,
+  ): Promise<Uint8Array<ArrayBuffer>>;
+  /** There is what outer steps of local training left, with moments of each replica. */
+  readonly outer?: boolean;
 }
 
 export type Vote = Extract<FromWorker, { type: "vote" }>;
@@ -104,8 +113,10 @@ export class Generation {
     // All words first: who has its part may signal at once to who has not.
     const words = await Promise.all(members.map((member) => member.delegate(run)));
     if (!this.#over) {
+      const outer = this.#source.outer ?? false;
       members.forEach((member, i) => {
-        member.send({ type: "assign", slice: sliceFor(this.plan, member.id), moments, delegation: words[i] });
+        const slice = sliceFor(this.plan, member.id);
+        member.send({ type: "assign", slice, moments, outer, delegation: words[i] });
       });
     }
     this.#renew();
@@ -258,7 +269,8 @@ export class Generation {
     // Drawing fresh weights keeps this thread busy: between two pieces signs of life are answered.
     const read = this.#reading.then(async () => {
       await pause(this.#clock);
-      return await this.#source.read(tensor, part, start, length);
+      const replica = pipelineOf(this.plan.pipelines, member.id);
+      return await this.#source.read(tensor, part, start, length, replica);
     });
     this.#reading = read.catch(() => {});
     try {

@@ -9,7 +9,13 @@ import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
 import { CheckpointWriter } from "../model/checkpoint_writer.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { joinPath, readText, writeAtomic } from "../model/files.ts";
-import { openState, readLatest, type SavedState, writeLatest } from "../model/training_state.ts";
+import {
+  type LocalState,
+  openState,
+  readLatest,
+  type SavedState,
+  writeLatest,
+} from "../model/training_state.ts";
 import type { Storage } from "../mesh/runtime.ts";
 import { JournalError } from "./errors.ts";
 import type { Position, RunEvent } from "./events.ts";
@@ -37,6 +43,8 @@ export interface CheckpointInfo {
   readonly seed: number;
   /** See {@linkcode Resumable}. */
   readonly load?: number[][];
+  /** In the middle of local training. */
+  readonly local?: LocalState;
   /** The tokenizer's file and the like. */
   readonly extras: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 }
@@ -148,6 +156,7 @@ export class Journal {
         step: info.position.moments,
         position: info.samples,
         seed: info.seed,
+        ...(info.local === undefined ? {} : { local: info.local }),
         recipe: {
           text: this.recipe,
           position: { ...info.position },

@@ -60,7 +60,7 @@ class LocalPhase {
   #told: number;
 
   constructor(options: PhaseOptions) {
-    const { generation: { plan }, config, phase, from, clock } = options;
+    const { generation: { plan }, config, phase, from, clock, replicas } = options;
     this.#options = options;
     this.#every = phase.local!.every;
     this.#position = from;
@@ -69,7 +69,7 @@ class LocalPhase {
       place,
       table: owners(config, { pipelines: [pipeline], owners: plan.owners.map(() => 0) }),
       round: 0,
-      moments: from.moments,
+      moments: replicas?.[place] ?? from.moments,
       skipped: 0,
     }));
   }
@@ -89,13 +89,17 @@ class LocalPhase {
       }
       const stop = signal.aborted && !last;
       if (last || stop || due(phase.checkpoint_every)) {
-        await this.#options.checkpoint(this.#position, undefined);
+        await this.#save();
         saved = step;
       }
       if (stop) return { position: this.#position, finished: false };
     }
-    if (saved !== this.#position.step) await this.#options.checkpoint(this.#position, undefined);
+    if (saved !== this.#position.step) await this.#save();
     return { position: this.#position, finished: true, ...(validation ? { validation } : {}) };
+  }
+
+  async #save(): Promise<void> {
+    await this.#options.checkpoint(this.#position, undefined, this.#replicas.map(({ moments }) => moments));
   }
 
   /** Steps up to the next outer step, and that one. */

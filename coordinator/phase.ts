@@ -33,9 +33,11 @@ export interface PhaseOptions {
   /** Hears of a validation before the first step: what a switch made of the model. It may throw to end the phase. */
   readonly before?: (validation: Validation) => void;
   /** Pulls everything from the workers and stores it; weights do not change meanwhile. */
-  readonly checkpoint: (position: Position, load?: number[][]) => Promise<void>;
+  readonly checkpoint: (position: Position, load?: number[][], replicas?: readonly number[]) => Promise<void>;
   /** What the experts are balanced over at `from`, where that is the whole batch of a step: it is part of a checkpoint. */
   readonly load?: number[][];
+  /** Local training: each replica's committed steps since its moments began; also part of a checkpoint. */
+  readonly replicas?: readonly number[];
   readonly tell: (event: RunEvent) => void;
   /** Asks for an orderly end after the step under way. */
   readonly signal: AbortSignal;

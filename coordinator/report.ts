@@ -47,6 +47,12 @@ export class Report {
         return {};
       case "resumed":
         return { text: `Going on from ${event.from} (step ${event.position.step}).` };
+      case "replicas":
+        return {
+          text:
+            `The checkpoint is of ${event.saved} replicas, the plan has ${event.now}: their outer momentum begins ` +
+            "anew, and all go on with the moments of each tensor's owner.",
+        };
       case "step":
         return this.#step(event);
       case "evaluation":

@@ -7,6 +7,7 @@
 import type { ModelConfig } from "../model/config.ts";
 import type { TensorSource } from "../model/source.ts";
 import type { SavedState } from "../model/training_state.ts";
+import type { Plan } from "../mesh/plan.ts";
 import type { Runtime } from "../mesh/runtime.ts";
 import { CoordinatorError, type WorkerFailed } from "./errors.ts";
 import type { HeldBy, Position, RunEvent, Validation } from "./events.ts";
@@ -14,7 +15,7 @@ import { Generation } from "./generation.ts";
 import { owners } from "./holdings.ts";
 import type { Journal } from "./journal.ts";
 import type { Member } from "./member.ts";
-import { parameterSource, snapshot } from "./parameters.ts";
+import { parameterSource, snapshot, snapshotLocal } from "./parameters.ts";
 import { runLocalPhase } from "./local_phase.ts";
 import type { Paces } from "./paces.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
@@ -88,7 +89,7 @@ export async function trainPhase(
     run,
     phase,
     { ...start, tensors, load },
-    async ({ generation, table, end, parted, predicted, took }) => {
+    async ({ generation, table, end, parted, predicted, took, replicas }) => {
       const seconds: number[] = [];
       const result = await (phase.local ? runLocalPhase : runPhase)({
         clock: runtime,
@@ -100,6 +101,7 @@ export async function trainPhase(
         from: start.position,
         ...(before === undefined ? {} : { before }),
         ...(load === undefined ? {} : { load }),
+        ...(replicas === undefined ? {} : { replicas }),
         signal: end,
         tell: (event) => {
           if (event.event === "step") {
@@ -108,8 +110,9 @@ export async function trainPhase(
           }
           tell(event);
         },
-        checkpoint: async (position, load?: number[][]) => {
-          const began = runtime.now();
+        checkpoint: async (position, load, moments) => {
+          const began = runtime.now(), { pipelines, owners } = generation.plan;
+          const local = moments && { replicas: pipelines.length, owners, moments };
           const path = await journal.checkpoint({
             config,
             position,
@@ -117,8 +120,12 @@ export async function trainPhase(
             samples: position.step * phase.batch,
             seed: phase.seed,
             ...(load === undefined ? {} : { load }),
+            ...(local === undefined ? {} : { local }),
             extras: run.extras,
-          }, (writer) => snapshot(generation, table, writer));
+          }, async (writer) => {
+            await snapshot(generation, table, writer);
+            if (local !== undefined) await snapshotLocal(generation, table, writer);
+          });
           tell({ event: "checkpoint", position, path, seconds: (runtime.now() - began) / 1000 });
         },
       });
@@ -200,6 +207,8 @@ interface Begun {
   readonly took: (step: Extract<RunEvent, { event: "step" }>) => void;
   /** The worker that said goodbye, if one did. */
   readonly parted: () => WorkerFailed | undefined;
+  /** Where local training goes on: what {@linkcode PhaseOptions} says. */
+  readonly replicas: readonly number[] | undefined;
 }
 
 /** Plans, hands out, lets `work` use it, and ends the generation whatever happens. */
@@ -222,10 +231,11 @@ async function inGeneration<T>(
   const planned = planPhase(recipe, phase, config, members, number, paces);
   await journal.setGeneration(number);
   tell(describe(planned, members, config, journal.folder, recipe.name));
+  const replicas = goesOn(phase, start, planned.plan, tell);
   const generation = new Generation(
     planned.plan,
     members,
-    parameterSource(start.tensors, start.saved),
+    parameterSource(start.tensors, start.saved, replicas !== undefined),
     runtime,
   );
   const table = owners(config, planned.plan);
@@ -259,6 +269,7 @@ async function inGeneration<T>(
         }
       },
       parted: () => parted,
+      replicas,
     });
     if (!signal.aborted) reason = "the phase is finished";
     return result;
@@ -269,6 +280,23 @@ async function inGeneration<T>(
   } finally {
     generation.end(reason);
   }
+}
+
+/**
+ * Whether a phase of local training goes on with what its replicas had: then each one's steps since its moments began. With
+ * another number of replicas the outer momentum begins anew, which is told.
+ */
+function goesOn(
+  phase: ComputePhase,
+  { saved, position }: Start,
+  { pipelines, owners }: Plan,
+  tell: (event: RunEvent) => void,
+): readonly number[] | undefined {
+  const local = saved?.state.local;
+  if (phase.kind !== "train" || !phase.local || position.step === 0 || local === undefined) return undefined;
+  if (local.replicas === pipelines.length && local.owners.join() === owners.join()) return local.moments;
+  tell({ event: "replicas", saved: local.replicas, now: pipelines.length });
+  return undefined;
 }
 
 /** The plan of a phase over workers; the phase's own [mesh] keys go before the recipe's. Throws PlanInfeasible. */

@@ -55,8 +55,11 @@ export const Profile = z.strictObject({
 });
 export type Profile = z.infer<typeof Profile>;
 
-/** Which words of a tensor: the weight itself or one of its AdamW moments. */
-export const Part = z.enum(["weight", "m", "v"]);
+/**
+ * Which words of a tensor: the weight itself, one of its AdamW moments, or of local training the momentum of outer steps
+ * ("u", with the owner) and what rounding has left out of outer gradients so far ("e", with all others).
+ */
+export const Part = z.enum(["weight", "m", "v", "u", "e"]);
 export type Part = z.infer<typeof Part>;
 
 /** Asks the other end for `length` words of a tensor from word `start`; answered by `chunk` with the same id. */
@@ -186,11 +189,15 @@ export const FromCoordinator = z.discriminatedUnion("type", [
   Chunk,
   Ping,
   Pong,
-  /** Load this part of a plan (pulling weights, and moments where there are any), then open its links. */
+  /**
+   * Load this part of a plan (pulling weights, moments where there are any, and what outer steps left where a phase of
+   * local training goes on), then open its links.
+   */
   z.strictObject({
     type: z.literal("assign"),
     slice: Slice,
     moments: z.boolean(),
+    outer: z.boolean(),
     delegation: SignedDelegation,
   }),
   /** The coordinator's word for this worker, renewed. */

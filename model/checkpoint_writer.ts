@@ -11,6 +11,9 @@ import { type FileStore, folderOf, joinPath, withoutSlash } from "./files.ts";
 import { SafetensorsWriter, type TensorLayout } from "./safetensors_writer.ts";
 import { elements, parameterTable } from "./tensors.ts";
 import {
+  localLayouts,
+  localName,
+  type LocalPart,
   momentLayouts,
   momentName,
   stateFolder,
@@ -48,6 +51,8 @@ export class CheckpointWriter {
   readonly #writers: SafetensorsWriter[] = [];
   readonly #weights = new Map<string, SafetensorsWriter>();
   #moments: SafetensorsWriter | undefined;
+  /** What replicas of local training do not have in common. */
+  #local: SafetensorsWriter | undefined;
   readonly #pending = new Set<Promise<void>>();
   #failure: unknown;
   /** Of all files with tensors, once they are laid out. */
@@ -145,15 +150,40 @@ export class CheckpointWriter {
     const moments = joinPath(this.#statePartial, "moments.safetensors");
     this.#moments = await SafetensorsWriter.create(this.#files, moments, momentLayouts(table), metadata);
     this.#writers.push(this.#moments);
+    if (state.local === undefined) return;
+    const local = joinPath(this.#statePartial, "local.safetensors"), kept = localLayouts(table, state.local);
+    this.#local = await SafetensorsWriter.create(this.#files, local, kept, metadata);
+    this.#writers.push(this.#local);
   }
 
   /** Writes elements `start`.. of one part of a tensor. Calls may run at the same time. */
   write(part: Part, name: string, start: number, words: Float32Array<ArrayBuffer>): Promise<void> {
+    return part === "weight"
+      ? this.#write(this.#weights.get(name), name, start, words)
+      : this.#write(this.#moments, momentName(part, name), start, words);
+  }
+
+  /** The same of a replica of local training; see {@linkcode localLayouts} for which there are. */
+  writeLocal(
+    part: LocalPart | "u",
+    replica: number,
+    name: string,
+    start: number,
+    words: Float32Array<ArrayBuffer>,
+  ): Promise<void> {
+    return this.#write(this.#local, localName(part, replica, name), start, words);
+  }
+
+  #write(
+    writer: SafetensorsWriter | undefined,
+    name: string,
+    start: number,
+    words: Float32Array<ArrayBuffer>,
+  ): Promise<void> {
     const run = async () => {
       if (this.#failure !== undefined) throw this.#failure;
-      const writer = part === "weight" ? this.#weights.get(name) : this.#moments;
-      if (writer === undefined) throw new Error(`${this.#folder} has no place for ${part} of ${name}`);
-      await writer.write(part === "weight" ? name : momentName(part, name), start, words);
+      if (writer === undefined) throw new Error(`${this.#folder} has no place for ${name}`);
+      await writer.write(name, start, words);
     };
     const pending = run().catch((error) => {
       this.#failure ??= this.#explain(error);

@@ -9,7 +9,7 @@ import { readJson } from "./checkpoint.ts";
 import type { TensorLayout } from "./safetensors_writer.ts";
 import { CheckpointError } from "./errors.ts";
 import { type FileReader, type FileStore, joinPath, withoutSlash, writeAtomic } from "./files.ts";
-import { openSafetensors, readStored } from "./safetensors.ts";
+import { openSafetensors, readStored, type SafetensorsFile } from "./safetensors.ts";
 import type { TensorSpec } from "./tensors.ts";
 
 /** Version of state.json; it grows with every change that an older program would misread. */
@@ -24,7 +24,21 @@ export interface TrainingState {
   readonly seed: number;
   /** The recipe as it was given, as JSON. */
   readonly recipe: unknown;
+  /** In the middle of local training: what its replicas do not have in common. */
+  readonly local?: LocalState;
 }
+
+/** Replicas of local training (DiLoCo) behind an outer step: their weights are alike, the rest is each one's own. */
+export interface LocalState {
+  readonly replicas: number;
+  /** The replica that owns the embedding, each layer and the end of the model, in this order. */
+  readonly owners: readonly number[];
+  /** Each replica's committed steps since its moments began. */
+  readonly moments: readonly number[];
+}
+
+/** What a replica keeps of a tensor: its moments and, where another replica owns it, what rounding left out ("e"). */
+export type LocalPart = Moment | "e";
 
 /** One of AdamW's two moments. */
 export type Moment = "m" | "v";
@@ -34,6 +48,17 @@ export interface SavedState {
   readonly state: TrainingState;
   /** Elements `start`.. of a tensor's moment, as f32. */
   readMoment(moment: Moment, name: string, start: number, length: number): Promise<Float32Array<ArrayBuffer>>;
+  /**
+   * The same of one replica of local training, or the momentum of its outer steps ("u"); moments of owners are those of
+   * `readMoment`.
+   */
+  readLocal(
+    part: LocalPart | "u",
+    replica: number,
+    name: string,
+    start: number,
+    length: number,
+  ): Promise<Float32Array<ArrayBuffer>>;
 }
 
 /** Where the state of a model's folder lies. */
@@ -51,6 +76,28 @@ export function momentLayouts(table: readonly TensorSpec[]): TensorLayout[] {
   return table.flatMap(({ name, shape }) =>
     (["m", "v"] as const).map((moment) => ({ name: momentName(moment, name), dtype: "F32", shape }) as const)
   );
+}
+
+/** Name of a replica's part in local.safetensors; the outer momentum is there once for all. */
+export function localName(part: LocalPart | "u", replica: number, name: string): string {
+  return part === "u" ? `u.${name}` : `${part}.${replica}.${name}`;
+}
+
+/** The tensors of local.safetensors: for each parameter the outer momentum, then what replicas that do not own it keep. */
+export function localLayouts(
+  table: readonly TensorSpec[],
+  { replicas, owners }: Pick<LocalState, "replicas" | "owners">,
+): TensorLayout[] {
+  return table.flatMap(({ name, shape, layer }) => [
+    { name: localName("u", 0, name), dtype: "F32", shape } as const,
+    ...Array.from({ length: replicas }, (_, replica) => replica).filter((replica) =>
+      replica !== owners[layer + 1]
+    ).flatMap((replica) =>
+      (["m", "v", "e"] as const).map((part) =>
+        ({ name: localName(part, replica, name), dtype: "F32", shape }) as const
+      )
+    ),
+  ]);
 }
 
 /**
@@ -73,28 +120,43 @@ export async function openState(files: FileReader, checkpoint: Checkpoint): Prom
       );
     }
   }
-  const wanted = momentLayouts(checkpoint.table);
-  for (const { name, shape } of wanted) {
-    const got = file.tensors.get(name);
-    if (got === undefined || got.dtype !== "F32" || got.shape.join() !== shape.join()) {
-      throw new CheckpointError(
-        `${file.path}: moment ${name} must be F32 [${shape.join(", ")}], but is ` +
-          (got === undefined ? "missing." : `${got.dtype} [${got.shape.join(", ")}].`),
-      );
-    }
-  }
+  checkTensors(file, momentLayouts(checkpoint.table));
+  const local = state.local && await openSafetensors(files, joinPath(folder, "local.safetensors"));
+  if (local) checkTensors(local, localLayouts(checkpoint.table, state.local!));
+  const read = (from: SafetensorsFile, name: string, start: number, length: number) => {
+    const tensor = from.tensors.get(name);
+    if (tensor === undefined) throw new Error(`${from.path} has no tensor ${name}`);
+    return readStored(files, from, tensor, start, length);
+  };
+  const layers = new Map(checkpoint.table.map(({ name, layer }) => [name, layer]));
   return {
     state,
-    readMoment(moment, name, start, length) {
-      const tensor = file.tensors.get(momentName(moment, name));
-      if (tensor === undefined) throw new Error(`A model of this configuration has no tensor ${name}`);
-      return readStored(files, file, tensor, start, length);
+    readMoment: (moment, name, start, length) => read(file, momentName(moment, name), start, length),
+    readLocal(part, replica, name, start, length) {
+      if (local === undefined) throw new Error(`${folder} is not of local training`);
+      const owned = state.local!.owners[layers.get(name)! + 1] === replica;
+      return (part === "m" || part === "v") && owned
+        ? read(file, momentName(part, name), start, length)
+        : read(local, localName(part, replica, name), start, length);
     },
   };
 }
 
+/** @throws {CheckpointError} for a tensor that is missing or of another type or shape. */
+function checkTensors(file: SafetensorsFile, wanted: readonly TensorLayout[]): void {
+  for (const { name, shape } of wanted) {
+    const got = file.tensors.get(name);
+    if (got === undefined || got.dtype !== "F32" || got.shape.join() !== shape.join()) {
+      throw new CheckpointError(
+        `${file.path}: ${name} must be F32 [${shape.join(", ")}], but is ` +
+          (got === undefined ? "missing." : `${got.dtype} [${got.shape.join(", ")}].`),
+      );
+    }
+  }
+}
+
 function parseState(json: unknown, path: string): TrainingState {
-  const { version, step, position, seed, recipe } = (json ?? {}) as Record<string, unknown>;
+  const { version, step, position, seed, recipe, local } = (json ?? {}) as Record<string, unknown>;
   if (version !== stateVersion) {
     throw new CheckpointError(
       `${path} has version ${
@@ -107,7 +169,17 @@ function parseState(json: unknown, path: string): TrainingState {
   if (!count(step) || !count(position) || !Number.isSafeInteger(seed)) {
     throw new CheckpointError(`${path} lacks a whole step, position or seed; it is damaged.`);
   }
-  return { step, position, seed: seed as number, recipe };
+  if (local !== undefined && !isLocal(local, count)) {
+    throw new CheckpointError(`${path} does not say whose its replicas' tensors are; it is damaged.`);
+  }
+  return { step, position, seed: seed as number, recipe, ...(local === undefined ? {} : { local }) };
+}
+
+function isLocal(json: unknown, count: (value: unknown) => value is number): json is LocalState {
+  const { replicas, owners, moments } = (json ?? {}) as Record<string, unknown>;
+  return count(replicas) && Array.isArray(owners) &&
+    owners.every((owner) => count(owner) && owner < replicas) &&
+    Array.isArray(moments) && moments.length === replicas && moments.every(count);
 }
 
 /** A run's newest checkpoint. */

@@ -28,8 +28,8 @@ const MAY_LOSE = new Set<What>([
   "tied-gradient",
   "replica-gradient",
 ]);
-/** Gradients of the same tensor each round: what rounding leaves out of one is added to the next. */
-const FEEDBACK = new Set<What>(["tied-gradient", "replica-gradient", "replica-delta"]);
+/** Gradients of the same tensor each round: what rounding leaves out of one is added to the next. (Senders keep it for deltas.) */
+const FEEDBACK = new Set<What>(["tied-gradient", "replica-gradient"]);
 /** Bytes of exact parts (counts of rows) in front of the tensor say how many they are. */
 const EXACT_BYTES = 4;
 
@@ -58,11 +58,12 @@ export class Coding {
     return MAY_LOSE.has(what) || lossless(codec) ? codec : "f32";
   }
 
-  /** What to send in place of `parts`, whose last is the tensor. */
+  /** What to send in place of `parts`, whose last is the tensor; `residual` as for `encodeWords`. */
   encode(
     peer: string,
     heading: Heading,
     parts: readonly Uint8Array[],
+    residual?: Float32Array<ArrayBuffer>,
   ): { heading: Heading; parts: readonly Uint8Array[] } {
     const codec = this.#codecFor(peer, heading.what), tensor = parts.at(-1);
     if (codec === "f32" || tensor === undefined) return { heading, parts };
@@ -70,7 +71,7 @@ export class Coding {
       codec,
       tensor,
       this.zstd,
-      this.#residual(codec, peer, heading, tensor.length >> 2),
+      residual ?? this.#residual(codec, peer, heading, tensor.length >> 2),
     );
     const exact = parts.slice(0, -1), bytes = exact.reduce((sum, part) => sum + part.length, 0);
     if (encoded === undefined || encoded.length + EXACT_BYTES > tensor.length) return { heading, parts };

@@ -72,14 +72,17 @@ export interface StepDecision {
   readonly weightDecay: number;
 }
 
+/** Parts of a tensor that are kept where it is computed. */
+export type DevicePart = Exclude<Part, "e">;
+
 export interface Compute {
   /** Measures the device. */
   profile(): Promise<Profile>;
   /** Forgets what was loaded, allocates what the slice holds, and lists its tensors in order of the parameter table. */
   load(slice: Slice): Promise<HeldTensor[]>;
   /** Sets or gets words `start`.. of one part of a held tensor. */
-  put(tensor: string, part: Part, start: number, words: Float32Array<ArrayBuffer>): Promise<void>;
-  get(tensor: string, part: Part, start: number, length: number): Promise<Float32Array<ArrayBuffer>>;
+  put(tensor: string, part: DevicePart, start: number, words: Float32Array<ArrayBuffer>): Promise<void>;
+  get(tensor: string, part: DevicePart, start: number, length: number): Promise<Float32Array<ArrayBuffer>>;
   /** Answers with the activation for the next stage; the losses are kept until `finish`. */
   forward(input: ForwardInput): Promise<ArrayBuffer | undefined>;
   /** Takes the gradient of the stage's output (none behind the head), answers with that of its input (none before the embedding). */

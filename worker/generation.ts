@@ -9,7 +9,7 @@ import type { FrameHeader } from "../mesh/frame.ts";
 import type { Credentials } from "../mesh/handshake.ts";
 import { limits } from "../mesh/limits.ts";
 import type { Lane, LaneSize, Link } from "../mesh/link.ts";
-import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
+import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
 import { type Slice, sliceLinks } from "../mesh/plan.ts";
 import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
 import type { Zstd } from "../mesh/tensor_codec.ts";
@@ -23,6 +23,7 @@ import { Linking } from "./linking.ts";
 import { loadTensors, type Puller } from "./loading.ts";
 import { Meter } from "./report.ts";
 import { type Bundle, bundlesOf } from "./replicas.ts";
+import { Residuals } from "./residuals.ts";
 import { Roads } from "./roads.ts";
 import { type Decision, type Round, RoundExecutor } from "./rounds.ts";
 import { laneSizes, type Sizes, sizesOf } from "./sizes.ts";
@@ -34,6 +35,8 @@ const WAITING_ROUNDS = 16;
 export interface GenerationOptions {
   readonly slice: Slice;
   readonly moments: boolean;
+  /** What outer steps left comes too. */
+  readonly outer: boolean;
   readonly compute: Compute;
   readonly transport: Transport;
   readonly clock: Clock;
@@ -72,6 +75,7 @@ export class Generation {
   readonly #sizes: Sizes;
   /** What is exchanged with other pipelines. */
   readonly #bundles: readonly Bundle[];
+  readonly #residuals: Residuals;
   readonly #coding: Coding;
   readonly #roads: Roads;
   readonly #inbox: Inbox;
@@ -109,6 +113,7 @@ export class Generation {
     this.#roads = new Roads(this.number, this.#coding, fault);
     this.#meter = new Meter(clock, () => this.#roads.links());
     this.#bundles = bundlesOf(slice, this.#sizes.config);
+    this.#residuals = new Residuals(this.#bundles);
     this.#inbox = new Inbox(slice, this.#sizes, this.#bundles);
     this.#outer = new Inbox(slice, this.#sizes, this.#bundles);
     this.#client = new ExpertClient(slice, this.#roads, this.#meter);
@@ -125,6 +130,14 @@ export class Generation {
     let generation = this.#foreign;
     for (const link of this.#roads.links()) generation += link.counters.dropped;
     return { generation, stale, duplicates: this.#inbox.duplicates };
+  }
+
+  /** Words of a tensor that this worker holds, as they are after every decision that came before the question. */
+  async read(tensor: string, part: Part, start: number, length: number): Promise<Float32Array<ArrayBuffer>> {
+    await this.settled();
+    return part === "e"
+      ? this.#residuals.view(tensor).slice(start, start + length)
+      : await this.#options.compute.get(tensor, part, start, length);
   }
 
   /** Takes in what the coordinator says to this generation. Throws {@linkcode PlanViolationError}. */
@@ -205,7 +218,7 @@ export class Generation {
   }
 
   async #begin(): Promise<void> {
-    const { slice, moments, compute, pull, tell, event, after } = this.#options;
+    const { slice, moments, outer, compute, pull, tell, event, after } = this.#options;
     const open = Promise.all(
       [...this.#linkings.values()].map(async (linking) => this.#use(await linking.link)),
     );
@@ -214,7 +227,8 @@ export class Generation {
     this.#check();
     const held = await compute.load(slice);
     this.#check();
-    const bytes = await loadTensors(compute, held, moments, async (...piece) => {
+    const saved = { moments, ...(outer ? { outer: this.#residuals } : {}) };
+    const bytes = await loadTensors(compute, held, saved, async (...piece) => {
       this.#check();
       const bytes = await pull(...piece);
       this.#check();
@@ -237,6 +251,7 @@ export class Generation {
       roads: this.#roads,
       inbox: this.#inbox,
       outer: this.#outer,
+      residuals: this.#residuals,
       client: this.#client,
       server: this.#server,
       meter: this.#meter,

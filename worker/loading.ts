@@ -7,6 +7,7 @@ import { limits } from "../mesh/limits.ts";
 import type { Part } from "../mesh/messages.ts";
 import type { Compute, HeldTensor } from "./compute.ts";
 import { PlanViolationError } from "./errors.ts";
+import type { Residuals } from "./residuals.ts";
 
 /** Asks the coordinator for words of a tensor; resolves with raw little-endian f32. */
 export type Puller = (
@@ -26,11 +27,20 @@ interface Piece {
   readonly length: number;
 }
 
-function* piecesOf(held: readonly HeldTensor[], moments: boolean): Generator<Piece> {
+/** What there is to go on from beside the weights. */
+export interface Saved {
+  readonly moments: boolean;
+  /** What outer steps left: rounding's rest of tensors that others own, the momentum of all others. */
+  readonly outer?: Residuals;
+}
+
+function* piecesOf(held: readonly HeldTensor[], { moments, outer }: Saved): Generator<Piece> {
   const most = limits.chunkBytes / 4;
   for (const tensor of held) {
     const words = tensor.shape.reduce((product, size) => product * size, 1);
-    const parts: Part[] = moments && !tensor.copy ? ["weight", "m", "v"] : ["weight"];
+    const parts: Part[] = ["weight"];
+    if (moments && !tensor.copy) parts.push("m", "v");
+    if (outer && !tensor.copy) parts.push(outer.has(tensor.name) ? "e" : "u");
     for (const part of parts) {
       for (let start = 0; start < words; start += most) {
         yield { tensor: tensor.name, part, start, length: Math.min(most, words - start) };
@@ -40,19 +50,19 @@ function* piecesOf(held: readonly HeldTensor[], moments: boolean): Generator<Pie
 }
 
 /**
- * Pulls everything into `compute`; resolves with the number of bytes. With `moments` the AdamW moments come too, but
- * for copies, which are never stepped. Rejects with what `pull` or the device rejected with.
+ * Pulls everything into `compute`; resolves with the number of bytes. What else is `saved` comes too, but for copies, which
+ * are never stepped. Rejects with what `pull` or the device rejected with.
  */
 export async function loadTensors(
   compute: Compute,
   held: readonly HeldTensor[],
-  moments: boolean,
+  saved: Saved,
   pull: Puller,
   progress: Progress,
 ): Promise<number> {
   let total = 0, done = 0, failed = false;
-  for (const { length } of piecesOf(held, moments)) total += length * 4;
-  const pieces = piecesOf(held, moments);
+  for (const { length } of piecesOf(held, saved)) total += length * 4;
+  const pieces = piecesOf(held, saved);
   // A few loops share one list, so that the next pull leaves as soon as one came back.
   const loop = async () => {
     for (const { tensor, part, start, length } of pieces) {
@@ -64,7 +74,9 @@ export async function loadTensors(
           `The coordinator sent ${bytes.length} bytes of ${tensor} (${part}), ${length * 4} were asked for`,
         );
       }
-      await compute.put(tensor, part, start, new Float32Array(bytes.slice().buffer));
+      const words = new Float32Array(bytes.slice().buffer);
+      if (part === "e") saved.outer!.view(tensor).set(words, start);
+      else await compute.put(tensor, part, start, words);
       done += bytes.length;
       progress(done, total);
     }

@@ -7,7 +7,7 @@
  * @module
  */
 import { add, type Device, type View } from "../kernels/mod.ts";
-import type { Losses, Part, Profile } from "../mesh/messages.ts";
+import type { Losses, Profile } from "../mesh/messages.ts";
 import { hostedExperts, ownMicrobatches, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
 import { parseConfig } from "../model/config.ts";
 import { ExpertBank, type HostRequest } from "../model/expert_bank.ts";
@@ -22,7 +22,7 @@ import { ShareSums } from "../model/share_sums.ts";
 import { Stage } from "../model/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
 import { type Duty, DutyClock } from "./duty_clock.ts";
-import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
+import type { Compute, DevicePart, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
 import { OuterOptimizer } from "./outer_optimizer.ts";
 import { ReplicaTensors } from "./replica_tensors.ts";
@@ -188,11 +188,24 @@ export class LocalCompute implements Compute {
 
   // Asynchronous like all of Compute: what goes wrong is a rejection.
   // deno-lint-ignore require-await
-  async put(tensor: string, part: Part, start: number, words: Float32Array<ArrayBuffer>): Promise<void> {
-    this.#now.parameters.put(tensor, part, start, words);
+  async put(
+    tensor: string,
+    part: DevicePart,
+    start: number,
+    words: Float32Array<ArrayBuffer>,
+  ): Promise<void> {
+    if (part === "u") this.#now.outer.momentum(tensor).set(words, start);
+    else this.#now.parameters.put(tensor, part, start, words);
   }
 
-  get(tensor: string, part: Part, start: number, length: number): Promise<Float32Array<ArrayBuffer>> {
+  // deno-lint-ignore require-await
+  async get(
+    tensor: string,
+    part: DevicePart,
+    start: number,
+    length: number,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    if (part === "u") return this.#now.outer.momentum(tensor).slice(start, start + length);
     return this.#busy.during(() => this.#now.parameters.get(tensor, part, start, length));
   }
 

@@ -6,6 +6,7 @@
  * @module
  */
 import type { Parameters } from "../model/parameters.ts";
+import { elements } from "../model/tensors.ts";
 
 /** The settings of an outer step. */
 export interface OuterSettings {
@@ -21,6 +22,17 @@ export class OuterOptimizer {
 
   constructor(parameters: Parameters) {
     this.#parameters = parameters;
+  }
+
+  /** The momentum of a tensor, as it is and as the next outer step changes it; zero before the first. */
+  momentum(name: string): Float32Array<ArrayBuffer> {
+    let momentum = this.#momenta.get(name);
+    if (momentum === undefined) {
+      const tensor = this.#parameters.tensors.find(({ spec }) => spec.name === name);
+      if (tensor === undefined) throw new Error(`Tensor ${name} is not held by this device`);
+      this.#momenta.set(name, momentum = new Float32Array(elements(tensor.spec.shape)));
+    }
+    return momentum;
   }
 
   /** Takes the weights as they are for those that all replicas have. */
@@ -66,9 +78,7 @@ export class OuterOptimizer {
     const of = deltas.map((words) => new Float32Array(words));
     let at = 0;
     for (const name of tensors) {
-      const anchor = this.#anchor(name);
-      let momenta = this.#momenta.get(name);
-      if (momenta === undefined) this.#momenta.set(name, momenta = new Float32Array(anchor.length));
+      const anchor = this.#anchor(name), momenta = this.momentum(name);
       for (let w = 0; w < anchor.length; w++) {
         let d = 0;
         for (let p = 0; p < of.length; p++) d += weights[p] * of[p][at + w];

@@ -63,10 +63,22 @@ function checkReplication({ shape, replication, self }: Slice, config: ModelConf
     ? "a pipeline behind the first has several shares"
     : owners.length !== config.layers + 2 || owners.some((owner) => owner >= pipelines.length)
     ? "its owners do not fit its layers and pipelines"
+    : pipelines.some((pipeline) => !covers(pipeline.stages, config.layers))
+    ? `its replicas are not all of one model: one does not hold each of the ${config.layers} layers once`
     : pipelineOf(pipelines, self) !== own
     ? `${self} is not in pipeline ${own}`
     : undefined;
   if (wrong !== undefined) throw new PlanViolationError(`The plan cannot be carried out: ${wrong}`);
+}
+
+/** Whether stages hold the layers of a model one behind the other. */
+function covers(stages: Slice["stages"], layers: number): boolean {
+  let next = 0;
+  for (const { from, to } of stages) {
+    if (from !== next) return false;
+    next = to;
+  }
+  return next === layers;
 }
 
 /** What travels between pipelines. */
@@ -83,7 +95,7 @@ export class Replicas {
   constructor(
     private readonly parts: Pick<
       RoundParts,
-      "slice" | "sizes" | "compute" | "roads" | "inbox" | "outer" | "meter"
+      "slice" | "sizes" | "compute" | "roads" | "inbox" | "outer" | "meter" | "residuals"
     >,
     private readonly sending: (sent: Promise<void>) => void,
   ) {
@@ -213,11 +225,13 @@ export class Replicas {
   async #send(
     what: Sent,
     round: number,
-    { peer, layer, words: count }: Bundle,
+    bundle: Bundle,
     words: ArrayBuffer,
     shared = false,
   ): Promise<void> {
-    const { roads, slice } = this.parts;
+    const { roads, slice, residuals } = this.parts;
+    const { peer, layer, words: count } = bundle;
+    const rest = what === "replica-delta" ? residuals.of(bundle) : undefined;
     const heading = {
       what,
       round,
@@ -227,7 +241,13 @@ export class Replicas {
     };
     await Promise.all(
       piecesOf(count).map(({ start, length }, sequence) =>
-        roads.send(peer, "pipeline", { ...heading, sequence }, [new Uint8Array(words, start * 4, length * 4)])
+        roads.send(
+          peer,
+          "pipeline",
+          { ...heading, sequence },
+          [new Uint8Array(words, start * 4, length * 4)],
+          rest?.subarray(start, start + length),
+        )
       ),
     );
     if (!shared) free(words);

@@ -34,10 +34,16 @@ export class Roads {
   }
 
   /**
-   * Starts to send and does not wait. The promise resolves once the frame is handed over (or the generation is over)
+   * Starts to send and does not wait. `residual`: what rounding left out before, where the sender keeps it. The promise resolves once the frame is handed over (or the generation is over)
    * and never rejects: failures go to `fault`. The parts must not change before.
    */
-  async send(peer: string, lane: Lane, heading: Heading, parts: readonly Uint8Array[]): Promise<void> {
+  async send(
+    peer: string,
+    lane: Lane,
+    heading: Heading,
+    parts: readonly Uint8Array[],
+    residual?: Float32Array<ArrayBuffer>,
+  ): Promise<void> {
     if (this.#over !== undefined) return;
     const link = this.#links.get(peer);
     if (link === undefined) {
@@ -46,7 +52,7 @@ export class Roads {
       );
     }
     try {
-      const coded = this.coding.encode(peer, heading, parts);
+      const coded = this.coding.encode(peer, heading, parts, residual);
       await link.send(lane, { ...coded.heading, generation: this.generation }, coded.parts);
     } catch (error) {
       if (this.#over === undefined) this.fault(error as Error);

@@ -14,6 +14,7 @@ import type { ExpertClient, ExpertServer } from "./experts.ts";
 import type { Inbox } from "./inbox.ts";
 import { Replicas } from "./replicas.ts";
 import type { Meter } from "./report.ts";
+import type { Residuals } from "./residuals.ts";
 import type { Roads } from "./roads.ts";
 import type { Sizes } from "./sizes.ts";
 import { Tied } from "./tied.ts";
@@ -42,6 +43,8 @@ export interface RoundParts {
   readonly inbox: Inbox;
   /** Where frames of outer steps wait: pipelines that train locally count their rounds each for themselves. */
   readonly outer: Inbox;
+  /** What rounding left out of outer gradients. */
+  readonly residuals: Residuals;
   readonly client: ExpertClient;
   readonly server: ExpertServer;
   readonly meter: Meter;

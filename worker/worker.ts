@@ -206,7 +206,7 @@ class MeshWorker implements RunningWorker {
     return false;
   }
 
-  #assign({ slice, moments, delegation }: Extract<FromCoordinator, { type: "assign" }>): void {
+  #assign({ slice, moments, outer, delegation }: Extract<FromCoordinator, { type: "assign" }>): void {
     const { clock, transport, control, identity, coordinator, chance, zstd } = this.options;
     const before = this.#generation;
     if (before !== undefined) {
@@ -232,6 +232,7 @@ class MeshWorker implements RunningWorker {
       this.#generation = new Generation({
         slice,
         moments,
+        outer,
         clock,
         transport,
         zstd,
@@ -271,8 +272,7 @@ class MeshWorker implements RunningWorker {
     if (this.#generation === undefined) {
       throw new PlanViolationError(`${tensor} was asked for before any plan`);
     }
-    await this.#generation.settled();
-    const words = await this.#compute!.get(tensor, part, start, length);
+    const words = await this.#generation.read(tensor, part, start, length);
     return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
   }
 }

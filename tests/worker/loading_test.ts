@@ -33,7 +33,7 @@ function numbered(start: number, length: number): Uint8Array<ArrayBuffer> {
 Deno.test("weights come whole, several pieces in flight, with progress", async () => {
   const compute = roomy();
   let flying = 0, most = 0, last = 0;
-  const total = await loadTensors(compute, held, false, async (_tensor, part, start, length) => {
+  const total = await loadTensors(compute, held, { moments: false }, async (_tensor, part, start, length) => {
     assertEquals(part, "weight");
     most = Math.max(most, ++flying);
     await new Promise((resolve) => setTimeout(resolve, 0));
@@ -52,7 +52,7 @@ Deno.test("weights come whole, several pieces in flight, with progress", async (
 
 Deno.test("moments come too, but not for copies", async () => {
   const asked: string[] = [];
-  await loadTensors(roomy(), held, true, (tensor, part, start, length) => {
+  await loadTensors(roomy(), held, { moments: true }, (tensor, part, start, length) => {
     if (start === 0) asked.push(`${tensor} ${part}`);
     return Promise.resolve(numbered(start, length));
   }, () => {});
@@ -71,7 +71,7 @@ Deno.test("a piece of the wrong size ends loading, and nothing more is put", asy
   const compute = roomy();
   await assertRejects(
     () =>
-      loadTensors(compute, held, false, async (_tensor, _part, start, length) => {
+      loadTensors(compute, held, { moments: false }, async (_tensor, _part, start, length) => {
         if (length === 7) return numbered(0, 6);
         await new Promise((resolve) => setTimeout(resolve, 0));
         return numbered(start, length);

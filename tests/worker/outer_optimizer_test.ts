@@ -7,7 +7,10 @@ import { OuterOptimizer } from "../../worker/outer_optimizer.ts";
 function tensors(weights: number[]) {
   const held = Float32Array.from(weights);
   const parameters = {
-    tensors: [{ spec: { name: "w" }, copy: false }, { spec: { name: "copy" }, copy: true }],
+    tensors: [
+      { spec: { name: "w", shape: [3] }, copy: false },
+      { spec: { name: "copy", shape: [3] }, copy: true },
+    ],
     get: () => Promise.resolve(held.slice()),
     put: (_name: string, _part: string, start: number, words: Float32Array) => held.set(words, start),
   };

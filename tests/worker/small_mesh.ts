@@ -96,6 +96,7 @@ export function smallMesh(
       credentials: credentials[self],
       slice: sliceFor(plan, self),
       moments: false,
+      outer: false,
       compute,
       transport: transport(self, hub),
       clock,

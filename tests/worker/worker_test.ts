@@ -59,7 +59,13 @@ const stages = [{ worker: "a", from: 0, to: 1, embedding: true, head: true, expe
 const plan = (generation: number) =>
   tinyPlan({ stages, operations: { a: { train: [{ do: "vote" }], evaluate: [] } }, generation });
 const assign = (generation: number) =>
-  ({ type: "assign", slice: sliceFor(plan(generation), "a"), moments: false, delegation }) as const;
+  ({
+    type: "assign",
+    slice: sliceFor(plan(generation), "a"),
+    moments: false,
+    outer: false,
+    delegation,
+  }) as const;
 const round = (generation: number, round: number) =>
   ({
     type: "round",
