@@ -11,9 +11,9 @@ import {
   matmulNT,
   matmulTN,
   part,
-  type View,
   type WebGpuDevice,
 } from "../kernels/mod.ts";
+import { held } from "./held.ts";
 import { ADAMW, MLP, mlpProblem, noise, type Peer, SIDE } from "./peers/problem.ts";
 
 const LANES = 64;
@@ -75,28 +75,23 @@ const meanSquare = defineKernel({
 
 /** This project on an open device, which it closes at the end. */
 export function ours(device: WebGpuDevice): Peer {
-  const held = (words: number | Float32Array<ArrayBuffer>, label: string): View => {
-    const view = device.allocate(typeof words === "number" ? words : words.length, label);
-    if (typeof words === "number") device.clear(view);
-    else device.write(view, words);
-    return view;
-  };
+  const own = (content: number | Float32Array<ArrayBuffer>, label: string) => held(device, content, label);
   const square = SIDE * SIDE;
-  const a = held(noise(square, 1, 1), "a"), b = held(noise(square, 1, 2), "b"), c = held(square, "c");
+  const a = own(noise(square, 1, 1), "a"), b = own(noise(square, 1, 2), "b"), c = own(square, "c");
   const { rows, inputs, hidden, outputs } = MLP;
   const problem = mlpProblem();
-  const x = held(problem.x, "x"), wanted = held(problem.target, "wanted");
+  const x = own(problem.x, "x"), wanted = own(problem.target, "wanted");
   const weights = [problem.w1, problem.w2].map((words, i) => ({
-    w: held(words, `w${i}`),
-    g: held(words.length, `g${i}`),
-    m: held(words.length, `m${i}`),
-    v: held(words.length, `v${i}`),
+    w: own(words, `w${i}`),
+    g: own(words.length, `g${i}`),
+    m: own(words.length, `m${i}`),
+    v: own(words.length, `v${i}`),
   }));
   const [first, second] = weights;
-  const before = held(rows * hidden, "before"), after = held(rows * hidden, "after");
-  const dhidden = held(rows * hidden, "dhidden"), y = held(rows * outputs, "y");
-  const squares = held(rows * outputs, "squares");
-  const scalars = Array.from({ length: 4 }, (_, i) => held(8, `scalars ${i}`));
+  const before = own(rows * hidden, "before"), after = own(rows * hidden, "after");
+  const dhidden = own(rows * hidden, "dhidden"), y = own(rows * outputs, "y");
+  const squares = own(rows * outputs, "squares");
+  const scalars = Array.from({ length: 4 }, (_, i) => own(8, `scalars ${i}`));
   let step = 0;
 
   const run = () => {

@@ -12,6 +12,7 @@ import {
   type View,
   type WebGpuDevice,
 } from "../kernels/mod.ts";
+import { held } from "./held.ts";
 
 /** Rows, columns and terms of the products. */
 const SHAPES = [
@@ -88,11 +89,10 @@ async function speeds(
 ): Promise<Record<string, number>> {
   const { m, n, k } = values;
   const views: { a: View; b: View; c: View } = {
-    a: device.allocate(m * k, "a"),
-    b: device.allocate(n * k, "b"),
-    c: device.allocate(m * n, "c"),
+    a: held(device, m * k, "a"),
+    b: held(device, n * k, "b"),
+    c: held(device, m * n, "c"),
   };
-  for (const view of Object.values(views)) device.clear(view);
   const turn = async (name: string, calls: number) => {
     const start = performance.now();
     for (let i = 0; i < calls; i++) device.run(kernel, views, values, name);

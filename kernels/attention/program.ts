@@ -107,6 +107,14 @@ function shift(rows: number, words: number, perWord: readonly string[], perRow: 
     ].join(" "));
 }
 
+/**
+ * The value that row `r`, counted from the tile's first, has under a name: a loop over rows that stores what this picks has the
+ * stores of one row in its text, as with {@linkcode shift}, and moves nothing.
+ */
+function pick(rows: number, name: (r: number) => string): string {
+  return upTo(rows - 1).reduce((rest, r) => `select(${rest}, ${name(r + 1)}, r == ${r + 1}u)`, name(0));
+}
+
 /** Declares a register for each row, and one for each row and vector. */
 function registers(
   rows: number,
@@ -193,15 +201,14 @@ export function forwardProgram(tile: Tile, source: "sequence" | "cache"): string
   }
     key += ${block}u * step;
   }
-  for (var n = first; n < first + ${rows}u; n++) {
-    if (n < ends) {
-      let row = (base + n / share) * params.heads + kv * share + n % share;
-      let to = row * ${size}u;
-      let whole = 1.0 / sum0;
-      ${each(words, (w) => heads.store("out", "to", w, `o0_${w} * whole`))}
-      ${cached ? "" : "lse[row] = top0 + log(sum0);"}
-    }
-    ${shift(rows, words, ["o"], ["sum", "top"])}
+  for (var r = 0u; r < min(${rows}u, ends - first); r++) {
+    let n = first + r;
+    let row = (base + n / share) * params.heads + kv * share + n % share;
+    let to = row * ${size}u;
+    let sum = ${pick(rows, (r) => `sum${r}`)};
+    let whole = 1.0 / sum;
+    ${each(words, (w) => heads.store("out", "to", w, `${pick(rows, (r) => `o${r}_${w}`)} * whole`))}
+    ${cached ? "" : `lse[row] = ${pick(rows, (r) => `top${r}`)} + log(sum);`}
   }
 }
 `;
@@ -256,38 +263,39 @@ export function backwardQProgram(tile: Tile): string {
     ${each(words, (w) => each(rows, (r) => `d${r}_${w} += ds${r} * k${w};`))}
     key += stride;
   }
-  for (var n = first; n < first + ${rows}u; n++) {
-    if (n < ends) {
-      let to = (base + n / share) * stride + (kv * share + n % share) * ${size}u;
-      ${each(words, (w) => heads.store("dqkv", "to", w, `d0_${w} * scale`))}
-    }
-    ${shift(rows, words, ["d"], [])}
+  for (var r = 0u; r < min(${rows}u, ends - first); r++) {
+    let n = first + r;
+    let to = (base + n / share) * stride + (kv * share + n % share) * ${size}u;
+    ${each(words, (w) => heads.store("dqkv", "to", w, `${pick(rows, (r) => `d${r}_${w}`)} * scale`))}
   }
 }
 `;
 }
 
-/** Backward to keys and values: a tile of keys, the queries that see them stream past, head by head. */
+/**
+ * Backward to keys and values: a tile of keys, the queries that see them stream past, head by head. Values are rows behind
+ * the keys' (v of row r is k of row `rows` + r, and so with gradients), so that one text loads both and one stores both.
+ */
 export function backwardKVProgram(tile: Tile): string {
   const { rows } = tile;
   const heads = new Heads(tile.headDim);
   const { words, size } = heads;
-  const top = rows - 1;
-  return `${opening(tile, `(params.seq + ${top}u) / ${rows}u`, "params.batch * params.kvHeads")}
+  const top = 2 * rows - 1;
+  // Counted from `first`, since compilers write loops out whose number of turns they know.
+  const place = `let r = n - first;
+    let value = r >= ${rows}u;
+    let toRow = (params.heads + kv) * ${size}u + select(0u, params.kvHeads * ${size}u, value);
+    let factor = select(scale, 1.0, value);`;
+  return `${opening(tile, `(params.seq + ${rows - 1}u) / ${rows}u`, "params.batch * params.kvHeads")}
   let base = (pair / params.kvHeads) * params.seq;
   let stride = (params.heads + 2u * params.kvHeads) * ${size}u;
-  let toValue = params.kvHeads * ${size}u;
   let scale = f32(${1 / Math.sqrt(tile.headDim)});
-  ${registers(rows, words, ["k", "v", "dk", "dv"], [])}
-  for (var n = first; n < first + ${rows}u; n++) {
-    ${shift(rows, words, ["k", "v"], [])}
-    let at = (base + min(n, params.seq - 1u)) * stride + (params.heads + kv) * ${size}u;
-    let value = at + toValue;
-    ${
-    each(words, (w) =>
-      `k${top}_${w} = ${heads.load("qkv", "at", w)} * scale;
-    v${top}_${w} = ${heads.load("qkv", "value", w)};`)
-  }
+  ${registers(2 * rows, words, ["k", "d"], [])}
+  for (var n = first; n < first + ${2 * rows}u; n++) {
+    ${shift(2 * rows, words, ["k"], [])}
+    ${place}
+    let at = (base + min(first + r % ${rows}u, params.seq - 1u)) * stride + toRow;
+    ${each(words, (w) => `k${top}_${w} = ${heads.load("qkv", "at", w)} * factor;`)}
   }
   for (var h = kv * share; h < (kv + 1u) * share; h++) {
     var row = (base + first) * params.heads + h;
@@ -300,7 +308,10 @@ export function backwardKVProgram(tile: Tile): string {
       `let q${w} = ${heads.load("qkv", "query", w)};
       let g${w} = ${heads.load("dout", "origin", w)};
       ${
-        each(rows, (r) => `${chain(`a${r}`, `k${r}_${w}`, `q${w}`)} ${chain(`b${r}`, `v${r}_${w}`, `g${w}`)}`)
+        each(
+          rows,
+          (r) => `${chain(`a${r}`, `k${r}_${w}`, `q${w}`)} ${chain(`b${r}`, `k${rows + r}_${w}`, `g${w}`)}`,
+        )
       }`)
   }
       let bottom = lse[row];
@@ -310,19 +321,19 @@ export function backwardKVProgram(tile: Tile): string {
       `let p${r} = select(0.0, exp(a${r} - bottom), first + ${r}u <= t);
       let ds${r} = p${r} * (b${r} - mean);`)
   }
-      ${each(words, (w) => each(rows, (r) => `dk${r}_${w} += ds${r} * q${w}; dv${r}_${w} += p${r} * g${w};`))}
+      ${
+    each(words, (w) => each(rows, (r) => `d${r}_${w} += ds${r} * q${w}; d${rows + r}_${w} += p${r} * g${w};`))
+  }
       row += params.heads;
       query += stride;
     }
   }
-  for (var n = first; n < first + ${rows}u; n++) {
-    if (n < params.seq) {
-      let to = (base + n) * stride + (params.heads + kv) * ${size}u;
-      let value = to + toValue;
-      ${each(words, (w) => heads.store("dqkv", "to", w, `dk0_${w} * scale`))}
-      ${each(words, (w) => heads.store("dqkv", "value", w, `dv0_${w}`))}
+  for (var n = first; n < first + ${2 * rows}u; n++) {
+    ${place}
+    if (first + r % ${rows}u < params.seq) {
+      let to = (base + first + r % ${rows}u) * stride + toRow;
+      ${each(words, (w) => heads.store("dqkv", "to", w, `${pick(2 * rows, (r) => `d${r}_${w}`)} * factor`))}
     }
-    ${shift(rows, words, ["dk", "dv"], [])}
   }
 }
 `;

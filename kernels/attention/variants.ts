@@ -1,5 +1,6 @@
 /**
- * Which attention programs there are: for every head size one tile for GPUs and one for devices that compute on the CPU.
+ * Which attention programs there are: for every head size a tile for GPUs, and two for devices that
+ * compute on the CPU.
  *
  * @module
  */
@@ -33,6 +34,15 @@ type Cache = typeof cacheParams;
 
 /** Vectors of four that a tile may keep on a CPU: with more, spilling and compiling cost more than loading again. */
 const CPU_VECTORS = 256;
+/** The same where a call has fewer than {@linkcode WORTH} products of queries and keys to make. */
+const CPU_VECTORS_SMALL = 128;
+
+/**
+ * Products (by elements) below which a backward call is done with half of the rows on a CPU: that takes a quarter longer, and
+ * a third to a half of a second less to compile.
+ */
+const WORTH = 2 ** 23;
+
 /** The same for a GPU lane, where a smaller tile leaves more lanes to hide latency with. */
 const GPU_VECTORS = 64;
 
@@ -50,17 +60,26 @@ interface Tiles<P extends Params> {
   readonly prefer: (values: Values<P>, device: DeviceInfo) => string;
 }
 
-/** The tile of a head size for devices that compute on the CPU ("heads") or for GPUs ("places"). */
-function tileFor(headDim: number, neighbours: Tile["neighbours"], perRow: number): Tile {
-  const vectors = neighbours === "heads" ? CPU_VECTORS : GPU_VECTORS;
-  return { headDim, rows: rowsFor(headDim, perRow, vectors), block: 1, neighbours };
+/** The tiles of a head size: for GPUs, and for devices that compute on the CPU where calls are small or large. */
+function tilesFor(headDim: number, perRow: number): { gpu: Tile; small: Tile; large: Tile } {
+  const tile = (neighbours: Tile["neighbours"], vectors: number) => ({
+    headDim,
+    rows: rowsFor(headDim, perRow, vectors),
+    block: 1,
+    neighbours,
+  });
+  return {
+    gpu: tile("places", GPU_VECTORS),
+    small: tile("heads", CPU_VECTORS_SMALL),
+    large: tile("heads", CPU_VECTORS),
+  };
 }
 
 function nameOf({ headDim, rows, neighbours }: Tile): string {
   return `head ${headDim}, ${rows} rows, neighbours ${neighbours}`;
 }
 
-/** The two tiles of every head size; programs are written only when a device asks for them. */
+/** The tiles of every head size; programs are written only when a device asks for them. */
 function tiles<P extends Sequence | Cache>(
   perRow: number,
   write: (tile: Tile) => string,
@@ -69,13 +88,15 @@ function tiles<P extends Sequence | Cache>(
   bindings: Readonly<Record<string, "vec4f">>,
   /** Rows of the largest tile that is worth filling. */
   fill: (values: Values<P>) => number,
+  /** Whether a call is large enough for what the large tile takes to compile. */
+  large: (values: Values<P>) => boolean,
 ): Tiles<P> {
   const variants: Variant<P>[] = [];
   for (let headDim = 1; headDim <= MAX_HEAD_DIM; headDim++) {
-    for (const neighbours of ["places", "heads"] as const) {
-      const tile = tileFor(headDim, neighbours, perRow);
+    const named = new Map(Object.values(tilesFor(headDim, perRow)).map((tile) => [nameOf(tile), tile]));
+    for (const [name, tile] of named) {
       variants.push({
-        name: nameOf(tile),
+        name,
         get wgsl() {
           return write(tile);
         },
@@ -88,10 +109,9 @@ function tiles<P extends Sequence | Cache>(
   return {
     variants,
     prefer(values, { software }) {
-      const { headDim } = values as { readonly headDim: number };
-      const large = tileFor(headDim, "heads", perRow);
-      const small = tileFor(headDim, "places", perRow);
-      return nameOf(software && fill(values) > small.rows ? large : small);
+      const tiles = tilesFor((values as { readonly headDim: number }).headDim, perRow);
+      if (!software || fill(values) <= tiles.gpu.rows) return nameOf(tiles.gpu);
+      return nameOf(large(values) ? tiles.large : tiles.small);
     },
   };
 }
@@ -100,6 +120,9 @@ const queryTiles = ({ batch, seq, heads, kvHeads }: Values<Sequence>, rows: numb
   batch * kvHeads * Math.ceil(seq * heads / kvHeads / rows);
 const queriesOfGroup = ({ seq, heads, kvHeads }: Values<Sequence>) => seq * heads / kvHeads;
 
+const worthCompiling = ({ batch, seq, heads, headDim }: Values<Sequence>) =>
+  batch * heads * seq * seq * headDim >= WORTH;
+
 /** Of `attention`. */
 export const forwardTiles = tiles<Sequence>(
   3,
@@ -107,6 +130,7 @@ export const forwardTiles = tiles<Sequence>(
   queryTiles,
   { qkv: "vec4f", out: "vec4f" },
   queriesOfGroup,
+  () => true,
 );
 
 /** Of `attentionCached`. */
@@ -116,6 +140,7 @@ export const cachedTiles = tiles<Cache>(
   ({ rows, heads, kvHeads }, tileRows) => kvHeads * Math.ceil(rows * heads / kvHeads / tileRows),
   { qkv: "vec4f", keys: "vec4f", values: "vec4f", out: "vec4f" },
   ({ rows, heads, kvHeads }) => rows * heads / kvHeads,
+  () => true,
 );
 
 /** Of `attentionBackwardQ`. */
@@ -125,6 +150,7 @@ export const backwardQTiles = tiles<Sequence>(
   queryTiles,
   { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" },
   queriesOfGroup,
+  worthCompiling,
 );
 
 /** Of `attentionBackwardKV`. */
@@ -134,4 +160,5 @@ export const backwardKVTiles = tiles<Sequence>(
   ({ batch, seq, kvHeads }, rows) => batch * kvHeads * Math.ceil(seq / rows),
   { qkv: "vec4f", dout: "vec4f", dqkv: "vec4f" },
   ({ seq }) => seq,
+  worthCompiling,
 );

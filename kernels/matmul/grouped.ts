@@ -8,7 +8,8 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { groupedCost, groupedGradientCost } from "./cost.ts";
 import { dense, multiply, transposed } from "./reference.ts";
-import { always, type Family, formsOf, setOrAccumulate, type Shape } from "./variants.ts";
+import { always, type Family, setOrAccumulate, type Shape } from "./family.ts";
+import { formsOf } from "./variants.ts";
 
 const PARAMS = { rows: "u32", n: "u32", k: "u32", first: "u32", groups: "u32" } as const;
 const GRADIENT_PARAMS = {

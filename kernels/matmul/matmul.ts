@@ -10,7 +10,8 @@
 import { defineKernel, type Values } from "../kernel.ts";
 import { matmulAddCost, matmulBiasCost, matmulCost } from "./cost.ts";
 import { dense, type Finish, multiply, transposed } from "./reference.ts";
-import { always, type Family, formsOf, setOrAccumulate, type Shape } from "./variants.ts";
+import { always, type Family, setOrAccumulate, type Shape } from "./family.ts";
+import { formsOf } from "./variants.ts";
 
 const SIZES = { m: "u32", n: "u32", k: "u32" } as const;
 const SIZES_ACCUMULATE = { ...SIZES, accumulate: "u32" } as const;

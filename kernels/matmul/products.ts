@@ -8,6 +8,9 @@
  */
 import { COMPONENTS, type Tile, TOGETHER, upTo, vectorSums } from "./tile.ts";
 
+/** Steps of k in a turn of the loop where factors' lines do not run along k: sums are loaded and stored once for them. */
+const STEPS = 4;
+
 /** Functions that packed programs call: the elements of a pair of words, and one of a word's two. */
 export const UNPACK: readonly string[] = [
   "fn unpack_four(words: vec2u) -> vec4f {",
@@ -75,6 +78,14 @@ function rowsOfA(tile: Tile): Side {
   };
 }
 
+/**
+ * What was loaded for a step of tn, or zeros behind the last: adding a product with both factors zero changes no bit of a
+ * sum, which is never minus zero because it began with plus zero.
+ */
+function kept(value: string, vector: boolean, step: string): string {
+  return `select(${vector ? "vec4f()" : "0.0"}, ${value}, ${step} < k_end)`;
+}
+
 /** Lines of a run along the rows of the result (tn), one line a step. */
 function columnsOfA(tile: Tile): Side {
   const { rows, together, vectorA } = tile;
@@ -88,35 +99,53 @@ function columnsOfA(tile: Tile): Side {
       before: [width, ...upTo(rows / unit).map((i) => `  let a${i} = min(${base} + ${i}u, ${last});`)],
       loads: (steps) =>
         upTo(steps).flatMap((q) =>
-          upTo(rows / unit).map((i) => `    let x${q}_${i} = ${a.load(`(k + ${q}u) * a_width`, `a${i}`)};`)
+          upTo(rows / unit).map((i) => {
+            const value = a.load(`(k + ${q}u) * a_width`, `a${i}`);
+            return `    let x${q}_${i} = ${q === 0 ? value : kept(value, vectorA, `k + ${q}u`)};`;
+          })
         ),
       element: (i, q) => vectorA ? `x${q}_${i >> 2}.${COMPONENTS[i & 3]}` : `x${q}_${i}`,
     };
   }
-  // Lanes for one step: where the rows are fewer than what all lanes load, the others load the steps behind.
-  const lanes = Math.min(TOGETHER, rows / unit);
-  const depth = TOGETHER / lanes;
-  const parts = rows / unit / lanes;
+  const parts = partsOfRows(rows / unit);
   return {
     before: [
       width,
-      ...upTo(parts).map((i) =>
-        `  let a${i} = min(${base} + ${i * lanes}u + lane % ${lanes}u, ${last})${
+      ...parts.map(({ first, lanes, depth }, i) =>
+        `  let a${i} = min(${base} + ${first}u + lane % ${lanes}u, ${last})${
           depth > 1 ? ` + lane / ${lanes}u * a_width` : ""
         };`
       ),
     ],
     loads: (steps) =>
-      upTo(Math.ceil(steps / depth)).flatMap((q) =>
-        upTo(parts).map((i) => `    let x${q}_${i} = ${a.load(`(k + ${q * depth}u) * a_width`, `a${i}`)};`)
+      parts.flatMap(({ lanes, depth }, i) =>
+        upTo(steps / depth).map((q) => {
+          const value = a.load(`(k + ${q * depth}u) * a_width`, `a${i}`);
+          const step = `k + ${q * depth}u${depth > 1 ? ` + lane / ${lanes}u` : ""}`;
+          return `    let x${q}_${i} = ${q === 0 && depth === 1 ? value : kept(value, vectorA, step)};`;
+        })
       ),
     element(i, q) {
-      const part = Math.floor(i / unit / lanes);
-      const lane = q % depth * lanes + Math.floor(i / unit) % lanes;
+      const index = Math.floor(i / unit), part = Math.min(Math.floor(index / TOGETHER), parts.length - 1);
+      const { first, lanes, depth } = parts[part];
+      const lane = q % depth * lanes + index - first;
       const component = vectorA ? `.${COMPONENTS[i & 3]}` : "";
       return `subgroupBroadcast(x${Math.floor(q / depth)}_${part}${component}, ${lane}u)`;
     },
   };
+}
+
+/**
+ * How lanes that work together share out `units` loads of a step: as many as there are lanes at a time. What remains (a
+ * power of two) needs fewer; the other lanes then load the steps behind, `depth` of them in one load.
+ */
+function partsOfRows(units: number): { first: number; lanes: number; depth: number }[] {
+  const parts = [];
+  for (let first = 0; first < units; first += TOGETHER) {
+    const lanes = Math.min(TOGETHER, units - first);
+    parts.push({ first, lanes, depth: TOGETHER / lanes });
+  }
+  return parts;
 }
 
 /** Lines of b run along k (nt), one for each column. */
@@ -153,13 +182,17 @@ function columnsOfB(tile: Tile): Side {
     ],
     loads: (steps) =>
       upTo(steps).flatMap((q) =>
-        upTo(columns).map((j) => `    let y${q}_${j} = ${b.load(line(q), `b${j}`)};`)
+        upTo(columns).map((j) => {
+          const value = b.load(line(q), `b${j}`);
+          const all = tile.layout === "nn" || q === 0;
+          return `    let y${q}_${j} = ${all ? value : kept(value, vectors, `k + ${q}u`)};`;
+        })
       ),
     element: (j, q) => `y${q}_${j}`,
   };
 }
 
-/** The loop, and in tn a second one for what four does not divide. */
+/** The loop. In tn its last turn may have steps behind the last. */
 export function loops(tile: Tile): string[] {
   const a = tile.layout === "tn" ? columnsOfA(tile) : rowsOfA(tile);
   const b = tile.layout === "nt" ? rowsOfB(tile) : columnsOfB(tile);
@@ -179,12 +212,8 @@ export function loops(tile: Tile): string[] {
     return [
       ...a.before,
       ...b.before,
-      "  var k = k_start;",
-      "  for (; k + 3u < k_end; k += 4u) {",
-      ...body(4),
-      "  }",
-      "  for (; k < k_end; k += 1u) {",
-      ...body(1),
+      `  for (var k = k_start; k < k_end; k += ${STEPS}u) {`,
+      ...body(STEPS),
       "  }",
     ];
   }

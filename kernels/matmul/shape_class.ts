@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Shape } from "./variants.ts";
+import type { Shape } from "./family.ts";
 
 /** Sizes beyond which a longer side changes nothing about which tile is best. */
 const LONG = 1024;

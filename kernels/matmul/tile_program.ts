@@ -32,37 +32,52 @@ export function tileSource(tile: Tile, width: number): string {
 }
 
 function sums(tile: Tile): string[] {
-  const columns = vectorSums(tile) ? tile.columns / 4 : tile.columns;
   const type = vectorSums(tile) ? "vec4f" : "f32";
-  return upTo(tile.rows).flatMap((i) => upTo(columns).map((j) => `  var s${i}_${j} = ${type}();`));
+  return upTo(tile.rows).flatMap((i) => upTo(sumsOfRow(tile)).map((j) => `  var s${i}_${j} = ${type}();`));
 }
 
-/** The sums of row i, columns 4j to 4j+3, as a vector. */
+/** Sums of a row as variables: by column, or by four columns where sums are vectors. */
+function sumsOfRow(tile: Tile): number {
+  return vectorSums(tile) ? tile.columns / 4 : tile.columns;
+}
+
+/** The sums of the row that is stored, columns 4j to 4j+3, as a vector. */
 function vectorSum(tile: Tile, i: number, j: number): string {
-  if (vectorSums(tile)) return `s${i}_${j}`;
-  return `vec4f(${COMPONENTS.map((_, q) => `s${i}_${4 * j + q}`).join(", ")})`;
+  if (vectorSums(tile)) return `v${i}_${j}`;
+  return `vec4f(${COMPONENTS.map((_, q) => `v${i}_${4 * j + q}`).join(", ")})`;
 }
 
 /** The sum of one element. */
 function scalarSum(tile: Tile, i: number, j: number): string {
-  return vectorSums(tile) ? `s${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `s${i}_${j}`;
+  return vectorSums(tile) ? `v${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `v${i}_${j}`;
 }
 
 /**
- * Stores the sums, four rows at a time: a loop stores the first four and moves the others up. Each load and store in a
- * program costs LLVM as much as dozens of products, so writing all rows out would double the time to compile.
+ * Stores the sums, four rows at a time, in a loop that picks whose turn it is. Each load and store in a program costs LLVM as
+ * much as dozens of products, so writing all rows out would double the time to compile.
  */
 function store(tile: Tile): string[] {
   const four = tile.vectorC;
   const count = four ? tile.columns / 4 : tile.columns;
   const unit = four ? " / 4u" : "";
-  const stored = Math.min(4, tile.rows);
+  const stored = Math.min(4, tile.rows), turns = tile.rows / stored;
   const lines = [
     `  let c_width = params.n${unit};`,
     `  let c_column = column${unit};`,
     `  let c_start = c_base${unit} + c_column;`,
+    // Where the number of turns is known, compilers write them all out.
     `  for (var first = row; first < min(row_end, row + ${tile.rows}u); first += ${stored}u) {`,
+    `    let turn = (first - row) / ${stored}u;`,
   ];
+  for (const i of upTo(stored)) {
+    for (const j of upTo(sumsOfRow(tile))) {
+      const picked = upTo(turns - 1).reduce(
+        (rest, turn) => `select(${rest}, s${i + (turn + 1) * stored}_${j}, turn == ${turn + 1}u)`,
+        `s${i}_${j}`,
+      );
+      lines.push(`    let v${i}_${j} = ${picked};`);
+    }
+  }
   for (const i of upTo(stored)) {
     if (i > 0) lines.push(`    if (first + ${i}u < row_end) {`);
     for (const j of upTo(count)) {
@@ -74,10 +89,6 @@ function store(tile: Tile): string[] {
       lines.push(always ? `    ${statement}` : `    if (c_column + ${j}u < c_width) { ${statement} }`);
     }
     if (i > 0) lines.push("    }");
-  }
-  const sumsOfRow = vectorSums(tile) ? tile.columns / 4 : tile.columns;
-  for (const i of upTo(tile.rows - stored)) {
-    for (const j of upTo(sumsOfRow)) lines.push(`    s${i}_${j} = s${i + stored}_${j};`);
   }
   lines.push("  }");
   return lines;

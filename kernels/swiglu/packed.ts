@@ -5,8 +5,9 @@
  * @module
  */
 import { PACK, packedWidth, packInto } from "../bf16/format.ts";
-import { defineKernel } from "../kernel.ts";
+import { defineKernel, type Variant } from "../kernel.ts";
 import { swigluBackwardPackedCost, swigluPackedCost } from "./cost.ts";
+import { swiglu, swigluBackward } from "./swiglu.ts";
 
 const params = { rows: "u32", width: "u32", first: "u32", groups: "u32" } as const;
 
@@ -35,6 +36,35 @@ ${body}
   }
 }
 `;
+}
+
+/** Word by word, and where eight divides the width four words at a time: `vectors` and the packed `output` are then vectors. */
+function variants(
+  words: string,
+  eights: string,
+  vectors: readonly string[],
+  output: string,
+): Variant<typeof params>[] {
+  const elements = {
+    ...Object.fromEntries(vectors.map((name) => [name, "vec4f" as const])),
+    [output]: "vec4u" as const,
+  };
+  return [
+    { name: "words", wgsl: PACK + words, grid },
+    { name: "eights", wgsl: PACK + eights, grid, elements, fits: ({ width }) => width % 8 === 0 },
+  ];
+}
+
+/** Rounds and packs those of `rows` [rows, width] that the groups have, into the same rows of `words`. */
+function packGroups(
+  words: Uint32Array,
+  rows: Float32Array,
+  width: number,
+  offsets: Uint32Array,
+  { first, groups }: { readonly first: number; readonly groups: number },
+): void {
+  const begin = offsets[first], count = offsets[first + groups] - begin;
+  packInto(words.subarray(begin * packedWidth(width)), rows.subarray(begin * width), count, width);
 }
 
 const FORWARD = `fn gated(gate: vec4f, up: vec4f) -> vec4f {
@@ -66,32 +96,12 @@ export const swigluPacked = defineKernel({
   name: "swigluPacked",
   bindings: { gu: "f32 read", offsets: "u32 read", y: "u32 write" },
   params,
-  variants: [
-    {
-      name: "words",
-      wgsl: PACK + FORWARD + FORWARD_WORDS,
-      grid,
-    },
-    {
-      name: "eights",
-      wgsl: PACK + FORWARD + FORWARD_EIGHTS,
-      grid,
-      elements: { gu: "vec4f", y: "vec4u" },
-      fits: ({ width }) => width % 8 === 0,
-    },
-  ],
+  variants: variants(FORWARD + FORWARD_WORDS, FORWARD + FORWARD_EIGHTS, ["gu"], "y"),
   cost: swigluPackedCost,
-  reference({ gu, offsets, y }, { width, first, groups }) {
-    const words = packedWidth(width), values = new Float32Array(width);
-    const end = offsets[first + groups];
-    for (let r = offsets[first]; r < end; r++) {
-      const start = r * 2 * width;
-      for (let c = 0; c < width; c++) {
-        const gate = gu[start + c];
-        values[c] = gate / (1 + Math.exp(-gate)) * gu[start + width + c];
-      }
-      packInto(y.subarray(r * words, (r + 1) * words), values, 1, width);
-    }
+  reference({ gu, offsets, y }, values) {
+    const rows = new Float32Array(gu.length / 2);
+    swiglu.reference({ gu, offsets, y: rows }, values);
+    packGroups(y, rows, values.width, offsets, values);
   },
 });
 
@@ -131,33 +141,11 @@ export const swigluBackwardPacked = defineKernel({
   name: "swigluBackwardPacked",
   bindings: { gu: "f32 read", dy: "f32 read", offsets: "u32 read", dgu: "u32 write" },
   params,
-  variants: [
-    {
-      name: "words",
-      wgsl: PACK + BACKWARD + BACKWARD_WORDS,
-      grid,
-    },
-    {
-      name: "eights",
-      wgsl: PACK + BACKWARD + BACKWARD_EIGHTS,
-      grid,
-      elements: { gu: "vec4f", dy: "vec4f", dgu: "vec4u" },
-      fits: ({ width }) => width % 8 === 0,
-    },
-  ],
+  variants: variants(BACKWARD + BACKWARD_WORDS, BACKWARD + BACKWARD_EIGHTS, ["gu", "dy"], "dgu"),
   cost: swigluBackwardPackedCost,
-  reference({ gu, dy, offsets, dgu }, { width, first, groups }) {
-    const values = new Float32Array(2 * width);
-    const end = offsets[first + groups];
-    for (let r = offsets[first]; r < end; r++) {
-      const wide = r * 2 * width, narrow = r * width;
-      for (let c = 0; c < width; c++) {
-        const gate = gu[wide + c], d = dy[narrow + c];
-        const s = 1 / (1 + Math.exp(-gate));
-        values[c] = d * gu[wide + width + c] * s * (1 + gate * (1 - s));
-        values[width + c] = d * gate * s;
-      }
-      packInto(dgu.subarray(r * width, (r + 1) * width), values, 1, 2 * width);
-    }
+  reference({ gu, dy, offsets, dgu }, values) {
+    const rows = new Float32Array(gu.length);
+    swigluBackward.reference({ gu, dy, offsets, dgu: rows }, values);
+    packGroups(dgu, rows, 2 * values.width, offsets, values);
   },
 });
