@@ -20,7 +20,7 @@ import { freshModel } from "../model/init.ts";
 import { LoadedModel } from "../model/local_model.ts";
 import { DryDevice } from "./dry_device.ts";
 import { held } from "./held.ts";
-import { model as demoModel } from "./mesh_runs.ts";
+import { models } from "./mesh_runs.ts";
 import { batch, settings } from "./step_model.ts";
 
 /** One line for the list of benches. */
@@ -68,7 +68,7 @@ export interface PipelineCost {
 /** The calls of one step of the model. */
 async function callsOfStep(info: WebGpuDevice["info"]): Promise<Call[]> {
   const device = new RecordingDevice(info);
-  const model = await LoadedModel.load(device, freshModel(parseConfig(demoModel), 1), { training: true });
+  const model = await LoadedModel.load(device, freshModel(parseConfig(models.demo), 1), { training: true });
   const { sequences, labels } = batch(1, SEQUENCES, TOKENS);
   await model.step(sequences, labels, { ...settings, step: 1 });
   return device.calls;
