@@ -73,10 +73,14 @@ Deno.test("The fastest size is taken, for all kernels and endings of its class, 
 Deno.test("A kernel's own preference stays where nothing is clearly faster", async () => {
   const preferred = kernel.prefer!(large, info);
   const tuner = new Tuner(info, "", {});
-  assertEquals(
-    await tuner.measure(kernel, large, maker((variant) => variant === preferred ? 1 : 0.98)),
-    "together 32x8",
-  );
+  const size = await tuner.measure(kernel, large, maker((variant) => variant === preferred ? 1 : 0.98));
+  assertEquals(kernel.tuning!.variant(size!, large), preferred);
+});
+
+Deno.test("Sizes that take long to compile are measured for large calls only", () => {
+  const tried = (m: number) => kernel.tuning!.sizes({ ...large, m }, info).includes("together 40x8");
+  assert(tried(512));
+  assert(!tried(40));
 });
 
 Deno.test("Without time or memory nothing is decided, and the work goes on", async () => {
