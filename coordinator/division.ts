@@ -4,6 +4,7 @@
  * @module
  */
 import { borderWords } from "../model/residual.ts";
+import { jobOf } from "./division_job.ts";
 import {
   copyBytes,
   guestWords,
@@ -14,11 +15,9 @@ import {
   partSizes,
   tiedGradientBytes,
 } from "./memory_model.ts";
-import { pipelineSteps } from "./pipeline_steps.ts";
-import { Predictor, type Setting, type StagePass, type StageShape } from "./predict.ts";
-import { type Action, actions, type Keeps, mostKept } from "./schedules.ts";
-import { wires } from "./simulate_plan.ts";
-import { type Job, type Piece, simulate, type Timeline } from "./simulator.ts";
+import { Predictor, type Setting } from "./predict.ts";
+import { type Action, type Keeps, mostKept } from "./schedules.ts";
+import { simulate, type Timeline } from "./simulator.ts";
 
 /** A stage of a division. Every layer of it has its experts on the same workers. */
 export interface Part {
@@ -46,18 +45,16 @@ export class Judge {
   readonly predictor: Predictor;
   readonly #sizes;
   readonly #tokens: number;
-  readonly #wires;
   readonly #hops = new Map<number, number>();
   readonly #kept: { readonly kept: number; readonly working: number; readonly halved: number }[];
   readonly #guests: { readonly kept: number; readonly working: number }[];
   readonly #head: { readonly kept: number; readonly working: number };
 
   constructor(readonly setting: Setting) {
-    const { config, shape, recompute, cluster } = setting;
+    const { config, shape, recompute } = setting;
     this.predictor = new Predictor(setting);
     this.#sizes = partSizes(config);
     this.#tokens = shape.batch * shape.sequence;
-    this.#wires = wires(cluster);
     const counts = Array.from({ length: config.experts + 1 }, (_, n) => n);
     this.#kept = counts.map((own) => layerWords(config, shape, own, recompute));
     this.#guests = counts.map((n) => guestWords(config, this.#tokens, n, recompute));
@@ -269,86 +266,8 @@ export class Judge {
     return short;
   }
 
-  /** The simulator's job of a training round: passes in the given orders, as for {@linkcode memory}. */
-  job(division: Division, given?: readonly (readonly Action[])[]): Job {
-    const { shape, cluster, config, schedule = "1f1b" } = this.setting, stages = division.length;
-    const shapes = division.map((part, s): StageShape => ({
-      worker: part.worker,
-      embedding: s === 0,
-      head: s === stages - 1,
-      remote: new Array(part.layers).fill(part.remote),
-    }));
-    const passes = new Map<string, Piece[]>();
-    const orders = given ??
-      actions(schedule, { workers: stages, microbatches: shape.microbatches, chunks: 1 });
-    const workerOf = division.map(({ worker }) => worker), holders = [...new Set(workerOf)];
-    // Only who has a part: the clock need not know the others.
-    const parameters = this.parameters(division), members = [...parameters.keys()].sort((a, b) => a - b);
-    const seat = new Map(members.map((worker, i) => [worker, i]));
-    const lists = pipelineSteps({
-      orders,
-      workerOf: workerOf.map((worker) => seat.get(worker)!),
-      pieces: ({ work, stage }) => {
-        const key = `${work} ${stage}`;
-        let found = passes.get(key);
-        if (found === undefined) {
-          found = this.predictor.pieces(shapes[stage], work as StagePass).map(({ seconds, exchange }) => ({
-            seconds,
-            ...(exchange
-              ? {
-                exchange: {
-                  ...exchange,
-                  parts: exchange.parts.map((part) => ({ ...part, host: seat.get(part.host)! })),
-                },
-              }
-              : {}),
-          }));
-          passes.set(key, found);
-        }
-        return found;
-      },
-      bytes: (from, to) => this.predictor.activationBytes(members[from], members[to]),
-    });
-    const seated = members.map((_, i) => {
-      const place = holders.indexOf(members[i]);
-      return place < 0 ? [{ do: "vote" } as const] : lists[place];
-    });
-    if (config.tiedEmbeddings && workerOf[0] !== workerOf[stages - 1]) {
-      const first = seat.get(workerOf[0])!, last = seat.get(workerOf[stages - 1])!;
-      const bytes = this.predictor.tiedBytes;
-      const between = (
-        list: typeof seated[number],
-        before: typeof list[number],
-        after: typeof list[number],
-      ) => [
-        ...list.slice(0, -1),
-        before,
-        { do: "vote" } as const,
-        after,
-      ];
-      seated[first] = between(
-        seated[first],
-        { do: "receive", key: "tied-gradient 0" },
-        { do: "send", to: last, key: `tied-weight ${stages - 1}`, bytes },
-      );
-      seated[last] = between(
-        seated[last],
-        { do: "send", to: first, key: "tied-gradient 0", bytes },
-        { do: "receive", key: `tied-weight ${stages - 1}` },
-      );
-    }
-    const { up, down } = this.#wires;
-    return {
-      lists: seated,
-      link: (a, b) => cluster.link(members[a], members[b]),
-      up: members.map((worker) => up![worker]),
-      down: members.map((worker) => down![worker]),
-      step: members.map((worker) => this.predictor.stepSeconds(worker, parameters.get(worker)!)),
-    };
-  }
-
-  /** The simulated round. */
+  /** The simulated round: passes in the given orders, as for {@linkcode memory}. */
   simulate(division: Division, orders?: readonly (readonly Action[])[]): Timeline {
-    return simulate(this.job(division, orders));
+    return simulate(jobOf(this.predictor, this.parameters(division), division, orders));
   }
 }
