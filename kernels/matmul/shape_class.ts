@@ -12,6 +12,9 @@ const LONG = 1024;
 const SAMPLE_CPU = 2 ** 23;
 const SAMPLE_GPU = 2 ** 30;
 
+/** Rows that tiles of every height divide, and from how many on what hangs over a last tile does not matter. */
+const WHOLE = 160, MANY = 512;
+
 /** Terms that show how fast a loop runs. */
 const TERMS = 256;
 
@@ -27,7 +30,7 @@ export function shapeClass({ m, n, k, groups }: Shape, grouped: boolean): string
 
 /**
  * A shape to time instead of a larger one: groups are left out, or sides halved, terms first, until few products are left.
- * What four divides it still divides, and what it does not it still does not. A group keeps its rows (`rows` names the side
+ * What four divides it still divides, and what it does not it still does not. Of many rows whole tiles are left. A group keeps its rows (`rows` names the side
  * that all groups share).
  */
 export function sampleShape(shape: Shape, rows: "m" | "k" | undefined, software: boolean): Shape {
@@ -43,6 +46,11 @@ export function sampleShape(shape: Shape, rows: "m" | "k" | undefined, software:
       sides[rows] = Math.max(1, Math.round(ofGroup * sides.groups));
     } else if (sides.k > TERMS) halve("k");
     else halve(sides.m >= sides.n ? "m" : "n");
+  }
+  if (rows === undefined && shape.m >= MANY && sides.m < MANY) {
+    const m = Math.max(1, Math.round(sides.m / WHOLE)) * WHOLE + sides.m % 4;
+    if (m > sides.m) sides.k = Math.max(1, Math.floor(sides.k * sides.m / m / 4)) * 4 + sides.k % 4;
+    sides.m = m;
   }
   return sides;
 }
