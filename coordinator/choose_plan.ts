@@ -8,6 +8,7 @@ import type { Cluster } from "./cluster.ts";
 import { unknownBandwidth } from "./codec_choice.ts";
 import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, stagesOf } from "./find_plan.ts";
+import { findReplicas } from "./find_replicas.ts";
 import { levelled } from "./levelled.ts";
 import { type Candidate, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
 import {
@@ -44,18 +45,42 @@ const effort = { changes: 500, starts: 3, polish: 20 };
 const mostSearched = 32;
 
 /** What to plan. Where recomputation is left open it is taken only where nothing fits without: it costs time, and no bit. */
-export interface ChooseRequest extends Omit<PlanRequest, "recompute"> {
+export interface ChooseRequest extends Omit<PlanRequest, "recompute" | "replicas"> {
   readonly recompute?: boolean;
+  /** "auto": as many as make the quickest step. */
+  readonly replicas?: number | "auto";
 }
 
 /** Throws PlanInfeasible and ScheduleError. The same request always gives the same plan. */
-export function choosePlan({ recompute, ...request }: ChooseRequest): Chosen {
-  if (recompute !== undefined) return choose({ ...request, recompute });
+export function choosePlan({ recompute, replicas, ...request }: ChooseRequest): Chosen {
+  const choice = (recompute: boolean) =>
+    replicas === "auto"
+      ? withReplicas({ ...request, recompute })
+      : choose({ ...request, recompute, replicas });
+  if (recompute !== undefined) return choice(recompute);
   try {
-    return choose({ ...request, recompute: false });
+    return choice(false);
   } catch (error) {
     if (!(error instanceof PlanInfeasible)) throw error;
-    return choose({ ...request, recompute: true });
+    return choice(true);
+  }
+}
+
+/** One pipeline, or those of which the search says that they are quicker and leave nobody out. */
+function withReplicas(request: PlanRequest): Chosen {
+  const alone = choose(request), cluster = assumedCluster(request.workers, request.link);
+  const { stages, expertHosts, shares, local, schedule, visits } = request;
+  const pinned = [stages, expertHosts, shares, local, schedule, visits].some((key) => key !== undefined);
+  if (pinned || cluster === undefined || request.workers.length > mostSearched) return alone;
+  const found = findReplicas({ ...request, schedule: undefined, cluster });
+  if (found === undefined || !(found.seconds < gain * alone.seconds!)) return alone;
+  try {
+    const planned = plannedOf(request, found.plan.pipelines);
+    if (planned.idle.length > alone.idle.length) return alone;
+    return { ...predicted(planned, "1f1b", cluster), others: alone.others };
+  } catch (error) {
+    if (error instanceof PlanInfeasible) return alone; // a run counts memory more carefully than the search
+    throw error;
   }
 }
 

@@ -48,8 +48,12 @@ const Mesh = z.strictObject({
    * it. Weights always travel exactly.
    */
   codec: z.union([z.enum(CODECS), z.array(z.enum(CODECS)).min(1).max(CODECS.length)]).optional(),
-  /** Pipelines that hold the whole model each and share every step's batch; chosen by the planner where it is not set. */
-  replicas: count.max(limits.replicas).optional(),
+  /**
+   * Pipelines that hold the whole model each and share every step's batch; one for each of `shares`, else one, where it is not
+   * set. "auto": as many as are predicted to make the quickest step, with shares by their speed; the last bits of the weights
+   * then depend on who is there.
+   */
+  replicas: z.union([count.max(limits.replicas), z.literal("auto")]).optional(),
   /**
    * The order of forward and backward passes: "1f1b" where nothing is said. "interleaved" and "zero-bubble-v" give each
    * worker two stages, which `stages` counts one by one. The weights do not depend on it.

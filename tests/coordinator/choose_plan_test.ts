@@ -111,3 +111,34 @@ Deno.test("activations are computed again only where nothing fits without, unles
   );
   assert(/although activations would be computed again.* MiB short/.test(message), message);
 });
+
+Deno.test('replicas = "auto": several pipelines where they are quicker, one where the links between them are not', () => {
+  const alike = Array.from({ length: 4 }, (_, w) => ({
+    id: `w${w}`,
+    profile: { flops: 1e10, bandwidth: 1e11, memory: 2 ** 32, deviceName: "alike" },
+  }));
+  const { recompute: _, ...open } = { ...request, workers: alike };
+  const over = (bandwidth: number) =>
+    choosePlan({ ...open, replicas: "auto", link: () => ({ latency: 1e-2, bandwidth }) });
+  const near = over(1e10), far = over(1e6);
+  assert(near.plan.pipelines.length > 1, `${near.plan.pipelines.length}`);
+  const single = choosePlan({ ...open, link: () => ({ latency: 1e-2, bandwidth: 1e10 }) });
+  assert(near.seconds! < 0.95 * single.seconds!);
+  assertEquals(near.idle, []);
+  assertEquals(far.plan.pipelines.length, 1);
+  assertEquals(
+    choosePlan({ ...open, replicas: "auto", stages: 4 }).plan.pipelines.length,
+    1,
+    "what the recipe pins stays",
+  );
+});
+
+Deno.test('replicas = "auto" trains', async () => {
+  const mesh = await smallMesh("reference", 3);
+  try {
+    const { event } = await mesh.run(smallRecipe({ mesh: 'replicas = "auto"', steps: 3, microbatches: 6 }));
+    assertEquals(event, "done");
+  } finally {
+    await mesh.close();
+  }
+});

@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { uniformCluster } from "../../coordinator/cluster.ts";
-import { findAny } from "../../coordinator/find_any.ts";
+import { PlanInfeasible } from "../../coordinator/errors.ts";
+import { findPlan, type FindRequest } from "../../coordinator/find_plan.ts";
 import { findReplicas } from "../../coordinator/find_replicas.ts";
 import { simulatePlan } from "../../coordinator/simulate_plan.ts";
 import { Plan } from "../../mesh/plan.ts";
@@ -18,6 +19,34 @@ function model(layers: number, experts: number) {
     vocab_size: 300,
     ...(experts > 0 ? { num_local_experts: experts, num_experts_per_tok: 1 } : {}),
   });
+}
+
+/** A plan and what is predicted for it. */
+interface FoundAny {
+  readonly plan: Plan;
+  /** Predicted seconds of a training round. */
+  readonly seconds: number;
+  /** Every plan was considered. */
+  readonly exact: boolean;
+}
+
+/** Undefined where none fits. The same request always gives the same plan. */
+function findAny(request: FindRequest): FoundAny | undefined {
+  const alone = findAlone(request), several = findReplicas(request);
+  const exact = (alone?.exact ?? true) && (several?.exact ?? true);
+  const best = several === undefined || (alone !== undefined && alone.seconds <= several.seconds)
+    ? alone
+    : several;
+  return best && { plan: best.plan, seconds: best.seconds, exact };
+}
+
+function findAlone(request: FindRequest): FoundAny | undefined {
+  try {
+    return findPlan(request);
+  } catch (error) {
+    if (error instanceof PlanInfeasible) return undefined; // it may fit where every pipeline has less to keep
+    throw error;
+  }
 }
 
 Deno.test("no plan is quicker: order, split, experts' places and replicas together, on 200 random clusters", () => {
