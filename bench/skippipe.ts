@@ -1,7 +1,8 @@
 /**
  * Twenty workers in twelve regions, simulated: the schedules published with SkipPipe under their own rules (calibration)
  * and under ours, routes of our own, full pipelines, and the same with workers of unequal speed. Nothing here is timed on
- * this machine: every number is seconds of the virtual clock. With `--svg=FOLDER` it also draws pictures.
+ * this machine: every number is seconds of the virtual clock. With `--svg=FOLDER` it also draws pictures; `--full` searches
+ * full pipelines only, `--forward=0.44` one of the two times, `--changes=N` shorter or longer.
  *
  * @module
  */
@@ -34,7 +35,7 @@ const slower = Array.from({ length: WORKERS }, (_, worker) => [1, 2, 4][worker %
 /** Options of every bench. */
 export interface BenchOptions {
   readonly json: boolean;
-  /** `--svg=FOLDER` draws pictures there. */
+  /** See above. */
   readonly args?: readonly string[];
 }
 
@@ -82,10 +83,11 @@ function search(
   starts: readonly Pick<Answer, "routes" | "places">[],
   rules: RouteRules,
   freedom: Freedom,
+  changes: number,
 ): Answer {
   const answers = starts.map(({ routes, places }) =>
     either(rules, (given) => {
-      const options = { workers: WORKERS, stages: places, rules: given, seed: 1, changes: CHANGES };
+      const options = { workers: WORKERS, stages: places, rules: given, seed: 1, changes };
       const found = searchRoutes(routes, { ...options, ordered: false, freeStarts: false, ...freedom });
       return { ...found, places: found.stages };
     })
@@ -129,7 +131,9 @@ function bound(rules: RouteRules): number {
 
 /** Runs everything; with `json` one object a line on stdout. */
 export async function run({ json, args = [] }: BenchOptions): Promise<void> {
-  const pictures = args.find((arg) => arg.startsWith("--svg="))?.slice("--svg=".length);
+  const flag = (name: string) => args.find((arg) => arg.startsWith(`--${name}=`))?.slice(`--${name}=`.length);
+  const pictures = flag("svg"), fullOnly = args.includes("--full"), only = flag("forward");
+  const changes = Number(flag("changes") ?? CHANGES);
   const lines: Line[] = [];
   const say = (what: string, forward: number, seconds: number, paper?: number) => {
     const line = { what, forward, seconds, ...(paper === undefined ? {} : { published: paper }) };
@@ -148,7 +152,18 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     const names = workers.map((_, w) => `worker ${w}`), rows = places.flat();
     await Deno.writeTextFile(`${pictures}/${name}.svg`, ganttSvg(timeline, { title, names, rows }));
   };
-  for (const [i, forward] of forwardSeconds.entries()) {
+  const whole = { ordered: true, freeStarts: true },
+    everywhere = { ...whole, freePlaces: true };
+  /** A plan made for equal workers and one made for unequal ones, both on unequal workers. */
+  const onUnequal = async (what: string, forward: number, plan: Answer, freedom: Freedom) => {
+    const unequal = await rulesOf("ours", forward, slower), blind = round(plan.routes, plan.places, unequal);
+    // Twice as long as for equal ones: there is more to find.
+    const own = search([plan], unequal, freedom, changes), again = search([own], unequal, freedom, changes);
+    say(`speeds 1, 1/2, 1/4: ${what}, planned as if equal`, forward, blind.seconds);
+    say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, again.seconds);
+    say("  ratio", forward, blind.seconds / again.seconds);
+  };
+  const paths = async (i: number, forward: number) => {
     const theirs = await rulesOf("published", forward), ours = await rulesOf("ours", forward);
     for (const name of ["conflictAware", "conflictUnaware", "random"] as const) {
       const { seconds } = routeRound(WORKERS, routesOf(published[name]), theirs);
@@ -165,22 +180,25 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     say(
       "our rules, our paths, six beginnings at each first worker",
       forward,
-      search([start], ours, {}).seconds,
+      search([start], ours, {}, changes).seconds,
     );
     say("  no such paths can be below", forward, bound(ours));
-    const free = search([start], ours, { freeStarts: true });
+    const free = search([start], ours, { freeStarts: true }, changes);
     say("our rules, our paths, beginnings free", forward, free.seconds);
-    const moved = search([free], ours, { freeStarts: true, freePlaces: true });
+    const moved = search([free], ours, { freeStarts: true, freePlaces: true }, changes);
     say("our rules, our paths, beginnings and places free", forward, moved.seconds);
     await draw(
       `skippipe-ours-${i}`,
       `Our paths, our rules, ${forward} s a forward pass: ${free.seconds.toFixed(2)} s`,
       free,
     );
-    const whole = { ordered: true, freeStarts: true };
-    const routed = search([{ routes: inTurn(), places: stages }], ours, whole);
+    await onUnequal("our paths", forward, free, { freeStarts: true });
+  };
+  const pipelines = async (i: number, forward: number) => {
+    const ours = await rulesOf("ours", forward);
+    const routed = search([{ routes: inTurn(), places: stages }], ours, whole, changes);
     say("our rules, full pipeline, 30 microbatches, published places, free routing", forward, routed.seconds);
-    const full = search([routed], ours, { ...whole, freePlaces: true });
+    const full = search([routed], ours, everywhere, changes);
     say("our rules, full pipeline, 30 microbatches, our places, free routing", forward, full.seconds);
     say("published full pipeline (27 microbatches, 18 workers)", forward, NaN, publishedSeconds.full[i]);
     await draw(
@@ -188,23 +206,18 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       `Full pipeline, our rules, ${forward} s a forward pass: ${full.seconds.toFixed(2)} s`,
       full,
     );
-
-    const unequal = await rulesOf("ours", forward, slower);
-    const plans = [["our paths", free, { freeStarts: true }], ["full pipeline", full, {
-      ...whole,
-      freePlaces: true,
-    }]] as const;
-    for (const [what, plan, freedom] of plans) {
-      const blind = round(plan.routes, plan.places, unequal);
-      say(`speeds 1, 1/2, 1/4: ${what}, planned as if equal`, forward, blind.seconds);
-      say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, search([plan], unequal, freedom).seconds);
-    }
+    await onUnequal("full pipeline", forward, full, everywhere);
+  };
+  for (const [i, forward] of forwardSeconds.entries()) {
+    if (only !== undefined && Number(only) !== forward) continue;
+    if (!fullOnly) await paths(i, forward);
+    await pipelines(i, forward);
   }
   if (json) return;
   const rows = lines.map(({ what, forward, seconds, published }) => [
     `${forward} s`,
     what,
-    Number.isNaN(seconds) ? "" : `${seconds.toFixed(2)} s`,
+    Number.isNaN(seconds) ? "" : what === "  ratio" ? seconds.toFixed(2) : `${seconds.toFixed(2)} s`,
     published === undefined ? "" : `published ${published} s`,
   ]);
   console.log(table(rows).join("\n"));

@@ -55,7 +55,7 @@ const Mesh = z.strictObject({
    */
   replicas: z.union([count.max(limits.replicas), z.literal("auto")]).optional(),
   /**
-   * The order of forward and backward passes: "1f1b" where nothing is said. "interleaved" and "zero-bubble-v" give each
+   * The order of forward and backward passes: the fastest within memory where nothing is said. "interleaved" and "zero-bubble-v" give each
    * worker two stages, which `stages` counts one by one. The weights do not depend on it.
    */
   schedule: z.enum(scheduleNames).optional(),

@@ -103,9 +103,9 @@ function arrange(request: FindRequest, schedule: ScheduleName, trace: boolean): 
         `workers, not for ${request.stages}.`,
     );
   }
-  const found = findShort(request, most), workers = found.division.length;
+  const found = chunks > 1 ? findShort(request, most) : findPlan(request), workers = found.division.length;
   const orders = actions(schedule, { workers, microbatches: shape.microbatches, chunks });
-  const division = improved(found, chunked(found, schedule, chunks), orders);
+  const division = chunks > 1 ? improved(found, chunked(found, schedule, chunks), orders) : found.division;
   const memory = found.judge.memory(division, orders);
   checkMemory(cluster, memory, schedule);
   const stages = stagesOf(request, division), pipelines = [{ shares: [shape.microbatches], stages }];

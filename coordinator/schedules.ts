@@ -2,7 +2,9 @@
  * Pipeline schedules: in which order each worker computes. Legend: p workers in the pipeline, v stages on each, m
  * microbatches.
  *
- * GPipe: Huang et al. 2019. 1F1B and its interleaved form: Narayanan et al. 2021 (Megatron-LM). Zero-bubble V: Qi et al.
+ * GPipe: Huang et al. 2019. 1F1B and its interleaved form: Narayanan et al. 2021 (Megatron-LM). Eager 1F1B, with more
+ * microbatches under way to hide slow links: Zhuang et al. 2023, "On optimizing the communication of model parallelism".
+ * Zero-bubble V: Qi et al.
  * 2024, "Pipeline parallelism with controllable memory" and "Zero bubble pipeline parallelism".
  *
  * @module
@@ -15,7 +17,7 @@ export class ScheduleError extends CoordinatorError {
 }
 
 /** Schedules by name. */
-export type ScheduleName = "gpipe" | "1f1b" | "interleaved" | "zero-bubble-v";
+export type ScheduleName = "gpipe" | "1f1b" | "eager-1f1b" | "interleaved" | "zero-bubble-v";
 
 /** The order of a plan's passes; "skippipe" where microbatches leave stages out. */
 export type OrderName = ScheduleName | "skippipe";
@@ -28,7 +30,13 @@ export interface Alternative {
 }
 
 /** All schedules. */
-export const scheduleNames: readonly ScheduleName[] = ["gpipe", "1f1b", "interleaved", "zero-bubble-v"];
+export const scheduleNames: readonly ScheduleName[] = [
+  "gpipe",
+  "1f1b",
+  "eager-1f1b",
+  "interleaved",
+  "zero-bubble-v",
+];
 
 /**
  * A pass over one microbatch. Zero-bubble schedules split the backward pass into the gradient of the input, which the
@@ -84,10 +92,9 @@ export function actions(name: ScheduleName, pipeline: Pipeline): Action[][] {
       case "gpipe":
         return gpipe(worker, m);
       case "1f1b":
-        return alternating(m, p - 1 - worker, (k) => ({ stage: worker, microbatch: k }), (k) => ({
-          stage: worker,
-          microbatch: k,
-        }));
+        return oneForwardOneBackward(worker, m, p - 1 - worker);
+      case "eager-1f1b":
+        return oneForwardOneBackward(worker, m, 2 * (p - 1 - worker));
       case "interleaved":
         return interleaved(worker, pipeline);
       case "zero-bubble-v":
@@ -103,6 +110,11 @@ function gpipe(stage: number, m: number): Action[] {
 }
 
 type Place = Omit<Action, "work">;
+
+function oneForwardOneBackward(stage: number, m: number, ahead: number): Action[] {
+  const place = (microbatch: number): Place => ({ stage, microbatch });
+  return alternating(m, ahead, place, place);
+}
 
 /** `ahead` forward passes, then one forward and one backward in turn, then the backward passes that are left. */
 function alternating(

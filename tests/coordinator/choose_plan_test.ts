@@ -41,7 +41,7 @@ Deno.test("the search's plan is taken where it is predicted to be faster, and no
 });
 
 Deno.test("what the recipe pins stays, and without measured memory there is only the proportion", () => {
-  const pinned = { ...request, stages: 3 };
+  const pinned: PlanRequest = { ...request, stages: 3, schedule: "1f1b" };
   assertEquals(choosePlan(pinned).plan, makePlan(pinned).plan);
   const unknown = workers.map(({ id, profile: { bandwidth: _, ...profile } }) => ({ id, profile }));
   assertEquals(choosePlan({ ...request, workers: unknown }).seconds, undefined);

@@ -58,6 +58,9 @@ Deno.test("formulas of the other schedules hold elsewhere too", () => {
   for (const [p, m] of [[2, 2], [3, 6], [6, 12]]) {
     assertAlmostEquals(run("1f1b", p, m).idle, 3 * (p - 1), 1e-9);
     assertAlmostEquals(run("gpipe", p, m).idle, 3 * (p - 1), 1e-9);
+    assertAlmostEquals(run("eager-1f1b", p, m).idle, 3 * (p - 1), 1e-9);
+    const held = actions("eager-1f1b", { workers: p, microbatches: m, chunks: 1 }).map(peakHeld);
+    assertEquals(held, held.map((_, w) => Math.min(m, 2 * (p - 1 - w) + 1)));
     for (const v of [2, 3]) assertAlmostEquals(run("interleaved", p, m, v).idle, 3 * (p - 1) / v, 1e-9);
   }
 });

@@ -46,7 +46,7 @@ Deno.test("every schedule runs on a cluster; the split backward pass is idle lea
   for (const name of scheduleNames) {
     const { stages } = runTrial(request({ schedule: name }), false);
     assertEquals(stages.at(-1)!.to, 16);
-    assertEquals(stages.length, name === "1f1b" || name === "gpipe" ? 4 : 8);
+    assertEquals(stages.length, name === "interleaved" || name === "zero-bubble-v" ? 8 : 4);
   }
 });
 

@@ -17,6 +17,7 @@ import { smallMesh, tinyModel, tinyPlan, zeros } from "./small_mesh.ts";
 const schedules: [name: ScheduleName, workers: number, chunks: number][] = [
   ["1f1b", 2, 1],
   ["gpipe", 3, 1],
+  ["eager-1f1b", 3, 1],
   ["interleaved", 2, 2],
   ["interleaved", 2, 3],
   ["zero-bubble-v", 2, 2],

@@ -1,0 +1,201 @@
+/**
+ * How busy a pipeline keeps its stages over a real road: two stages joined by WebRTC through a relay that adds 40 ms of
+ * round trip, each with a device that takes a fixed time for a pass, so that nothing but the order of passes and the links
+ * is measured. Counted is the slower stage: the time that its passes take, as a share of the whole step, with the vote
+ * and the way of the first and last microbatch in it.
+ *
+ * @module
+ */
+import { Admission } from "../coordinator/admission.ts";
+import { Coordinator } from "../coordinator/coordinator.ts";
+import type { RunEvent } from "../coordinator/events.ts";
+import { table } from "../coordinator/report.ts";
+import type { ScheduleName } from "../coordinator/schedules.ts";
+import { openDevice } from "../kernels/mod.ts";
+import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { newIdentity } from "../mesh/identity.ts";
+import { parseInvite } from "../mesh/invite.ts";
+import { limits } from "../mesh/limits.ts";
+import { memoryChannelPair } from "../mesh/memory_transport.ts";
+import type { Transport } from "../mesh/runtime.ts";
+import { weriftTransport } from "../mesh/werift_transport.ts";
+import type { Compute } from "../worker/compute.ts";
+import { joinOver } from "../worker/join.ts";
+import { LocalCompute } from "../worker/local_compute.ts";
+import type { BenchOptions } from "./main.ts";
+import { Relay } from "./relay.ts";
+
+/** One line for the list of benches. */
+export const title = "two stages over a road of 40 ms: how busy 1F1B and eager 1F1B keep the slower one";
+
+/** Round trip of the road, ms; steps that count behind those that do not; microbatches of a step. */
+const ROUND_TRIP = 40, STEPS = 3, WARM = 1, MICROBATCHES = 32;
+/** A microbatch on the slower stage, forward and backward, ms: a third and two thirds. */
+const SLOWER = 100;
+/** Least share of a step in which the slower stage works. */
+const GOAL = 0.85;
+
+/** A case: the time of a microbatch on each stage, ms. */
+interface Case {
+  readonly stages: readonly [number, number];
+  readonly schedule: ScheduleName;
+  /** Whether the goal is meant for it. */
+  readonly counts: boolean;
+}
+
+const CASES: readonly Case[] = [
+  // Two microbatches under way: a way of some 70 ms each (16 KiB are more than a connection sends at once behind a pause)
+  // makes their trip longer than twice their work.
+  { stages: [SLOWER, 80], schedule: "1f1b", counts: false },
+  { stages: [80, SLOWER], schedule: "1f1b", counts: false },
+  { stages: [SLOWER, 80], schedule: "eager-1f1b", counts: true },
+  { stages: [80, SLOWER], schedule: "eager-1f1b", counts: true },
+  { stages: [SLOWER, SLOWER], schedule: "eager-1f1b", counts: false },
+  { stages: [SLOWER, SLOWER], schedule: "gpipe", counts: false },
+];
+
+const recipe = (name: string, schedule: ScheduleName) => `
+name = "${name}"
+[model]
+hidden_size = 16
+intermediate_size = 16
+num_hidden_layers = 2
+num_attention_heads = 1
+num_key_value_heads = 1
+vocab_size = 259
+[data]
+train = ["text"]
+validation = ["text"]
+tokenizer = "bytes"
+[mesh]
+stages = 2
+schedule = "${schedule}"
+[[phase]]
+kind = "train"
+steps = ${WARM + STEPS}
+batch = ${MICROBATCHES}
+microbatches = ${MICROBATCHES}
+sequence = 256
+learning_rate = 1e-3
+evaluate_batches = 0
+`;
+
+/** The same transport with its roads through the relay. Both ends open their connections in the same order. */
+function far(transport: Transport, relay: Relay): Transport {
+  let opened = 0;
+  return {
+    kind: transport.kind,
+    open(signal, initiator) {
+      const connection = String(opened++);
+      return transport.open({
+        send: (body) => void relay.pass(connection, body).then((passed) => signal.send(passed)),
+        get onbody() {
+          return signal.onbody;
+        },
+        set onbody(next) {
+          signal.onbody = next;
+        },
+      }, initiator);
+    },
+  };
+}
+
+/** A device whose passes take a fixed time, one after the other. */
+function paced(compute: Compute, flops: number, milliseconds: number): Compute {
+  let last: Promise<unknown> = Promise.resolve();
+  const times: Partial<Record<string | symbol, number>> = {
+    forward: milliseconds / 3,
+    backward: 2 * milliseconds / 3,
+  };
+  return new Proxy(compute, {
+    get(target, key) {
+      if (key === "profile") {
+        return async () => ({ ...await target.profile(), flops, bandwidth: flops, memory: 2 ** 32 });
+      }
+      const value = Reflect.get(target, key), time = times[key];
+      if (typeof value !== "function" || time === undefined) {
+        return typeof value === "function" ? value.bind(target) : value;
+      }
+      return (...args: unknown[]) => {
+        const pass = last.then(async () => {
+          const end = performance.now() + time, made = await value.apply(target, args);
+          await new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())));
+          return made;
+        });
+        last = pass.catch(() => {});
+        return pass;
+      };
+    },
+  });
+}
+
+/** Seconds of the steps that count. */
+async function measure({ stages, schedule }: Case, folder: string): Promise<number[]> {
+  const runtime = denoRuntime(), relay = new Relay({ roundTrip: ROUND_TRIP, loss: 0, seed: 1 });
+  const admission = await Admission.inMemory(runtime), coordinator = new Coordinator({ runtime, admission });
+  const invite = parseInvite(await admission.invite("ws://memory", { uses: stages.length }));
+  const workers = await Promise.all(stages.map(async (milliseconds, w) => {
+    const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
+    coordinator.admit(ours);
+    return await joinOver(theirs, invite, { name: `w${w}` }, {
+      clock: runtime,
+      chance: runtime,
+      identity: await newIdentity(),
+      transport: far(weriftTransport({ clock: runtime, loopback: true }), relay),
+      compute: async (exchanger) => {
+        const device = await openDevice({ kind: "reference" });
+        const local = new LocalCompute({ device, exchanger, now: runtime.now, memory: 2 ** 32 });
+        return paced(local, 1e9 - w, milliseconds); // who is first has the first stage
+      },
+      software: "bench",
+    });
+  }));
+  const seconds: number[] = [];
+  try {
+    const outcome = await coordinator.run({
+      recipe: recipe(`far-${crypto.randomUUID()}`, schedule),
+      resolve: (path) => `${folder}/${path}`,
+      runs: folder,
+      resume: false,
+      resumeCommand: "",
+    }, {
+      workers: workers.length,
+      tell: (event: RunEvent | { readonly event: "waiting" }) => {
+        if (event.event === "step" && event.step > WARM) seconds.push(event.seconds);
+      },
+    });
+    if (outcome.event !== "done") throw new Error(`The run ended with ${JSON.stringify(outcome)}`);
+  } finally {
+    await coordinator.close("done");
+    await Promise.all(workers.map((worker) => worker.ended.catch(() => {})));
+    relay.close();
+  }
+  return seconds;
+}
+
+/** Measures and prints; false where a case that counts misses the goal. */
+export async function run({ json }: BenchOptions): Promise<boolean> {
+  const folder = await Deno.makeTempDir({ prefix: "volary-bench-" });
+  try {
+    await Deno.writeTextFile(`${folder}/text`, "a road of forty milliseconds and a half\n".repeat(2_000));
+    let good = true;
+    const rows: string[][] = [["stages", "schedule", "step", "slower stage busy"]];
+    for (const one of CASES) {
+      const steps = (await measure(one, folder)).toSorted((a, b) => a - b);
+      const seconds = steps[steps.length >> 1], { stages, schedule, counts } = one;
+      const busy = MICROBATCHES * Math.max(...stages) / 1000 / seconds;
+      if (counts) good &&= busy >= GOAL;
+      if (json) console.log(JSON.stringify({ stages, schedule, seconds, busy, goal: counts ? GOAL : null }));
+      rows.push([
+        `${stages[0]} + ${stages[1]} ms a microbatch`,
+        schedule,
+        `${seconds.toFixed(3)} s`,
+        `${(100 * busy).toFixed(1)} %${counts ? ` (at least ${100 * GOAL})` : ""}`,
+      ]);
+    }
+    if (!json) { for (const line of table(rows)) console.log(line); }
+    return good;
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
