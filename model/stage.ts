@@ -4,11 +4,11 @@
  * @module
  */
 import type { Device, View } from "../kernels/mod.ts";
+import { attentionBlock } from "./attention_block.ts";
 import type { ModelConfig } from "./config.ts";
 import type { ExpertBank } from "./expert_bank.ts";
 import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
-import { attentionBlock } from "./attention_block.ts";
 import { LadderSpan } from "./ladder_span.ts";
 import { Layer } from "./layer.ts";
 import { sharedExpert } from "./mlp_block.ts";
