@@ -85,11 +85,18 @@ export function routesOf(routes: readonly Route[]): Route[] {
   return Array.from({ length: microbatches }, (_, m) => routes[m % routes.length]);
 }
 
-/** Rules of a round: the published simulator's, or ours. `slower` multiplies the time of each worker. */
+/** The way between London and the Netherlands, bytes a second: published as 2 Mbit/s, probably meant as 1,985. */
+const publishedSlip = 2e6 / 8, probablyMeant = 1_985e6 / 8;
+
+/**
+ * Rules of a round: the published simulator's, or ours. `slower` multiplies the time of each worker; `asMeant` takes the
+ * value that was probably meant for the one way that is a thousand times slower than its neighbours.
+ */
 export async function rulesOf(
   kind: "published" | "ours",
   forward: number,
   slower: readonly number[] = [],
+  asMeant = false,
 ): Promise<RouteRules> {
   const path = new URL("../examples/clusters/twelve_regions.toml", import.meta.url);
   const cluster = parseCluster(await Deno.readTextFile(path)), bytes = 33_554_432;
@@ -100,7 +107,10 @@ export async function rulesOf(
     bytes,
     memory: 3,
   };
-  const speed = (a: number, b: number) => cluster.link(a, b)!;
+  const speed = (a: number, b: number) => {
+    const link = cluster.link(a, b)!;
+    return asMeant && link.bandwidth <= publishedSlip ? { ...link, bandwidth: probablyMeant } : link;
+  };
   if (kind === "ours") {
     // No pauses; a link carries one frame after another.
     const link = (a: number, b: number) => ({ ...speed(a, b), latency: speed(a, b).latency + fixed });
