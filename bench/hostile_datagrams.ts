@@ -94,7 +94,7 @@ const BURST = 100;
 
 /** Opens a link between two ends in this process and sends `count` hostile datagrams to both, frames between them. */
 export async function floodLink(
-  transport: Transport,
+  [first, second]: readonly [Transport, Transport],
   clock: Clock & Chance,
   count: number,
   seed: number,
@@ -112,7 +112,7 @@ export async function floodLink(
       signal.onbody = handler;
     },
   }));
-  const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
+  const [a, b] = await Promise.all([first.open(sa, true), second.open(sb, false)]);
   const credentials = await localCredentials(clock, "run", ["a", "b"]);
   const common = { clock, run: "run", generation: 1, lanes: { pipeline: 1 << 20, request: 0, reply: 0 } };
   const [x, y] = await Promise.all([

@@ -4,7 +4,7 @@
  * @module
  */
 import { fromFileUrl } from "@std/path";
-import type { LinkProcessOptions } from "./link_process.ts";
+import type { LinkProcessOptions, Received } from "./link_process.ts";
 import type { Relay } from "./relay.ts";
 
 /** What an end says. */
@@ -42,6 +42,31 @@ export function linkPair(
       await Promise.allSettled(ends.map(({ input }) => input.close()));
     },
   };
+}
+
+/** What became of both ends. */
+export interface Ends {
+  readonly received: Received;
+  /** Resident memory at the end in bytes, and processor time in seconds. */
+  readonly rss: readonly [sender: number, receiver: number];
+  readonly cpu: readonly [sender: number, receiver: number];
+  /** Connections that the sender had at its end. */
+  readonly paths: number;
+}
+
+/** Both ends to their end. */
+export async function ends(...options: Parameters<typeof linkPair>): Promise<Ends> {
+  const pair = linkPair(...options);
+  try {
+    const closed = Promise.all([pair.sender.next("closed"), pair.receiver.next("closed")]);
+    closed.catch(() => {});
+    const received = await pair.receiver.next("received") as unknown as Received;
+    const [sender, receiver] = await closed;
+    const both = (key: string): Ends["rss"] => [Number(sender[key]), Number(receiver[key])];
+    return { received, rss: both("rss"), cpu: both("cpu"), paths: Number(sender.paths) };
+  } finally {
+    await pair.end();
+  }
 }
 
 interface Started extends LinkEnd {

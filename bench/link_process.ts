@@ -62,6 +62,8 @@ const linking = new Linking({
   lanes: { pipeline: frameBytes, request: 4, reply: 4 },
   signal: (signal) => say({ signal }),
 });
+/** Connections when everything was sent. */
+let most = 0;
 listen();
 const link = await linking.link;
 say({ event: "open" });
@@ -74,6 +76,7 @@ link.closed.then(({ orderly, reason }) => {
     reason,
     at: Date.now(),
     counters: link.counters,
+    paths: most,
     rss,
     cpu: (user + system) / 1e6,
   });
@@ -102,6 +105,7 @@ async function send(): Promise<void> {
       };
       await link.send("pipeline", header, [payload]);
     }
+    most = link.counters.paths;
     say({ event: "sent", frames: sequence });
     link.close();
   } catch {

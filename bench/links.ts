@@ -14,13 +14,14 @@ import { CODECS, decodeWords, encodeWords } from "../mesh/tensor_codec.ts";
 import { VirtualClock } from "../mesh/virtual_clock.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
 import { memoryChannelPair } from "../mesh/memory_transport.ts";
-import { lines, linkPair } from "./link_pair.ts";
+import { ends, lines } from "./link_pair.ts";
+import { type Failures, roads } from "./link_roads.ts";
 import type { Received } from "./link_process.ts";
 import type { BenchOptions } from "./main.ts";
-import { Relay } from "./relay.ts";
 
 /** One line for the list of benches. */
-export const title = "links against raw data channels; --frames, --stall, --codecs, --roads: one part of it";
+export const title =
+  "links against raw data channels; --frames[=TRANSPORT], --stall, --codecs, --roads[=MS,LOSS]: one part";
 
 const MIB = 1 << 20;
 const SIZES = [64 << 10, MIB, 8 * MIB];
@@ -28,21 +29,17 @@ const SIZES = [64 << 10, MIB, 8 * MIB];
 const ROUNDS = 3, TOTAL = { werift: 24 * MIB, native: 192 * MIB, memory: 512 * MIB };
 /** A consumer that stands still: for how long, ms, and the frames that are sent meanwhile. */
 const STALL_MS = 10_000, STALL_FRAME = MIB;
-/** Roads through the relay: round trips in ms, loss each way, connections side by side, time of one measurement, ms. */
-const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02], PATHS = [1, 4], ROAD_MS = 5_000;
-
 /** Words that codecs are measured on, and how often. */
 const CODEC_WORDS = 1 << 20, CODEC_ROUNDS = 9;
-
-/** What a part answers with where it did not meet its goal. */
-type Failures = string[];
 
 /** Measures and prints. */
 export async function run({ json, args }: BenchOptions): Promise<boolean> {
   const parts = { "--frames": frames, "--stall": stall, "--codecs": codecs, "--roads": roads };
   const failures: Failures = [];
   for (const [flag, part] of Object.entries(parts)) {
-    if (args.length === 0 || args.includes(flag)) failures.push(...await part(json));
+    const asked = args.find((arg) => arg === flag || arg.startsWith(`${flag}=`));
+    if (args.length > 0 && asked === undefined) continue;
+    failures.push(...await part(json, asked?.slice(flag.length + 1)));
   }
   for (const failure of failures) console.error(`missed: ${failure}`);
   return failures.length === 0;
@@ -52,10 +49,11 @@ const rate = (bytesPerSecond: number) => `${(bytesPerSecond / 1e6).toFixed(1)} M
 const size = (bytes: number) => bytes < MIB ? `${bytes >> 10} KiB` : `${bytes / MIB} MiB`;
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
-/** Goodput of links over each transport against the library alone. */
-async function frames(json: boolean): Promise<Failures> {
+/** Goodput of links over each transport, or `only` one, against the library alone. */
+async function frames(json: boolean, only?: string): Promise<Failures> {
   const failures: Failures = [], raws: Record<string, number> = {};
   for (const transport of ["werift", "native"] as const) {
+    if (only !== undefined && only !== transport) continue;
     const raw: number[] = [], links = SIZES.map((): number[] => []), total = TOTAL[transport];
     for (let round = 0; round < ROUNDS; round++) {
       raw.push(await between(`raw_${transport}.ts`, [total]));
@@ -81,6 +79,7 @@ async function frames(json: boolean): Promise<Failures> {
     }
   }
   const times = raws.native / raws.werift;
+  if (only !== undefined) return failures;
   if (times < 4) failures.push(`native is ${times.toFixed(1)} times as fast as werift, goal 4`);
   const memory = await inTurn(SIZES, (bytes) => inMemory(TOTAL.memory / bytes, bytes));
   if (json) console.log(JSON.stringify({ nativeOfWerift: times, memory }));
@@ -178,77 +177,7 @@ function normal(seed: number): () => number {
 
 const rss = (bytes: number) => `${(bytes / MIB).toFixed(0)} MiB`;
 
-/** Goodput through a relay with delay and loss, for one connection and several. */
-async function roads(json: boolean): Promise<Failures> {
-  const failures: Failures = [];
-  if (!json) {
-    console.log(
-      "\nwerift through a seeded relay, frames of 64 KiB; longest time without a frame in brackets:",
-    );
-  }
-  if (!json) {
-    console.log(
-      `  ${"round trip".padEnd(12)}${"loss".padEnd(8)}${
-        PATHS.map((n) => `${n} connection${n > 1 ? "s" : ""}`.padEnd(26)).join("")
-      }`,
-    );
-  }
-  for (const roundTrip of ROUND_TRIPS) {
-    for (const loss of LOSSES) {
-      const rates: number[] = [], cells: string[] = [];
-      for (const paths of PATHS) {
-        const relay = new Relay({ roundTrip, loss, seed: roundTrip * 1_000 + loss * 1_000 + paths });
-        const options = { transport: "werift", frameBytes: 64 << 10, paths } as const;
-        try {
-          const { received } = await ends({ ...options, ms: ROAD_MS }, options, relay);
-          const { bytesPerSecond, longestGap, wrong } = received;
-          rates.push(bytesPerSecond);
-          cells.push(`${(bytesPerSecond / 1e6).toFixed(2)} MB/s (${(longestGap / 1_000).toFixed(1)} s)`);
-          const name = `${roundTrip} ms, ${loss * 100} % loss, ${paths} connections`;
-          if (json) console.log(JSON.stringify({ roundTrip, loss, paths, bytesPerSecond, longestGap }));
-          if (longestGap > 6_000) failures.push(`${name}: no frame for ${(longestGap / 1_000).toFixed(1)} s`);
-          if (wrong > 0) failures.push(`${name}: ${wrong} frames lost, doubled or out of order`);
-        } finally {
-          relay.close();
-        }
-      }
-      if (!json) {
-        console.log(
-          `  ${`${roundTrip} ms`.padEnd(12)}${`${loss * 100} %`.padEnd(8)}${
-            cells.map((cell) => cell.padEnd(26)).join("")
-          }` +
-            `${(rates[1] / rates[0]).toFixed(1)} times`,
-        );
-      }
-      if (roundTrip === 40 && loss === 0 && rates[1] < 3 * rates[0]) {
-        failures.push(
-          `four connections carry ${(rates[1] / rates[0]).toFixed(1)} times what one does at 40 ms, goal 3`,
-        );
-      }
-    }
-  }
-  return failures;
-}
-
-type Ends = Parameters<typeof linkPair>;
-
-/** Both ends to their end. */
-async function ends(
-  ...options: Ends
-): Promise<{ received: Received; rss: [sender: number, receiver: number] }> {
-  const pair = linkPair(...options);
-  try {
-    const closed = Promise.all([pair.sender.next("closed"), pair.receiver.next("closed")]);
-    closed.catch(() => {});
-    const received = await pair.receiver.next("received") as unknown as Received;
-    const [sender, receiver] = await closed;
-    return { received, rss: [Number(sender.rss), Number(receiver.rss)] };
-  } finally {
-    await pair.end();
-  }
-}
-
-async function measure(options: Ends[0]): Promise<Received> {
+async function measure(options: Parameters<typeof ends>[0]): Promise<Received> {
   return (await ends(options, options)).received;
 }
 

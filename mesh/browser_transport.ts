@@ -51,8 +51,6 @@ export interface BrowserTransportOptions {
   readonly connection?: () => PlatformConnection;
 }
 
-/** Largest message: what every implementation takes, and the same as werift's. */
-const MAX_MESSAGE = 65_536;
 /** How long gathering own addresses may take, in ms; what was found by then is sent. */
 const GATHERING_MS = 1_000;
 
@@ -102,7 +100,7 @@ async function negotiate(
   const remote = awaitDescription(signal, initiator ? "answer" : "offer");
   const setRemote = async () => {
     const peer = await remote;
-    await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer, MAX_MESSAGE) });
+    await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer) });
   };
   if (!initiator) await setRemote();
   await connection.setLocalDescription(
@@ -133,7 +131,7 @@ class BrowserChannel implements Channel {
   readonly kind = "webrtc (browser)";
   /** Browsers show no keying material, but the other end must prove that its certificate is its own. Set when open. */
   binding!: ChannelBinding;
-  readonly maxMessage = MAX_MESSAGE;
+  readonly maxMessage = limits.channelBytes;
   readonly closed: Promise<string>;
   /** Resolves when messages can be sent. */
   readonly opened: Promise<void>;

@@ -9,17 +9,17 @@ import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { encodeAbort, KIND } from "./link_wire.ts";
 import { Liveness } from "./liveness.ts";
-import { NUMBER_PREFIX, type Numbered, Path } from "./path.ts";
+import { MEASUREMENTS, NUMBER_PREFIX, type Numbered, Path } from "./path.ts";
 import type { Channel, Clock } from "./runtime.ts";
 
 /** What keeping a message costs beside its bytes: the objects around it. */
 const MESSAGE_COST = 256;
 
-/** Round trips measured before their shortest says how many channels to have. */
-const MEASUREMENTS = 4;
+/** Messages whose memory is kept for others: what is under way at full speed. */
+const MOST_USED = 2 * limits.toldBytes / limits.channelBytes;
 
 /** Messages that are hurried at a time: as many full ones as a channel may hold. */
-const HURRIED = limits.highWaterBytes / limits.pieceBytes;
+const HURRIED = Math.floor(limits.highWaterBytes / limits.pieceBytes);
 
 /** What a bundle tells its link. */
 export interface BundleEvents {
@@ -78,12 +78,16 @@ export class Bundle {
   };
   /** "webrtc (werift)" and the like, of the first channel. */
   kind = "none";
+  /** Size of messages at which the first channel is fastest; all others carry them too. */
+  pieceBytes: number = limits.pieceBytes;
 
   private events!: BundleEvents;
   private readonly paths: Path[] = [];
   private readonly liveness: Liveness;
   /** Channels to have. */
   private target = 1;
+  /** How many that are is not known yet. Nothing large leaves until then: behind it nobody could measure the road. */
+  private measuring: boolean;
   private started = false;
   private over = false;
   private ending: string | undefined;
@@ -97,6 +101,8 @@ export class Bundle {
   /** Messages for which there was no channel, or whose channel was lost, by number. */
   private again: Numbered[] = [];
   private sendingSince = 0;
+  /** Memory of large messages that have arrived. */
+  private readonly used: ArrayBuffer[] = [];
 
   private expected = 0;
   /** Messages ahead of the expected one, by number. */
@@ -108,6 +114,7 @@ export class Bundle {
 
   constructor(private readonly options: BundleOptions) {
     this.closed = new Promise((resolve) => this.resolveClosed = resolve);
+    this.measuring = options.paths !== undefined;
     this.liveness = new Liveness(options.clock, {
       ping: (lag) => this.tick(lag),
       suspected: (suspected) => this.events.suspected(suspected),
@@ -136,15 +143,16 @@ export class Bundle {
   /** Takes a channel that has been greeted. */
   add(channel: Channel): void {
     if (this.ended) return channel.close("the link is over");
-    if (channel.maxMessage < limits.pieceBytes) {
-      return channel.close(
-        `takes messages of ${channel.maxMessage} bytes, a link needs ${limits.pieceBytes}`,
-      );
+    if (channel.maxMessage < this.pieceBytes) {
+      return channel.close(`takes messages of ${channel.maxMessage} bytes, a link needs ${this.pieceBytes}`);
     }
     if (this.paths.length >= 2 * limits.paths) {
       return channel.close("there are more channels than any link needs");
     }
-    if (this.paths.length === 0) this.kind = channel.kind;
+    if (!this.started) {
+      this.kind = channel.kind;
+      this.pieceBytes = channel.pieceBytes ?? this.pieceBytes;
+    }
     const path: Path = new Path(channel, this.options.clock, {
       heard: () => this.liveness.heard(),
       numbered: (number, message) => this.receive(number, message),
@@ -171,10 +179,16 @@ export class Bundle {
     this.resend();
   }
 
+  /** Memory for a message of so many bytes to {@linkcode send}: for large ones that of one that has arrived. */
+  room(bytes: number): Uint8Array<ArrayBuffer> {
+    if (bytes > this.pieceBytes || bytes <= this.pieceBytes / 2) return new Uint8Array(bytes);
+    return new Uint8Array(this.used.pop() ?? new ArrayBuffer(this.pieceBytes), 0, bytes);
+  }
+
   /** Queues a message, whose first {@linkcode NUMBER_PREFIX} bytes are free for its number. */
   send(message: Uint8Array<ArrayBuffer>): void {
     if (this.ended) return;
-    const numbered = { number: this.nextNumber, message, sentAt: 0, arrived: false };
+    const numbered = { number: this.nextNumber, message, sentAt: 0, arrived: false, again: false };
     this.nextNumber = this.nextNumber + 1 >>> 0;
     message[0] = KIND.numbered;
     new DataView(message.buffer, message.byteOffset + 1, 4).setUint32(0, numbered.number, true);
@@ -184,13 +198,10 @@ export class Bundle {
     if (this.again.length > 0 || !this.hand(numbered)) this.again.push(numbered);
   }
 
-  /** Bytes that wait in the channel with the most room; without end while nothing may leave. */
+  /** Bytes that wait in the channel that the next message would take; without end while nothing may leave. */
   buffered(): number {
     if (this.over) return 0;
-    if (this.full) return Infinity;
-    let least = Infinity;
-    for (const path of this.paths) least = Math.min(least, path.channel.buffered());
-    return least;
+    return this.full ? Infinity : this.quickest()?.channel.buffered() ?? Infinity;
   }
 
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
@@ -203,7 +214,7 @@ export class Bundle {
 
   /** True while nothing more may leave, whatever channels hold. */
   private get full(): boolean {
-    return this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
+    return this.measuring || this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
   }
 
   /** Tells the other end why it is over, waits a moment for it to close, and closes. */
@@ -231,6 +242,7 @@ export class Bundle {
     this.over = true;
     this.liveness.stop();
     this.kept.length =
+      this.used.length =
       this.again.length =
       this.head =
       this.keptCost =
@@ -265,22 +277,36 @@ export class Bundle {
   private measured({ roundTrip }: Path): void {
     this.counters.roundTrip = roundTrip;
     const { paths } = this.options;
-    // A few round trips may show how busy this program is, rather than how long the road.
     if (paths === undefined || this.paths.every(({ measured }) => measured < MEASUREMENTS)) return;
+    if (this.measuring) {
+      this.measuring = false;
+      this.change();
+    }
     const shortest = Math.min(...this.paths.map((path) => path.shortest).filter(Number.isFinite));
     this.target = Math.max(1, Math.min(limits.paths, Math.ceil(paths(shortest))));
     if (this.missing > 0) this.options.short?.();
   }
 
-  /** Gives a message to the channel with the most room, `but` for one; false where there is none. */
-  private hand(message: Numbered, but?: Path): boolean {
+  /**
+   * The channel over which the next message should arrive soonest, `but` for one: what is under way over it by the pace at
+   * which that arrives. A slow one would hold up what the others carry, as messages are handed on in order.
+   */
+  private quickest(but?: Path): Path | undefined {
+    if (this.paths.length === 1) return this.paths[0] === but ? undefined : this.paths[0];
     let best: Path | undefined, least = Infinity;
+    const fastest = Math.max(...this.paths.map(({ pace }) => pace));
     for (const path of this.paths) {
       if (path === but) continue;
-      // One that stands still only where there is no other.
-      const buffered = this.paths.length === 1 ? 0 : path.channel.buffered() + (path.stalled ? 1e12 : 0);
-      if (buffered < least) [best, least] = [path, buffered];
+      // One that stands still only where there is no other; a new one is as good as the best until it shows otherwise.
+      const due = path.underWay / (path.pace || fastest || 1) + (path.stalled ? 1e12 : 0);
+      if (due < least) [best, least] = [path, due];
     }
+    return best;
+  }
+
+  /** Gives a message to the quickest channel, `but` for one; false where there is none. */
+  private hand(message: Numbered, but?: Path): boolean {
+    const best = this.quickest(but);
     if (best === undefined) return false;
     try {
       best.send(message);
@@ -290,16 +316,20 @@ export class Bundle {
     }
   }
 
-  /** The oldest messages under way hold up all others: after a second they are sent over another channel, too. */
+  /**
+   * The oldest messages under way hold up all others: where nothing arrives over their channel for a second, they are sent
+   * over another one, too.
+   */
   private hurry(): void {
     const oldest = this.kept[this.head], now = this.options.clock.now();
     if (oldest === undefined || this.paths.length < 2 || now - oldest.sentAt < limits.suspectedMs) return;
     const path = this.paths.find(({ outstanding }) => outstanding.includes(oldest));
-    if (path === undefined) return;
+    if (path === undefined || path.progressWithin(limits.suspectedMs)) return;
     const late = path.outstanding.filter(({ arrived, sentAt }) =>
       !arrived && now - sentAt >= limits.suspectedMs
     );
     for (const message of late.slice(0, HURRIED)) {
+      message.again = true;
       if (this.hand(message, path)) this.counters.resent++;
     }
   }
@@ -334,6 +364,7 @@ export class Bundle {
     this.counters.lost++;
     // Some may be under way over another channel as well, and arrive twice.
     const under = path.giveUp();
+    for (const message of under) message.again = true;
     this.counters.resent += under.length;
     this.again = [...under, ...this.again].sort((a, b) => a.number - b.number | 0);
     this.resend();
@@ -351,7 +382,13 @@ export class Bundle {
       this.counters.arrivedBytes += message.message.length;
     }
     while (this.head < this.kept.length && this.kept[this.head].arrived) {
-      this.keptCost -= this.kept[this.head++].message.length + MESSAGE_COST;
+      const { message, again } = this.kept[this.head++];
+      this.keptCost -= message.length + MESSAGE_COST;
+      // A copy of one that was sent twice may still be under way within the library.
+      const { buffer } = message;
+      if (!again && buffer.byteLength === this.pieceBytes && this.used.length < MOST_USED) {
+        this.used.push(buffer);
+      }
     }
     if (this.head > 1_024 || this.head === this.kept.length) {
       this.kept.splice(0, this.head);

@@ -219,7 +219,13 @@ export class ChannelLink implements Link {
         return;
       }
       this.turn = (sender.number + 1) % LANES.length;
-      const { message, ended } = sender.piece(NUMBER_PREFIX + DATA_PREFIX, limits.pieceBytes);
+      // Where little may be sent, signs of life must not wait for large messages.
+      const most = budget === undefined ? this.bundle.pieceBytes : limits.pieceBytes;
+      const { message, ended } = sender.piece(
+        NUMBER_PREFIX + DATA_PREFIX,
+        most,
+        (bytes) => this.bundle.room(bytes),
+      );
       message[NUMBER_PREFIX] = KIND.data;
       message[NUMBER_PREFIX + 1] = sender.number;
       budget?.take(message.length);

@@ -47,8 +47,8 @@ export class LaneBounds {
     // Lanes of small frames get what all channels of a link hold, so that they need not stop for every answer; where the
     // plan counts frames, twice what one of them holds.
     const least = (sized ? 2 : limits.paths) * limits.highWaterBytes;
-    // Each grant is a message against the stream: an eighth of the window, but no frame more than the plan counts.
-    this.grantAt = sized ? Math.min(frameCost(frameBytes), limits.lowWaterBytes) : least / 8;
+    // Each grant is a message against the stream: a quarter of the window, but no frame more than the plan counts.
+    this.grantAt = sized ? Math.min(frameCost(frameBytes), limits.lowWaterBytes) : least / 4;
     this.window = Math.max(frames * frameCost(frameBytes), least) + this.grantAt;
   }
 }
@@ -112,9 +112,14 @@ export class Sender {
 
   /**
    * Makes a message of at most `maxMessage` bytes: `prefix` bytes for the caller, then as many as there are of the
-   * current frame and of small ones behind it. Says which frames it ended. Only after `ready`.
+   * current frame and of small ones behind it. `room` gives its memory, whatever that holds. Says which frames it ended.
+   * Only after `ready`.
    */
-  piece(prefix: number, maxMessage: number): { message: Uint8Array<ArrayBuffer>; ended: Outgoing[] } {
+  piece(
+    prefix: number,
+    maxMessage: number,
+    room: (bytes: number) => Uint8Array<ArrayBuffer>,
+  ): { message: Uint8Array<ArrayBuffer>; ended: Outgoing[] } {
     this.current ??= this.take();
     let count = Math.min(this.left, maxMessage - prefix);
     // Frames that fit wholly behind the current one's end: a message costs a data channel the same, large or small.
@@ -128,7 +133,7 @@ export class Sender {
         count += size;
       }
     }
-    const message = new Uint8Array(prefix + count), ended: Outgoing[] = [];
+    const message = room(prefix + count), ended: Outgoing[] = [];
     for (let filled = prefix; filled < message.length;) {
       this.current ??= this.take();
       filled = this.fill(message, filled);

@@ -41,6 +41,12 @@ export const limits = {
   handshakeBytes: 4 << 10,
   /** Connections to a coordinator that have not shown who they are; one more, and any one of them goes. */
   halfOpen: 1_024,
+  /** Those of them that come from one address: another one's place is never taken for more. */
+  halfOpenOfAddress: 128,
+  /** Connections to a coordinator from one address: a large laboratory behind one. */
+  socketsOfAddress: 512,
+  /** Requests to a coordinator under way from one address: a browser opens six. */
+  requestsOfAddress: 32,
   /** Between two machines' clocks, in ms: what machines that set their clocks by themselves stay far below. */
   clockSkewMs: 5 * 60_000,
   /** For how long a worker may show peers the coordinator's word, in ms. It is renewed while a run goes. */
@@ -88,8 +94,13 @@ export const limits = {
   /** Candidate addresses of one peer. */
   candidates: 16,
 
-  /** Bytes of one message of a link: what a data channel carries at full speed with little delay for others. */
-  pieceBytes: 16 << 10,
+  /**
+   * Bytes of one message of a link: what a data channel carries at full speed with little delay for others, and a little
+   * for headers, so that frames of 64 KiB or 1 MiB do not end in a message of a few bytes.
+   */
+  pieceBytes: (16 << 10) + 64,
+  /** Bytes of the largest message that any data channel of ours takes; where they cost less than small ones, a piece's. */
+  channelBytes: (64 << 10) + 64,
   /** Bytes that a link hands to its channel before it waits, and where it goes on: full speed, few ms of delay. */
   highWaterBytes: 256 << 10,
   lowWaterBytes: 64 << 10,
@@ -106,6 +117,8 @@ export const limits = {
   paths: 8,
   /** Bytes that a link keeps until they have arrived, to send them again: half a second of a fast path. */
   unarrivedBytes: 8 << 20,
+  /** Bytes after which the other end hears that they have arrived: an eighth of those, as each word costs both ends. */
+  toldBytes: 1 << 20,
   /** Messages that a channel keeps before its owner listens: a hello and what follows within one turn. */
   earlyMessages: 256,
 } as const;

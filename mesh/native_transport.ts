@@ -15,7 +15,13 @@ import type { DataChannel, PeerConnection } from "node-datachannel";
 import { LinkError } from "./errors.ts";
 import type { IceServers } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
-import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
+import {
+  awaitDescription,
+  candidateText,
+  MID,
+  readDescription,
+  sessionDescription,
+} from "./peer_description.ts";
 import { openPeer } from "./peer_opening.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtime.ts";
 
@@ -28,11 +34,16 @@ export interface NativeOptions {
   readonly servers?: IceServers;
 }
 
-/** Largest message: as over the other transports. */
-const MAX_MESSAGE = 65_536;
-
 /** Bytes that one connection keeps under way (the library's buffers), and that a link should carry in a millisecond. */
 const CONNECTION_BYTES = 1 << 20, WANTED_BYTES = 25_000;
+
+/**
+ * Until the answering end sends first packets of its own, ms. While a description is being set, the library's own thread
+ * already answers whoever knows the connection's password, and judges certificates by a description that is not there yet:
+ * on a busy machine an answerer that is quicker than that is refused. So the offering end, which must have the answer to
+ * send anything, begins; on roads on which nothing comes in before something went out, the other one follows.
+ */
+const ANSWERER_WAITS_MS = 250;
 
 /** The library, once it is loaded. */
 let library: Promise<typeof import("node-datachannel")> | undefined;
@@ -84,14 +95,14 @@ async function open(
       relayType: "TurnUdp",
     }],
     iceTransportPolicy: relayOnly ? "relay" : "all",
-    maxMessageSize: MAX_MESSAGE,
+    maxMessageSize: limits.channelBytes,
     disableAutoNegotiation: true,
     ...(loopback ? { bindAddress: "127.0.0.1" } : {}),
   });
   const channel = new NativeChannel(connection);
   const certificates = await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    return negotiate(connection, channel, signal, initiator, remote);
+    return negotiate({ connection, channel, clock }, signal, initiator, remote);
   });
   channel.binding = { certificates, proven: true };
   return channel;
@@ -99,17 +110,16 @@ async function open(
 
 /** Exchanges descriptions; the initiator offers. Answers with the certificates that they name. */
 async function negotiate(
-  connection: PeerConnection,
-  channel: NativeChannel,
+  { connection, channel, clock }: { connection: PeerConnection; channel: NativeChannel; clock: Clock },
   signal: Signal,
   initiator: boolean,
   remote: ReturnType<typeof awaitDescription>,
 ): Promise<NonNullable<ChannelBinding["certificates"]>> {
-  const setRemote = async () => {
-    const peer = await remote;
-    connection.setRemoteDescription(sessionDescription(peer, MAX_MESSAGE), peer.role);
-  };
-  if (!initiator) await setRemote();
+  if (!initiator) {
+    // The candidates follow, see ANSWERER_WAITS_MS.
+    const offer = await remote;
+    connection.setRemoteDescription(sessionDescription({ ...offer, candidates: [] }), offer.role);
+  }
   channel.attach();
   const role = initiator ? "offer" : "answer", gathered = Promise.withResolvers<void>();
   connection.onGatheringStateChange((state) => state === "complete" && gathered.resolve());
@@ -120,8 +130,16 @@ async function negotiate(
     throw new LinkError("Cannot connect to the peer: this machine has no network address to offer");
   }
   signal.send(own);
-  if (initiator) await setRemote();
-  return { own: own.fingerprint, peer: (await remote).fingerprint };
+  const peer = await remote;
+  if (initiator) {
+    connection.setRemoteDescription(sessionDescription(peer), peer.role);
+  } else {
+    const timer = clock.timer(ANSWERER_WAITS_MS, () => {
+      peer.candidates.forEach((each, i) => connection.addRemoteCandidate(candidateText(each, i), MID));
+    });
+    Promise.race([channel.opened, channel.closed]).then(() => timer.cancel());
+  }
+  return { own: own.fingerprint, peer: peer.fingerprint };
 }
 
 /** One data channel of node-datachannel as a `Channel`. */
@@ -129,7 +147,9 @@ class NativeChannel implements Channel {
   readonly kind = "webrtc (native)";
   /** The library shows no keying material, but the other end must prove that its certificate is its own. Set when open. */
   binding!: ChannelBinding;
-  readonly maxMessage = MAX_MESSAGE;
+  readonly maxMessage = limits.channelBytes;
+  /** What a message costs in the library hardly depends on its size. */
+  readonly pieceBytes = limits.channelBytes;
   readonly closed: Promise<string>;
   /** Resolves when messages can be sent. */
   readonly opened: Promise<void>;
@@ -183,7 +203,7 @@ class NativeChannel implements Channel {
     const message = data instanceof ArrayBuffer
       ? new Uint8Array(data)
       : new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
-    if (message.length > MAX_MESSAGE) return this.close("the peer sent a message that is too large");
+    if (message.length > limits.channelBytes) return this.close("the peer sent a message that is too large");
     if (this.#handler !== undefined) return this.#handler(message);
     this.#early.push(message);
     if (this.#early.length > limits.earlyMessages) this.close("nobody listens");

@@ -20,6 +20,8 @@ export interface Numbered {
   /** When it was last handed to a channel. */
   sentAt: number;
   arrived: boolean;
+  /** It was handed to more than one channel, or is to be. */
+  again: boolean;
 }
 
 /** What a path tells its bundle. */
@@ -39,6 +41,12 @@ export interface PathEvents {
   closed(path: Path, reason: string): void;
 }
 
+/** Round trips measured before their shortest is believed: a few may show how busy this program is. */
+export const MEASUREMENTS = 4;
+
+/** How much the latest word of what arrived says about a channel's pace. */
+const PACE_WEIGHT = 0.25;
+
 /** Ids of pings are times in tenths of a millisecond, so that any answer tells how long it took. */
 const PING_UNIT_MS = 0.1;
 
@@ -50,6 +58,12 @@ export class Path {
   measured = 0;
   /** Sent and not known to have arrived, in the order of sending. */
   outstanding: Numbered[] = [];
+  /** Bytes of them. */
+  underWay = 0;
+  /** Bytes a millisecond that lately arrived while some were under way; 0 before anything did. */
+  pace = 0;
+  /** Since when what next arrives has been under way alone. */
+  private since = 0;
   /** When something that was sent last showed to have arrived. */
   private progress: number;
   /** Messages that came, and how many of them the other end knows of; both modulo 2^32. */
@@ -96,15 +110,23 @@ export class Path {
     return this.clock.now() - this.progress >= limits.stalledMs;
   }
 
+  /** True when something that was sent has shown to arrive within the last `ms`. */
+  progressWithin(ms: number): boolean {
+    return this.clock.now() - this.progress < ms;
+  }
+
   /** Sends a numbered message and keeps it until it has arrived. Throws where the channel is closed. */
   send(message: Numbered): void {
     this.channel.send(message.message);
     message.sentAt = this.clock.now();
+    if (this.underWay === 0) this.since = message.sentAt;
     this.outstanding.push(message);
+    this.underWay += message.message.length;
   }
 
   /** Takes back everything that is under way and has not arrived over another path. */
   giveUp(): Numbered[] {
+    this.underWay = 0;
     return this.outstanding.splice(0).filter(({ arrived }) => !arrived);
   }
 
@@ -141,7 +163,7 @@ export class Path {
         const number = new DataView(message.buffer, message.byteOffset + 1, 4).getUint32(0, true);
         this.received = this.received + 1 >>> 0;
         this.untold += message.length;
-        if (this.untold >= limits.highWaterBytes) this.tell();
+        if (this.untold >= limits.toldBytes) this.tell();
         else this.telling ??= this.clock.timer(limits.arrivedMs, () => this.tell());
         return this.events.numbered(number, message.subarray(NUMBER_PREFIX));
       }
@@ -178,7 +200,13 @@ export class Path {
     if (more === 0) return;
     this.confirmed = count;
     this.progress = this.clock.now();
-    this.events.arrived(this.outstanding.splice(0, more));
+    const arrived = this.outstanding.splice(0, more);
+    const bytes = arrived.reduce((sum, { message }) => sum + message.length, 0);
+    const pace = bytes / Math.max(1, this.progress - this.since);
+    this.pace = this.pace === 0 ? pace : this.pace + PACE_WEIGHT * (pace - this.pace);
+    this.since = this.progress;
+    this.underWay -= bytes;
+    this.events.arrived(arrived);
   }
 
   private pong(id: number): void {
@@ -192,5 +220,6 @@ export class Path {
       if (!(this.shortest <= took)) this.shortest = took;
     }
     this.events.measured(this);
+    if (this.measured < MEASUREMENTS && this.idle) this.ping();
   }
 }

@@ -30,29 +30,35 @@ export const PeerDescription = z.strictObject({
 });
 export type PeerDescription = z.infer<typeof PeerDescription>;
 
+/** Names the data channels' part of a session description. */
+export const MID = "0";
+
+/** A candidate in the words of a session description (RFC 8839); `place` is its place in the list. */
+export function candidateText({ address, port, priority, type }: Candidate, place: number): string {
+  // A derived candidate must name where it derives from; that stays with its owner.
+  const related = type === "host" ? "" : " raddr 0.0.0.0 rport 0";
+  return `a=candidate:${place + 1} 1 udp ${priority} ${address} ${port} typ ${type}${related}`;
+}
+
 /** The session description of one data channel connection with these values (RFC 8841). */
-export function sessionDescription(peer: PeerDescription, maxMessage: number): string {
+export function sessionDescription(peer: PeerDescription): string {
   const lines = [
     "v=0",
     "o=- 1 0 IN IP4 0.0.0.0",
     "s=-",
     "t=0 0",
-    "a=group:BUNDLE 0",
+    `a=group:BUNDLE ${MID}`,
     "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
     "c=IN IP4 0.0.0.0",
-    ...peer.candidates.map(({ address, port, priority, type }, i) => {
-      // A derived candidate must name where it derives from; that stays with its owner.
-      const related = type === "host" ? "" : " raddr 0.0.0.0 rport 0";
-      return `a=candidate:${i + 1} 1 udp ${priority} ${address} ${port} typ ${type}${related}`;
-    }),
+    ...peer.candidates.map(candidateText),
     "a=end-of-candidates",
     `a=ice-ufrag:${peer.ufrag}`,
     `a=ice-pwd:${peer.pwd}`,
     `a=fingerprint:sha-256 ${peer.fingerprint}`,
     `a=setup:${peer.role === "offer" ? "actpass" : "active"}`,
-    "a=mid:0",
+    `a=mid:${MID}`,
     "a=sctp-port:5000",
-    `a=max-message-size:${maxMessage}`,
+    `a=max-message-size:${limits.channelBytes}`,
   ];
   return lines.join("\r\n") + "\r\n";
 }

@@ -45,6 +45,8 @@ export interface Channel {
   readonly closed: Promise<string>;
   /** Largest message in bytes. */
   readonly maxMessage: number;
+  /** Size of messages at which it is fastest, where that is not `limits.pieceBytes`. */
+  readonly pieceBytes?: number;
   /** Largest message that is taken from the other end, where the channel puts messages together; may be set. */
   acceptBytes?: number;
   /** For people: "webrtc (werift)", "memory", "websocket". */

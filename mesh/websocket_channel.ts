@@ -60,7 +60,7 @@ export class WebSocketChannel implements Channel {
   private handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
   private early: Uint8Array<ArrayBuffer>[] = [];
   private pieces: Uint8Array<ArrayBuffer>[] = [];
-  private pieceBytes = 0;
+  private heldBytes = 0;
 
   /** `asks`: this end's small writes may be held back (see above). A server's never are. */
   constructor(
@@ -161,25 +161,25 @@ export class WebSocketChannel implements Channel {
     // What is on its way already carries the acknowledgement too, and someone who never reads must not fill our memory.
     if ((kind === ASK || kind === LAST_ASKING) && this.socket.bufferedAmount === 0) this.answer();
     if (empty) return this.onactivity?.();
-    if (this.pieceBytes + body.length > this.acceptBytes) {
+    if (this.heldBytes + body.length > this.acceptBytes) {
       return this.close(`a message of more than ${this.acceptBytes} bytes came`);
     }
     if (kind === MORE) {
       this.pieces.push(body);
-      this.pieceBytes += body.length;
+      this.heldBytes += body.length;
       this.onactivity?.();
       return;
     }
     let message = body;
     if (this.pieces.length > 0) {
-      message = new Uint8Array(this.pieceBytes + body.length);
+      message = new Uint8Array(this.heldBytes + body.length);
       let at = 0;
       for (const part of [...this.pieces, body]) {
         message.set(part, at);
         at += part.length;
       }
       this.pieces = [];
-      this.pieceBytes = 0;
+      this.heldBytes = 0;
     }
     if (this.handler !== undefined) return this.handler(message);
     this.early.push(message);

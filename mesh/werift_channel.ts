@@ -9,7 +9,7 @@ import { isApplicationData } from "./datagram.ts";
 import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import type { Channel, ChannelBinding } from "./runtime.ts";
-import { statement } from "./statement.ts";
+import { watchAgreement } from "./werift_binding.ts";
 
 /** The payload protocol of binary messages on a data channel (RFC 8831). */
 const BINARY = 53;
@@ -25,28 +25,6 @@ interface Insides {
   };
 }
 
-/** What a finished handshake left inside werift. */
-interface Handshake {
-  readonly role: "client" | "server" | "auto";
-  readonly remoteParameters?: {
-    readonly fingerprints: { readonly algorithm: string; readonly value: string }[];
-  };
-  readonly dtls?: {
-    readonly options: { readonly extendedMasterSecret?: boolean };
-    readonly dtls: { readonly remoteExtendedMasterSecret: boolean };
-    readonly cipher: {
-      readonly localKeyPair: { publicKey: Buffer };
-      readonly remoteKeyPair: { publicKey: Buffer };
-    };
-    exportKeyingMaterial(label: string, length: number): Buffer;
-  };
-}
-
-/** RFC 5705 leaves labels that begin so to everyone. */
-const EXPORTER_LABEL = "EXPERIMENTAL volary link", EXPORTER_BYTES = 32;
-
-const isSha256 = ({ algorithm }: { algorithm: string }) => algorithm.toLowerCase() === "sha-256";
-
 export class WeriftChannel implements Channel {
   readonly kind = "webrtc (werift)";
   readonly closed: Promise<string>;
@@ -54,6 +32,7 @@ export class WeriftChannel implements Channel {
   readonly opened: Promise<void>;
 
   private channel: RTCDataChannel | undefined;
+  private agreement!: () => ChannelBinding;
   private over = false;
   private resolveClosed!: (reason: string) => void;
   private resolveOpened!: () => void;
@@ -90,6 +69,7 @@ export class WeriftChannel implements Channel {
       ordered: true,
     });
     this.channel = channel;
+    this.agreement = watchAgreement(this.connection.dtlsTransports[0]);
     channel.bufferedAmountLowThreshold = limits.lowWaterBytes;
     channel.stateChanged.subscribe((state) => {
       if (state === "open") {
@@ -131,26 +111,8 @@ export class WeriftChannel implements Channel {
     this.connection.close().catch(() => {}).then(() => this.resolveClosed(reason));
   }
 
-  /**
-   * werift does not make the other end prove that its certificate is its own, so the connection is known by the keys that it
-   * agreed on: keying material (RFC 5705), and both shares of the key exchange, because a share of low order would give
-   * someone in the middle the same material at both ends. For the same reason nothing without the extended master secret
-   * (RFC 7627) counts.
-   */
   get binding(): ChannelBinding {
-    const transport = this.connection.dtlsTransports[0], { dtls, role } = transport as unknown as Handshake;
-    const own = transport.localParameters.fingerprints.find(isSha256)?.value.toUpperCase();
-    const peer = (transport as unknown as Handshake).remoteParameters?.fingerprints.find(isSha256)?.value
-      .toUpperCase();
-    const certificates = own === undefined || peer === undefined ? undefined : { own, peer };
-    if (dtls === undefined || !dtls.dtls.remoteExtendedMasterSecret || !dtls.options.extendedMasterSecret) {
-      return { certificates, proven: false };
-    }
-    const { localKeyPair, remoteKeyPair } = dtls.cipher;
-    const shares = [localKeyPair.publicKey, remoteKeyPair.publicKey];
-    if (role === "server") shares.reverse();
-    const material = dtls.exportKeyingMaterial(EXPORTER_LABEL, EXPORTER_BYTES);
-    return { shared: statement("werift", material, ...shares), certificates, proven: false };
+    return this.agreement();
   }
 
   /** False when the association is not one that still works. */

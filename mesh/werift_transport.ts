@@ -27,9 +27,6 @@ export interface WeriftOptions {
   readonly servers?: IceServers;
 }
 
-/** Largest message: werift's own default, and four pieces of a link. */
-const MAX_MESSAGE = 65_536;
-
 /** Bytes that one connection carries in a round trip, measured, and that a process can handle in a millisecond. */
 const CONNECTION_BYTES = 64 << 10, PROCESS_BYTES = 16_000;
 
@@ -49,9 +46,9 @@ async function open(
   const connection = new RTCPeerConnection({
     ...iceOptions(servers),
     iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],
-    maxMessageSize: MAX_MESSAGE,
+    maxMessageSize: limits.channelBytes,
   });
-  const channel = new WeriftChannel(connection, MAX_MESSAGE);
+  const channel = new WeriftChannel(connection, limits.channelBytes);
   await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
     return negotiate(connection, channel, signal, initiator, remote, servers);
@@ -70,7 +67,7 @@ async function negotiate(
 ): Promise<void> {
   const setRemote = async () => {
     const peer = await remote;
-    await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer, MAX_MESSAGE) });
+    await connection.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer) });
   };
   if (!initiator) await setRemote();
   channel.attach();

@@ -81,28 +81,10 @@ function overUdp(name: string, ...kinds: [Maker, Maker]): TransportCase {
       return [a, b];
     },
     async pair() {
-      const clock = denoRuntime(), open = () => opened(clock, kinds);
-      // libdatachannel refuses a description now and then on a busy machine; a worker begins anew then, and so does this.
-      const [a, b] = await open().catch((error) => {
-        if (!/without ICE transport/.test(String(error))) throw error;
-        return open();
-      });
+      const clock = denoRuntime(), [sa, sb] = signalPair();
+      const [first, second] = kinds.map((make) => make({ clock, loopback: true }));
+      const [a, b] = await Promise.all([first.open(sa, true), second.open(sb, false)]);
       return { a, b, clock, run: (promise) => promise, sever: () => a.close("killed") };
     },
   };
-}
-
-/** One attempt to connect two transports; a failed one leaves nothing open. */
-async function opened(clock: Clock, kinds: readonly Maker[]): Promise<Channel[]> {
-  const signals = signalPair();
-  const ends = await Promise.allSettled(
-    kinds.map((make, i) => make({ clock, loopback: true }).open(signals[i], i === 0)),
-  );
-  const channels = ends.flatMap((end) => end.status === "fulfilled" ? [end.value] : []);
-  for (const end of ends) {
-    if (end.status === "fulfilled") continue;
-    for (const channel of channels) channel.close("the other end did not open");
-    throw end.reason;
-  }
-  return channels;
 }

@@ -46,7 +46,7 @@ export async function rawEnd(signal: Signal, initiator: boolean, keys?: Certific
   const remote = new Promise((resolve) => signal.onbody = resolve);
   const setRemote = async () => {
     const peer = PeerDescription.parse(await remote);
-    await pc.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer, 65_536) });
+    await pc.setRemoteDescription({ type: peer.role, sdp: sessionDescription(peer) });
   };
   if (!initiator) await setRemote();
   const channel = pc.createDataChannel("volary", { negotiated: true, id: 0, ordered: true });

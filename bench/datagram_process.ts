@@ -1,0 +1,18 @@
+/**
+ * A link in a process of its own under a flood of hostile datagrams. Arguments: the transports of both ends, how many
+ * datagrams, the seed. Prints what became of it as JSON; a promise that nobody awaits and rejects would end it before.
+ *
+ * @module
+ */
+import { denoRuntime } from "../mesh/deno_runtime.ts";
+import { nativeTransport } from "../mesh/native_transport.ts";
+import { weriftTransport } from "../mesh/werift_transport.ts";
+import { floodLink } from "./hostile_datagrams.ts";
+
+const [one, other, count, seed] = Deno.args, clock = denoRuntime();
+const make = (kind: string) =>
+  (kind === "native" ? nativeTransport : weriftTransport)({ clock, loopback: true });
+const before = Deno.memoryUsage().rss;
+const flooded = await floodLink([make(one), make(other)], clock, Number(count), Number(seed));
+console.log(JSON.stringify({ ...flooded, more: Deno.memoryUsage().rss - before }));
+Deno.exit(0);

@@ -1,0 +1,87 @@
+/**
+ * Goodput of links over long and lossy roads: through the seeded relay, for one connection, for four, and for as many as the
+ * link itself opens.
+ *
+ * @module
+ */
+import { cpuUsage } from "node:process";
+import { ends } from "./link_pair.ts";
+import { Relay } from "./relay.ts";
+
+/** What a part of the bench answers with where it did not meet its goal. */
+export type Failures = string[];
+
+/** Round trips in ms, and loss each way. */
+const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02];
+/** Connections side by side; the last: as the link finds that the road asks. */
+const PATHS = [1, 4, undefined] as const;
+/** Time of one measurement, ms: as long as the longest standstill that is allowed. */
+const ROAD_MS = 6_000;
+const LONGEST_GAP_MS = 6_000;
+
+/** Measures all roads, or the one that `only` names: "40,0" for 40 ms and no loss, "40" for all losses. */
+export async function roads(json: boolean, only?: string): Promise<Failures> {
+  const failures: Failures = [], [ms, lost] = only?.split(",").map(Number) ?? [];
+  if (!json) {
+    console.log(
+      "\nwerift through a seeded relay, frames of 64 KiB: MB/s, longest time without a frame, processor's share of sender, " +
+        "receiver and relay",
+    );
+    console.log(
+      `  ${"round trip".padEnd(11)}${"loss".padEnd(7)}${
+        PATHS.map((n) => (n === undefined ? "as it finds" : `${n} connection${n > 1 ? "s" : ""}`).padEnd(32))
+          .join("")
+      }`,
+    );
+  }
+  for (const roundTrip of ROUND_TRIPS) {
+    for (const loss of LOSSES) {
+      if (ms !== undefined && (ms !== roundTrip || lost !== undefined && lost !== loss * 100)) continue;
+      failures.push(...await road(roundTrip, loss, json));
+    }
+  }
+  return failures;
+}
+
+async function road(roundTrip: number, loss: number, json: boolean): Promise<Failures> {
+  const rates: number[] = [], cells: string[] = [], failures: Failures = [];
+  for (const paths of PATHS) {
+    const relay = new Relay({ roundTrip, loss, seed: roundTrip * 1_000 + loss * 1_000 + (paths ?? 0) });
+    const options = { transport: "werift", frameBytes: 64 << 10, ...(paths ? { paths } : {}) } as const;
+    const before = cpuUsage();
+    try {
+      const { received, cpu, paths: opened } = await ends({ ...options, ms: ROAD_MS }, options, relay);
+      const { bytesPerSecond, longestGap, wrong } = received, { user, system } = cpuUsage(before);
+      const busy = [...cpu, (user + system) / 1e6].map((seconds) => Math.round(seconds / ROAD_MS * 1e5));
+      rates.push(bytesPerSecond);
+      cells.push(
+        `${(bytesPerSecond / 1e6).toFixed(2)} (${(longestGap / 1_000).toFixed(1)} s; ${busy.join(" ")} %)` +
+          (paths === undefined ? ` over ${opened}` : ""),
+      );
+      const name = `${roundTrip} ms, ${loss * 100} % loss, ${opened} connections`;
+      if (json) {
+        console.log(JSON.stringify({ roundTrip, loss, paths: opened, bytesPerSecond, longestGap, busy }));
+      }
+      if (longestGap > LONGEST_GAP_MS) {
+        failures.push(`${name}: no frame for ${(longestGap / 1_000).toFixed(1)} s`);
+      }
+      if (wrong > 0) failures.push(`${name}: ${wrong} frames lost, doubled or out of order`);
+    } finally {
+      relay.close();
+    }
+  }
+  if (!json) {
+    console.log(
+      `  ${`${roundTrip} ms`.padEnd(11)}${`${loss * 100} %`.padEnd(7)}${
+        cells.map((cell) => cell.padEnd(32)).join("")
+      }` +
+        `four: ${(rates[1] / rates[0]).toFixed(1)} times`,
+    );
+  }
+  if (roundTrip === 40 && loss === 0 && rates[1] < 3 * rates[0]) {
+    failures.push(
+      `four connections carry ${(rates[1] / rates[0]).toFixed(1)} times what one does at 40 ms, goal 3`,
+    );
+  }
+  return failures;
+}
