@@ -18,8 +18,9 @@ import { sameSecret } from "../mesh/secret.ts";
 import type { Clock } from "../mesh/runtime.ts";
 import { WebSocketChannel } from "../mesh/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
+import { pageFiles } from "./page.ts";
 import { DEFAULT_TERMS, termsOf } from "./terms.ts";
-import { CommandError, printJson, readFlags, say, type Verb } from "./verb.ts";
+import { CommandError, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 const DEFAULT_PORT = 7450;
 /** Between two refusals that are told. */
@@ -30,13 +31,16 @@ export const verb: Verb = {
   summary: "start a coordinator and print how to join it",
   help:
     `volary up [--port ${DEFAULT_PORT}] [--host 127.0.0.1] [--state ${DEFAULT_STATE}] [--invites ${DEFAULT_TERMS.uses}] [--expires ${DEFAULT_TERMS.expires}]
-          [--approve] [--json]
+          [--approve] [--public URL] [--tls-cert FILE --tls-key FILE] [--json]
 
 Starts a coordinator: workers join it, and \`volary run\` gives it something to do. It runs until Ctrl-C; a run under way is
 saved first. Workers that were admitted once join again without an invite's use; see \`volary workers\`.
 
   --port N          port to listen on; 0 takes any that is free
   --host ADDRESS    address to listen on; only this machine unless you say otherwise (0.0.0.0: everywhere)
+  --public URL      how others reach it, for instance wss://mesh.example: through a proxy in front, or by the certificate's name
+  --tls-cert FILE   the certificate and its chain, PEM; with --tls-key the port speaks TLS
+  --tls-key FILE    the certificate's private key, PEM, readable by you only
   --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it this coordinator),
                     admissions.json (whom it let in), paces.json (how fast workers and links turned out) and
                     coordinator.json (address and owner's secret)
@@ -48,8 +52,12 @@ saved first. Workers that were admitted once join again without an invite's use;
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json", "approve"],
-      string: ["port", "host", "state", "invites", "expires"],
+      string: ["port", "host", "state", "invites", "expires", "public", "tls-cert", "tls-key"],
     });
+    const outside = publicOf(flags.text("public")), tls = await tlsOf(flags);
+    if (tls !== undefined && outside?.protocol !== "wss:") {
+      throw new UsageError("A certificate is good for its name: say it with --public wss://NAME:PORT.");
+    }
     const port = flags.number("port", { min: 0, max: 65_535, integer: true }) ?? DEFAULT_PORT;
     const terms = termsOf(flags, "invites");
     const host = flags.text("host") ?? "127.0.0.1", state = flags.text("state") ?? DEFAULT_STATE;
@@ -80,31 +88,37 @@ saved first. Workers that were admitted once join again without an invite's use;
     });
     // Invites name the port, which is known once the server listens.
     const invite = (terms: InviteTerms): Promise<string> =>
-      admission.invite(`ws://${reachable(host)}:${server.port}/mesh`, terms);
+      admission.invite(outside?.href ?? `ws://${reachable(host)}:${server.port}/mesh`, terms);
     const server = await listening(key, {
       coordinator,
       host,
       port,
+      tls,
+      names: outside === undefined ? [] : [outside.hostname],
       runs,
       isOwner: (given) => sameSecret(runtime, given, owner),
       invite,
       channel: (socket) => new WebSocketChannel(socket, runtime),
+      page: pageFiles(say),
     });
-    const address = `http://${reachable(host)}:${server.port}`;
+    const address = outside?.href.replace(/^ws(.*)\/mesh$/, "http$1") ??
+      `http://${reachable(host)}:${server.port}`;
     const print = fingerprint(key.identity.publicKey);
     const file: CoordinatorFile = {
       version: 1,
-      address: local(host, server.port),
+      address: local(tls === undefined ? host : "127.0.0.1", server.ownerPort),
       owner,
       runs,
       pid: Deno.pid,
     };
     await writeOwn(coordinatorFile(state), JSON.stringify(file, null, 2) + "\n");
     const line = await invite(terms);
-    if (json) printJson({ event: "up", address, invite: line, state: runs, fingerprint: print });
+    const page = `${address}/#${line}`;
+    if (json) printJson({ event: "up", address, invite: line, page, state: runs, fingerprint: print });
     say(
       `Coordinator ${print} at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +
         `  deno task volary join ${line}\n\n` +
+        `Or in a browser (https:// or this machine):\n\n  ${page}\n\n` +
         `The invite admits ${terms.uses === 1 ? "one worker" : `${terms.uses} workers`} until ${
           new Date(runtime.wall() + terms.forMs).toISOString().slice(0, 16).replace("T", " ")
         } UTC${flags.has("approve") ? ", each once you approve it" : ""}. More: volary invite\n`,
@@ -120,6 +134,36 @@ saved first. Workers that were admitted once join again without an invite's use;
     return 0;
   },
 };
+
+/** The WebSocket's address of --public. */
+function publicOf(text: string | undefined): URL | undefined {
+  if (text === undefined) return undefined;
+  const url = URL.canParse(text) ? new URL(text.replace(/^http/i, "ws")) : undefined;
+  if (
+    url === undefined || !/^wss?:$/.test(url.protocol) || url.pathname !== "/" || url.username !== "" ||
+    url.search !== ""
+  ) {
+    throw new UsageError(
+      `--public takes an address such as wss://mesh.example or wss://mesh.example:7450, not "${text}".`,
+    );
+  }
+  url.pathname = "/mesh";
+  return url;
+}
+
+/** The texts of --tls-cert and --tls-key. */
+async function tlsOf(flags: ReturnType<typeof readFlags>): Promise<ServerOptions["tls"]> {
+  const [cert, key] = [flags.text("tls-cert"), flags.text("tls-key")];
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined) throw new UsageError("--tls-cert and --tls-key go together.");
+  const secret = await readOwn(key);
+  if (secret === undefined) throw new CommandError(`There is no ${key} (--tls-key).`);
+  try {
+    return { cert: await Deno.readTextFile(cert), key: secret };
+  } catch (error) {
+    throw new CommandError(`Cannot read ${cert} (--tls-cert): ${(error as Error).message}`);
+  }
+}
 
 /** How others reach a server that listens on `host`: on all addresses, by the first that leads out of this machine. */
 function reachable(host: string): string {

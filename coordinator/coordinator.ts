@@ -95,9 +95,9 @@ export class Coordinator {
     });
   }
 
-  /** Takes a new connection; whoever it is says hello or is shut out. */
-  admit(channel: Channel): void {
-    this.#membership.admit(channel);
+  /** Takes a new connection; whoever it is says hello or is shut out. `from`: where it comes from, if that tells people apart. */
+  admit(channel: Channel, from?: string): void {
+    this.#membership.admit(channel, from);
   }
 
   /** Workers that are there. */

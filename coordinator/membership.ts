@@ -45,8 +45,8 @@ interface Connection {
 /** See the module's description. */
 export class Membership {
   readonly #members = new Map<string, { readonly member: Member; readonly connection: Connection }>();
-  /** Connections that have proved nothing yet. */
-  readonly #strangers = new Set<Channel>();
+  /** Connections that have proved nothing yet, with where they come from. */
+  readonly #strangers = new Map<Channel, string | undefined>();
   /** Connections that were let in and are no members yet. */
   readonly #newcomers = new Set<Connection>();
   #closed: string | undefined;
@@ -80,18 +80,13 @@ export class Membership {
     return this.#strangers.size;
   }
 
-  /** Listens to a stranger until it is a member or gone. */
-  admit(channel: Channel): void {
+  /** Listens to a stranger until it is a member or gone. `from` is its address, if that tells strangers apart. */
+  admit(channel: Channel, from?: string): void {
     if (this.#closed !== undefined) return channel.close(this.#closed);
-    if (this.#strangers.size >= limits.halfOpen) {
-      // Any one: in a flood it is hardly ever one that means it, whatever the order in which the flood comes.
-      const strangers = [...this.#strangers];
-      const [unlucky] = new Uint32Array(this.runtime.random(4).buffer);
-      const stranger = strangers[unlucky % strangers.length];
-      this.#strangers.delete(stranger);
-      stranger.close("others wait to show who they are");
-    }
-    this.#strangers.add(channel);
+    const neighbours = [...this.#strangers].filter(([, other]) => from !== undefined && other === from);
+    if (neighbours.length >= limits.halfOpenOfAddress) this.#makeRoom(neighbours);
+    else if (this.#strangers.size >= limits.halfOpen) this.#makeRoom([...this.#strangers]);
+    this.#strangers.set(channel, from);
     const timer = this.runtime.timer(limits.connectMs, () => channel.close("no proof came in time"));
     const done = () => {
       timer.cancel();
@@ -103,6 +98,14 @@ export class Membership {
       if (error instanceof HandshakeError) this.onevent({ event: "refused", reason });
       channel.drained(0).then(() => channel.close(reason));
     }).finally(done);
+  }
+
+  /** Shuts any one of them: in a flood it is hardly ever one that means it, whatever the order in which the flood comes. */
+  #makeRoom(strangers: readonly (readonly [Channel, unknown])[]): void {
+    const [unlucky] = new Uint32Array(this.runtime.random(4).buffer);
+    const [stranger] = strangers[unlucky % strangers.length];
+    this.#strangers.delete(stranger);
+    stranger.close("others wait to show who they are");
   }
 
   /** Lets a worker in that waits, or one that was revoked. Throws `AdmissionError` where nobody is meant. */
@@ -132,7 +135,7 @@ export class Membership {
   /** Closes all connections, now and later. */
   close(reason: string): void {
     this.#closed = reason;
-    for (const stranger of this.#strangers) stranger.close(reason);
+    for (const stranger of this.#strangers.keys()) stranger.close(reason);
     for (const { control } of this.#newcomers) control.close(reason);
     for (const { member } of this.#members.values()) member.close(reason);
   }

@@ -1,164 +1,104 @@
 /**
  * The coordinator's door: workers come in by a WebSocket at /mesh and must prove there who they are and that they were
- * invited; the owner's requests carry the owner's secret. Everyone else gets an empty 404.
+ * invited; the owner's requests carry the owner's secret; anybody may read the page by which a browser joins. Everyone else
+ * gets an empty 404. What holds for every request, whoever sends it, is in gate.ts.
  *
  * @module
  */
 import type { Channel } from "../mesh/runtime.ts";
-import type { Coordinator } from "./coordinator.ts";
-import type { z } from "zod";
-import type { InviteTerms } from "./admission.ts";
-import { CoordinatorError, ServerError } from "./errors.ts";
-import { isKnown } from "./run.ts";
-import { InviteBody, RunBody, type RunLine, WorkerBody } from "./owner_protocol.ts";
+import { ServerError } from "./errors.ts";
+import { Gate, loopback, secured } from "./gate.ts";
+import { answerOwner, type OwnerOptions } from "./owner_requests.ts";
 
-export interface ServerOptions {
-  readonly coordinator: Coordinator;
+export interface ServerOptions extends OwnerOptions {
   /** Address to listen on; loopback unless its user says otherwise. */
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
-  /** Absolute path of the folder of all runs. */
-  readonly runs: string;
+  /** Names under which it is reached, beside addresses and localhost: of a proxy in front, or in the certificate. */
+  readonly names?: readonly string[];
+  /** PEM texts. With them this port speaks TLS alone, and the owner's requests come to another one, of loopback alone. */
+  readonly tls?: { readonly cert: string; readonly key: string };
   /** Whether a bearer token is the owner's; takes the same time for every wrong one. */
   readonly isOwner: (token: string) => boolean | Promise<boolean>;
-  /** Makes an invite to this server. */
-  readonly invite: (terms: InviteTerms) => Promise<string>;
   /** Makes a channel of an upgraded socket. */
   readonly channel: (socket: WebSocket) => Channel;
+  /** Files for browsers, by path. */
+  readonly page?: (path: string) => Promise<PageFile | undefined>;
+}
+
+/** A file of the page. */
+export interface PageFile {
+  readonly type: string;
+  readonly text: string;
 }
 
 /** A server that listens. */
 export interface CoordinatorServer {
   readonly host: string;
   readonly port: number;
+  /** Where the owner's requests are heard over plain HTTP, on this machine. */
+  readonly ownerPort: number;
   close(): Promise<void>;
 }
 
-/** Bytes of any other body: a name or two numbers. */
-const mostBody = 4 << 10;
-/** Bytes of a recipe: text that a person wrote. */
-const mostRecipe = 1 << 20;
+type Server = Deno.HttpServer<Deno.NetAddr>;
 
-/** Listens. Throws {@linkcode ServerError} where the port is taken or the address is not this machine's. */
+/** Listens. Throws {@linkcode ServerError} where the port is taken, the address is not this machine's, or TLS is not to be had. */
 export function serve(options: ServerOptions): CoordinatorServer {
-  const { host, port, coordinator } = options;
-  let server: Deno.HttpServer<Deno.NetAddr>;
+  const { host, port, coordinator, tls } = options, gate = new Gate(options.names ?? []);
+  const handler = (request: Request, { remoteAddr }: Deno.ServeHandlerInfo<Deno.NetAddr>) =>
+    route(request, remoteAddr.hostname, gate, options);
+  const common = { onListen: () => {}, onError: failure };
+  let server: Server, local: Server | undefined;
   try {
-    server = Deno.serve(
-      { hostname: host, port, onListen: () => {}, onError: failure },
-      (request) => route(request, options),
-    );
+    server = Deno.serve({ ...common, ...tls, hostname: host, port }, handler);
   } catch (error) {
-    throw explain(error, host, port);
+    throw explain(error, options);
   }
+  if (tls !== undefined) local = Deno.serve({ ...common, hostname: "127.0.0.1", port: 0 }, handler);
   return {
     host,
     port: server.addr.port,
+    ownerPort: (local ?? server).addr.port,
     async close() {
       await coordinator.close("the coordinator ended");
-      await server.shutdown();
+      await Promise.all([server.shutdown(), local?.shutdown()]);
     },
   };
 }
 
-async function route(request: Request, options: ServerOptions): Promise<Response> {
-  const { pathname } = new URL(request.url);
+async function route(request: Request, from: string, gate: Gate, options: ServerOptions): Promise<Response> {
+  const status = gate.refuses(request);
+  if (status !== undefined) return secured(new Response(null, { status }));
+  const { pathname } = new URL(request.url), { tls, coordinator } = options;
   if (pathname === "/mesh" && request.headers.get("upgrade")?.toLowerCase() === "websocket") {
+    const leave = gate.enter(from, "socket");
+    if (leave === undefined) return secured(new Response(null, { status: 429 }));
     const { socket, response } = Deno.upgradeWebSocket(request, { idleTimeout: 0 });
-    options.coordinator.admit(options.channel(socket));
+    const channel = options.channel(socket);
+    channel.closed.then(leave);
+    coordinator.admit(channel, loopback(from) ? undefined : from);
     return response;
   }
+  const leave = gate.enter(from, "request");
+  if (leave === undefined) return secured(new Response(null, { status: 429 }));
+  try {
+    return secured(await answer(request, pathname, options), {
+      host: new URL(request.url).host,
+      tls: tls !== undefined,
+    });
+  } finally {
+    leave();
+  }
+}
+
+async function answer(request: Request, pathname: string, options: ServerOptions): Promise<Response> {
   const token = request.headers.get("authorization")?.match(/^Bearer (.{1,512})$/)?.[1];
-  if (token === undefined || !await options.isOwner(token)) return new Response(null, { status: 404 });
-  switch (`${request.method} ${pathname}`) {
-    case "GET /status":
-      return Response.json(options.coordinator.status());
-    case "POST /stop":
-      return Response.json({ stopped: await options.coordinator.stop() });
-    case "POST /run":
-      return await startRun(request, options);
-    case "POST /links":
-      return await told(() => options.coordinator.measureLinks());
-    case "GET /workers":
-      return Response.json(options.coordinator.membership.known);
-    case "POST /approve":
-      return await answer(
-        request,
-        WorkerBody,
-        ({ worker }) => options.coordinator.membership.approve(worker),
-      );
-    case "POST /revoke":
-      return await answer(request, WorkerBody, ({ worker }) => options.coordinator.membership.revoke(worker));
-    case "POST /invite":
-      return await answer(request, InviteBody, async (terms) => ({ invite: await options.invite(terms) }));
-  }
-  return new Response(null, { status: 404 });
-}
-
-/** Does what a body asks for. */
-async function answer<S extends z.ZodType>(
-  request: Request,
-  schema: S,
-  act: (body: z.output<S>) => Promise<unknown>,
-): Promise<Response> {
-  const text = await request.text();
-  const body = text.length > mostBody ? undefined : schema.safeParse(parseJson(text));
-  if (!body?.success) return new Response(null, { status: 400 });
-  return await told(() => act(body.data));
-}
-
-/** What an act answers. What its user can put right is told with status 409. */
-async function told(act: () => Promise<unknown>): Promise<Response> {
-  try {
-    return Response.json(await act(), { headers: { "cache-control": "no-store" } });
-  } catch (error) {
-    if (!(error instanceof CoordinatorError)) throw error;
-    return Response.json({ message: error.message }, { status: 409 });
-  }
-}
-
-/** Runs a recipe and streams its events, one JSON object a line. The run goes on when the reader goes away. */
-async function startRun(request: Request, { coordinator, runs }: ServerOptions): Promise<Response> {
-  const text = await request.text();
-  if (text.length > mostRecipe) return new Response(null, { status: 413 });
-  const body = RunBody.safeParse(parseJson(text));
-  if (!body.success) return new Response(null, { status: 400 });
-  const { recipe, base, resume, resumeCommand, workers } = body.data;
-  const encoder = new TextEncoder();
-  let reader: ReadableStreamDefaultController<Uint8Array> | undefined;
-  const tell = (line: RunLine) => reader?.enqueue(encoder.encode(JSON.stringify(line) + "\n"));
-  const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      reader = controller;
-      const resolve = (path: string) =>
-        path.startsWith("/") || /^[A-Za-z]:[\\/]/.test(path) ? path : `${base}/${path}`;
-      coordinator.run({ recipe, resolve, runs, resume, resumeCommand }, { workers, tell })
-        .catch((error) => {
-          if (!(error instanceof Error)) throw error;
-          const bug = isKnown(error) ? {} : { stack: error.stack ?? String(error) };
-          tell({ event: "error", name: error.name, message: error.message, ...bug });
-        })
-        .finally(() => {
-          reader?.close();
-          reader = undefined;
-        });
-    },
-    cancel() {
-      reader = undefined;
-    },
-  });
-  return new Response(stream, {
-    headers: { "content-type": "application/jsonl", "cache-control": "no-store" },
-  });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  if (token !== undefined && await options.isOwner(token)) return await answerOwner(request, options);
+  const file = request.method === "GET" && token === undefined ? await options.page?.(pathname) : undefined;
+  if (file === undefined) return new Response(null, { status: 404 });
+  return new Response(file.text, { headers: { "content-type": file.type } });
 }
 
 function failure(error: unknown): Response {
@@ -166,7 +106,7 @@ function failure(error: unknown): Response {
   return new Response(null, { status: 500 });
 }
 
-function explain(error: unknown, host: string, port: number): unknown {
+function explain(error: unknown, { host, port, tls }: ServerOptions): unknown {
   if (error instanceof Deno.errors.AddrInUse) {
     return new ServerError(
       `Port ${port} on ${host} is in use. Another coordinator may be running there (see \`volary status\`); otherwise choose ` +
@@ -181,6 +121,12 @@ function explain(error: unknown, host: string, port: number): unknown {
   if (error instanceof Deno.errors.PermissionDenied) {
     return new ServerError(
       `This user may not listen on port ${port} of ${host}; choose a port above 1023 with --port.`,
+    );
+  }
+  if (tls !== undefined && error instanceof Error && /certificate|key|PEM|tls/i.test(error.message)) {
+    return new ServerError(
+      `The certificate and key do not go together, or are no PEM files (${error.message}). Give the whole chain with --tls-cert ` +
+        "and its private key with --tls-key.",
     );
   }
   return error;

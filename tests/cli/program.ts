@@ -10,10 +10,15 @@ const permissions = [
 ];
 const program = fromFileUrl(new URL("../../cli.ts", import.meta.url));
 
-/** A command that runs. */
-export function start(args: readonly string[], cwd?: string): Deno.ChildProcess {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", ...permissions, program, ...args],
+/** A command that runs; `within` is a command before it, such as `faketime -f +1h`. */
+export function start(
+  args: readonly string[],
+  cwd?: string,
+  within: readonly string[] = [],
+): Deno.ChildProcess {
+  const [command, ...before] = [...within, Deno.execPath()];
+  return new Deno.Command(command, {
+    args: [...before, "run", "--quiet", ...permissions, program, ...args],
     cwd,
     stdin: "null",
     stdout: "piped",
