@@ -15,11 +15,13 @@ export function start(
   args: readonly string[],
   cwd?: string,
   within: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Deno.ChildProcess {
   const [command, ...before] = [...within, Deno.execPath()];
   return new Deno.Command(command, {
     args: [...before, "run", "--quiet", ...permissions, program, ...args],
     cwd,
+    env,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
