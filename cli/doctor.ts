@@ -18,7 +18,7 @@ import { ownKey } from "../worker/deno.ts";
 import { measureDevice } from "../worker/device_profile.ts";
 import { reach } from "../worker/join.ts";
 import { quietDriver } from "./driver.ts";
-import { serversOf, TURN_HELP, turnState } from "./turn.ts";
+import { natState, serversOf, TURN_HELP, turnState } from "./turn.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 
 /** The Deno that this program is tried with. */
@@ -52,7 +52,7 @@ Exit code 0: everything is ok; 1: something is not.`,
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json", "relay-only"],
-      string: ["key", "turn", "turn-credentials"],
+      string: ["key", "stun", "turn", "turn-credentials"],
       positional: ["INVITE?"],
     });
     const servers = await serversOf(flags);
@@ -63,7 +63,8 @@ Exit code 0: everything is ok; 1: something is not.`,
       ["key", () => key(flags.text("key"))],
       ["device", device],
       ["webrtc", webrtc],
-      ...(servers === undefined ? [] : [["turn", () => turnState(servers)] as [string, typeof deno]]),
+      ...(servers?.stun === undefined ? [] : [["nat", () => natState(servers)] as [string, typeof deno]]),
+      ...(servers?.turn === undefined ? [] : [["turn", () => turnState(servers)] as [string, typeof deno]]),
       ...(invite === undefined ? [] : [["coordinator", () => coordinator(invite)] as [string, typeof deno]]),
     ];
     let problems = 0;

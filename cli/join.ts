@@ -44,7 +44,17 @@ ${TURN_HELP}
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["stay", "json", "relay-only"],
-      string: ["device", "name", "key", "memory", ...LENT_FLAGS, "transport", "turn", "turn-credentials"],
+      string: [
+        "device",
+        "name",
+        "key",
+        "memory",
+        ...LENT_FLAGS,
+        "transport",
+        "stun",
+        "turn",
+        "turn-credentials",
+      ],
       positional: ["INVITE"],
     });
     const [invite] = flags.positional, json = flags.has("json"), screen = new Screen();

@@ -5,13 +5,16 @@
  */
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { LinkError } from "../mesh/errors.ts";
-import { type IceServers, parseTurn, turnText } from "../mesh/ice_servers.ts";
+import { type IceServers, parseStun, parseTurn, turnText } from "../mesh/ice_servers.ts";
+import { natOf, probeStun } from "../mesh/stun_probe.ts";
 import { probeTurn } from "../mesh/turn_probe.ts";
 import { CommandError, UsageError } from "./verb.ts";
 
 /** Lines of `--help`. */
 export const TURN_HELP =
-  `  --turn URL      reach others through a TURN server: turn:HOST:PORT, or turn:HOST:PORT?transport=tcp where UDP is blocked
+  `  --stun HOST:PORT  ask this server how this machine's address looks from outside, so that others behind a NAT reach it; with a
+                  second one behind a comma \`volary doctor\` says which kind of NAT there is
+  --turn URL      reach others through a TURN server: turn:HOST:PORT, or turn:HOST:PORT?transport=tcp where UDP is blocked
   --turn-credentials FILE  user:password for it; default: the variables VOLARY_TURN_USER and VOLARY_TURN_PASSWORD
   --relay-only    use nothing but the TURN server, so that others do not learn this machine's addresses`;
 
@@ -23,14 +26,15 @@ interface Flags {
 
 /** The servers that the flags name; undefined: none. Throws `UsageError` and `CommandError`. */
 export async function serversOf(flags: Flags): Promise<IceServers | undefined> {
-  const url = flags.text("turn"), relayOnly = flags.has("relay-only");
-  if (url === undefined) {
-    if (relayOnly) throw new UsageError("--relay-only needs a TURN server: --turn turn:HOST:PORT.");
-    return undefined;
+  const url = flags.text("turn"), relayOnly = flags.has("relay-only"), named = flags.text("stun");
+  if (url === undefined && relayOnly) {
+    throw new UsageError("--relay-only needs a TURN server: --turn turn:HOST:PORT.");
   }
-  const [user, password] = await credentials(flags.text("turn-credentials"));
   try {
-    return { turn: parseTurn(url, user, password), relayOnly };
+    const stun = named === undefined ? undefined : parseStun(named);
+    if (url === undefined) return stun && { stun };
+    const [user, password] = await credentials(flags.text("turn-credentials"));
+    return { turn: parseTurn(url, user, password), stun, relayOnly };
   } catch (error) {
     if (error instanceof LinkError) throw new UsageError(error.message);
     throw error;
@@ -78,6 +82,41 @@ export async function turnState(
     found: `${name} does not answer`,
     advice: "Check its address and port, and that this machine may connect to it.",
   };
+}
+
+/** What STUN servers say about this machine's address. */
+export async function natState(
+  { stun }: IceServers,
+): Promise<{ ok: boolean; found: string; advice?: string }> {
+  const seen = await probeStun(stun!, denoRuntime()), answered = seen.filter((each) => each !== undefined);
+  if (answered.length === 0) {
+    const advice = "UDP may be blocked on the way, or nobody is there: try a TURN server over TCP (--turn).";
+    return { ok: false, found: "no STUN server answers", advice };
+  }
+  const own = Deno.networkInterfaces().map(({ address }) => address), [{ address, port }] = answered;
+  switch (natOf(answered, own)) {
+    case "none":
+      return { ok: true, found: `no NAT: seen from outside as ${address}, an address of this machine` };
+    case "one address for all":
+      return {
+        ok: true,
+        found: `a NAT that shows one address to all, ${address}:${port}: others reach it by STUN`,
+      };
+    case "some":
+      return {
+        ok: true,
+        found: `a NAT shows ${address}:${port}; a second STUN server would say of which kind it is`,
+      };
+    case "another address for each": {
+      const advice =
+        "Workers behind another such NAT do not reach this one without a TURN server: --turn turn:HOST:PORT.";
+      return {
+        ok: false,
+        found: `a NAT that shows another address to each (${address}:${port}, ...)`,
+        advice,
+      };
+    }
+  }
 }
 
 /** Throws `CommandError` where a named TURN server is of no use. */

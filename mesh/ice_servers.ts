@@ -5,10 +5,14 @@
  */
 import { LinkError } from "./errors.ts";
 
-/** A TURN server and who may use it. */
-export interface TurnServer {
+/** Where a server is. */
+export interface HostPort {
   readonly host: string;
   readonly port: number;
+}
+
+/** A TURN server and who may use it. */
+export interface TurnServer extends HostPort {
   /** Between this machine and the server; the server and the peers always speak UDP. */
   readonly transport: "udp" | "tcp";
   readonly username: string;
@@ -18,6 +22,8 @@ export interface TurnServer {
 /** How a transport finds ways beyond this machine's own addresses. */
 export interface IceServers {
   readonly turn?: TurnServer;
+  /** STUN servers: they tell this machine how its address looks from outside. Transports use the first one. */
+  readonly stun?: readonly HostPort[];
   /** Use and offer the TURN server's address alone: peers do not learn this machine's own. */
   readonly relayOnly?: boolean;
 }
@@ -45,6 +51,26 @@ export function parseTurn(url: string, username: string, password: string): Turn
     username,
     password,
   };
+}
+
+/** Reads `HOST[:PORT]`, several with commas between them. Throws `LinkError`. */
+export function parseStun(text: string): HostPort[] {
+  return text.split(",").map((one) => {
+    const [, host, port] =
+      one.trim().match(/^(?:stun:)?(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?$/) ?? [];
+    const number = port === undefined ? DEFAULT_PORT : Number(port);
+    if (host === undefined || number < 1 || number > 65_535) {
+      throw new LinkError(`"${one}" is no STUN server: write HOST or HOST:PORT`);
+    }
+    return { host: host.replace(/^\[|\]$/g, ""), port: number };
+  });
+}
+
+/** The STUN server that a transport is to use, as `stun:HOST:PORT`. Where only the relay may be used, there is none. */
+export function stunText({ stun, relayOnly }: IceServers): string | undefined {
+  if (stun === undefined || stun.length === 0 || relayOnly) return undefined;
+  const [{ host, port }] = stun;
+  return `stun:${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** The server as text, without its credentials. */

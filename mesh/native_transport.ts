@@ -13,7 +13,7 @@
  */
 import type { DataChannel, PeerConnection } from "node-datachannel";
 import { LinkError } from "./errors.ts";
-import type { IceServers } from "./ice_servers.ts";
+import { type IceServers, stunText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import {
   awaitDescription,
@@ -80,20 +80,23 @@ async function open(
   initiator: boolean,
 ): Promise<Channel> {
   const { PeerConnection } = await (library ??= load());
-  const { turn, relayOnly } = servers;
+  const { turn, relayOnly } = servers, stun = stunText(servers);
   if (turn?.transport === "tcp") {
     throw new LinkError(
       "The native transport reaches TURN servers over UDP only: join with --transport werift.",
     );
   }
   const connection = new PeerConnection("volary", {
-    iceServers: turn === undefined ? [] : [{
-      hostname: turn.host,
-      port: turn.port,
-      username: turn.username,
-      password: turn.password,
-      relayType: "TurnUdp",
-    }],
+    iceServers: [
+      ...stun === undefined ? [] : [stun],
+      ...turn === undefined ? [] : [{
+        hostname: turn.host,
+        port: turn.port,
+        username: turn.username,
+        password: turn.password,
+        relayType: "TurnUdp" as const,
+      }],
+    ],
     iceTransportPolicy: relayOnly ? "relay" : "all",
     maxMessageSize: limits.channelBytes,
     disableAutoNegotiation: true,

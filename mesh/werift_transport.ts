@@ -12,7 +12,7 @@
 import type { Socket } from "node:dgram";
 import { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
-import { type IceServers, turnText } from "./ice_servers.ts";
+import { type IceServers, stunText, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
 import { openPeer } from "./peer_opening.ts";
@@ -72,8 +72,10 @@ async function negotiate(
   if (!initiator) await setRemote();
   channel.attach();
   // Without a server of ours werift asks a public one; an undefined address is the way to have it ask none.
-  for (const transport of connection.iceTransports) {
-    (transport.connection as { stunServer: unknown }).stunServer = undefined;
+  if (stunText(servers) === undefined) {
+    for (const transport of connection.iceTransports) {
+      (transport.connection as { stunServer: unknown }).stunServer = undefined;
+    }
   }
   await connection.setLocalDescription(
     initiator ? await connection.createOffer() : await connection.createAnswer(),
@@ -84,10 +86,12 @@ async function negotiate(
 }
 
 /** A server's options; werift says nothing about one that refuses, which shows when there is no address to offer. */
-function iceOptions({ turn, relayOnly }: IceServers) {
-  if (turn === undefined) return { iceServers: [] };
+function iceOptions(servers: IceServers) {
+  const { turn, relayOnly } = servers, stun = stunText(servers);
+  const asked = stun === undefined ? [] : [{ urls: stun }];
+  if (turn === undefined) return { iceServers: asked };
   return {
-    iceServers: [{ urls: turnText(turn), username: turn.username, credential: turn.password }],
+    iceServers: [...asked, { urls: turnText(turn), username: turn.username, credential: turn.password }],
     iceTransportPolicy: relayOnly ? "relay" as const : "all" as const,
     iceTurnConnectTimeout: limits.stalledMs / 1_000,
   };
