@@ -5,18 +5,13 @@
  *
  * @module
  */
-import { LinkError } from "./errors.ts";
+import { InOrder } from "./in_order.ts";
+import { Kept } from "./kept.ts";
 import { limits } from "./limits.ts";
-import { encodeAbort, KIND } from "./link_wire.ts";
+import { encodeAbort } from "./link_wire.ts";
 import { Liveness } from "./liveness.ts";
-import { MEASUREMENTS, NUMBER_PREFIX, type Numbered, Path } from "./path.ts";
+import { MEASUREMENTS, type Numbered, Path } from "./path.ts";
 import type { Channel, Clock } from "./runtime.ts";
-
-/** What keeping a message costs beside its bytes: the objects around it. */
-const MESSAGE_COST = 256;
-
-/** Messages whose memory is kept for others: what is under way at full speed. */
-const MOST_USED = 2 * limits.toldBytes / limits.channelBytes;
 
 /** Messages that are hurried at a time: as many full ones as a channel may hold. */
 const HURRIED = Math.floor(limits.highWaterBytes / limits.pieceBytes);
@@ -93,22 +88,11 @@ export class Bundle {
   private ending: string | undefined;
   private resolveClosed!: (reason: string) => void;
 
-  private nextNumber = 0;
-  /** From the oldest message that has not arrived to the newest. */
-  private kept: Numbered[] = [];
-  private head = 0;
-  private keptCost = 0;
+  private readonly kept = new Kept();
   /** Messages for which there was no channel, or whose channel was lost, by number. */
   private again: Numbered[] = [];
   private sendingSince = 0;
-  /** Memory of large messages that have arrived. */
-  private readonly used: ArrayBuffer[] = [];
-
-  private expected = 0;
-  /** Messages ahead of the expected one, by number. */
-  private readonly ahead = new Map<number, Uint8Array<ArrayBuffer>>();
-  private aheadCost = 0;
-  private delivering = false;
+  private readonly arriving = new InOrder((message) => this.events.message(message));
   /** Resolves when room may have come. */
   private changed = Promise.withResolvers<void>();
 
@@ -181,20 +165,14 @@ export class Bundle {
 
   /** Memory for a message of so many bytes to {@linkcode send}: for large ones that of one that has arrived. */
   room(bytes: number): Uint8Array<ArrayBuffer> {
-    if (bytes > this.pieceBytes || bytes <= this.pieceBytes / 2) return new Uint8Array(bytes);
-    return new Uint8Array(this.used.pop() ?? new ArrayBuffer(this.pieceBytes), 0, bytes);
+    return this.kept.room(bytes, this.pieceBytes);
   }
 
-  /** Queues a message, whose first {@linkcode NUMBER_PREFIX} bytes are free for its number. */
+  /** Queues a message, whose first `NUMBER_PREFIX` bytes are free for its number. */
   send(message: Uint8Array<ArrayBuffer>): void {
     if (this.ended) return;
-    const numbered = { number: this.nextNumber, message, sentAt: 0, arrived: false, again: false };
-    this.nextNumber = this.nextNumber + 1 >>> 0;
-    message[0] = KIND.numbered;
-    new DataView(message.buffer, message.byteOffset + 1, 4).setUint32(0, numbered.number, true);
-    if (this.keptCost === 0) this.sendingSince = this.options.clock.now();
-    this.kept.push(numbered);
-    this.keptCost += message.length + MESSAGE_COST;
+    if (this.kept.cost === 0) this.sendingSince = this.options.clock.now();
+    const numbered = this.kept.add(message);
     if (this.again.length > 0 || !this.hand(numbered)) this.again.push(numbered);
   }
 
@@ -207,14 +185,15 @@ export class Bundle {
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
   async drained(bytes: number): Promise<void> {
     while (!this.over && this.buffered() > bytes) {
-      const waits = this.full ? [] : this.paths.map((path) => path.drained(bytes));
-      await Promise.race([this.changed.promise, ...waits]);
+      // Which channel is the quickest changes with what arrives.
+      const path = this.full ? undefined : this.quickest();
+      await Promise.race([this.changed.promise, ...path === undefined ? [] : [path.drained(bytes)]]);
     }
   }
 
   /** True while nothing more may leave, whatever channels hold. */
   private get full(): boolean {
-    return this.measuring || this.keptCost >= limits.unarrivedBytes || this.again.length > 0;
+    return this.measuring || this.kept.cost >= limits.unarrivedBytes || this.again.length > 0;
   }
 
   /** Tells the other end why it is over, waits a moment for it to close, and closes. */
@@ -241,13 +220,9 @@ export class Bundle {
     if (this.over) return;
     this.over = true;
     this.liveness.stop();
-    this.kept.length =
-      this.used.length =
-      this.again.length =
-      this.head =
-      this.keptCost =
-        0;
-    this.ahead.clear();
+    this.kept.clear();
+    this.again.length = 0;
+    this.arriving.clear();
     this.change();
     const paths = [...this.paths];
     for (const { channel } of paths) channel.close(reason);
@@ -321,7 +296,7 @@ export class Bundle {
    * over another one, too.
    */
   private hurry(): void {
-    const oldest = this.kept[this.head], now = this.options.clock.now();
+    const { oldest } = this.kept, now = this.options.clock.now();
     if (oldest === undefined || this.paths.length < 2 || now - oldest.sentAt < limits.suspectedMs) return;
     const path = this.paths.find(({ outstanding }) => outstanding.includes(oldest));
     if (path === undefined || path.progressWithin(limits.suspectedMs)) return;
@@ -381,54 +356,13 @@ export class Bundle {
       message.arrived = true;
       this.counters.arrivedBytes += message.message.length;
     }
-    while (this.head < this.kept.length && this.kept[this.head].arrived) {
-      const { message, again } = this.kept[this.head++];
-      this.keptCost -= message.length + MESSAGE_COST;
-      // A copy of one that was sent twice may still be under way within the library.
-      const { buffer } = message;
-      if (!again && buffer.byteLength === this.pieceBytes && this.used.length < MOST_USED) {
-        this.used.push(buffer);
-      }
-    }
-    if (this.head > 1_024 || this.head === this.kept.length) {
-      this.kept.splice(0, this.head);
-      this.head = 0;
-    }
+    this.kept.release(this.pieceBytes);
     this.change();
   }
 
   private receive(number: number, message: Uint8Array<ArrayBuffer>): void {
     if (this.ended) return;
-    const distance = number - this.expected | 0;
-    if (distance < 0 || this.ahead.has(number)) {
-      this.counters.duplicates++;
-      return;
-    }
-    if (distance > 0 || this.delivering) {
-      this.aheadCost += message.length + NUMBER_PREFIX + MESSAGE_COST;
-      // The other end keeps what it sends, from the oldest that has not arrived on, within that bound but for small
-      // messages that must not wait.
-      if (this.aheadCost > 2 * limits.unarrivedBytes) {
-        throw new LinkError("The peer sends too far ahead of a message that it holds back");
-      }
-      this.ahead.set(number, message.slice());
-      return;
-    }
-    this.deliver(message);
-    for (let next = this.ahead.get(this.expected); next !== undefined; next = this.ahead.get(this.expected)) {
-      this.ahead.delete(this.expected);
-      this.aheadCost -= next.length + NUMBER_PREFIX + MESSAGE_COST;
-      this.deliver(next);
-    }
-  }
-
-  private deliver(message: Uint8Array<ArrayBuffer>): void {
-    this.expected = this.expected + 1 >>> 0;
-    this.delivering = true;
-    try {
-      this.events.message(message);
-    } finally {
-      this.delivering = false;
-    }
+    this.arriving.receive(number, message);
+    this.counters.duplicates = this.arriving.duplicates;
   }
 }

@@ -12,6 +12,9 @@ import type { Channel, Clock, Timer } from "./runtime.ts";
 /** Bytes before a message's own that its number takes. */
 export const NUMBER_PREFIX = 5;
 
+/** What keeping a message costs beside its bytes: the objects around it. */
+export const MESSAGE_COST = 256;
+
 /** A message with its place in the order of its bundle; kept until it has arrived. */
 export interface Numbered {
   readonly number: number;
