@@ -12,7 +12,7 @@ import { localCredentials } from "../mesh/handshake_local.ts";
 import { fingerprint, newIdentity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { type Link, openLink } from "../mesh/link.ts";
-import type { Signal } from "../mesh/runtime.ts";
+import { signalPair } from "../mesh/signal_pair.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
 import { ownKey } from "../worker/deno.ts";
 import { measureDevice } from "../worker/device_profile.ts";
@@ -39,9 +39,9 @@ export const verb: Verb = {
   summary: "check this machine: device, permissions, connections",
   help: `volary doctor [INVITE] [--key FILE] [--json]
 
-Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is known), WebRTC inside this
-machine, and with an invite whether its coordinator can be reached, is the one that made the invite, and agrees on the time. A
-line for each: ok, or what to do.
+Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is known), a link inside this
+machine, with --stun what kind of NAT there is, with --turn whether that server gives addresses, and with an invite whether
+its coordinator can be reached, is the one that made the invite, and agrees on the time. A line for each: ok, or what to do.
 
   --key FILE  the key that \`volary join\` would be given
 ${TURN_HELP}
@@ -156,7 +156,7 @@ async function sameProduct(...devices: Device[]): Promise<boolean> {
 async function webrtc(): Promise<Omit<Finding, "check">> {
   const clock = denoRuntime(), began = clock.now();
   const transport = weriftTransport({ clock, loopback: true });
-  const [one, other] = signals();
+  const [one, other] = signalPair();
   const channels = await Promise.all([transport.open(one, true), transport.open(other, false)]);
   const lanes = { pipeline: 1 << 20, request: 1 << 10, reply: 1 << 10 };
   const credentials = await localCredentials(clock, "doctor", ["a", "b"]);
@@ -203,30 +203,6 @@ async function send(from: Link, to: Link, now: () => number): Promise<number> {
   }
   await done;
   return SENT / ((now() - began) / 1000);
-}
-
-/** Two ends that signal to each other; what comes early is kept. */
-function signals(): [Signal, Signal] {
-  const make = () => {
-    let handler: ((body: unknown) => void) | undefined;
-    const early: unknown[] = [];
-    const deliver = (body: unknown) => queueMicrotask(() => handler ? handler(body) : early.push(body));
-    const signal: Signal = {
-      send: () => {},
-      get onbody() {
-        return handler;
-      },
-      set onbody(value) {
-        handler = value;
-        if (handler) { for (const body of early.splice(0)) handler(body); }
-      },
-    };
-    return { signal, deliver };
-  };
-  const a = make(), b = make();
-  a.signal.send = b.deliver;
-  b.signal.send = a.deliver;
-  return [a.signal, b.signal];
 }
 
 /** The key that `volary join` would use. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { signalPair } from "../../bench/signal_pair.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
 import { nativeTransport } from "../../mesh/native_transport.ts";

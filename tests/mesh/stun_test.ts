@@ -10,7 +10,7 @@ import { PeerDescription } from "../../mesh/peer_description.ts";
 import type { Clock, Transport } from "../../mesh/runtime.ts";
 import { natOf, probeStun } from "../../mesh/stun_probe.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
-import { signalPair } from "../../bench/signal_pair.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
 
 const clock = denoRuntime(), COOKIE = 0x2112a442;

@@ -6,7 +6,7 @@ import { localCredentials } from "../../mesh/handshake_local.ts";
 import { openLink } from "../../mesh/link.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { clean } from "../compliance/clean.ts";
-import { signalPair } from "../../bench/signal_pair.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
 
 Deno.test(
   "connections that closed, died or never opened leave no socket, timer or listener",

@@ -10,7 +10,7 @@ import { nativeTransport } from "../../mesh/native_transport.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
-import { signalPair } from "../../bench/signal_pair.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
 import { clonedCertificate, ownCertificate, type RawEnd, rawEnd } from "./attacker.ts";
 
 const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });

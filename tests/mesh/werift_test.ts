@@ -12,7 +12,7 @@ import { PeerDescription, sessionDescription } from "../../mesh/peer_description
 import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
 import { nativeTransport } from "../../mesh/native_transport.ts";
 import { weriftTransport } from "../../mesh/werift_transport.ts";
-import { signalPair } from "../../bench/signal_pair.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
 import { floodLink } from "../../bench/hostile_datagrams.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Signal } from "../mesh/runtime.ts";
+import type { Signal } from "./runtime.ts";
 
 /** Two signals, each the other end of the other; bodies go through a copy as they would over a network. */
 export function signalPair(): [Signal, Signal] {
