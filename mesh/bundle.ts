@@ -268,8 +268,8 @@ export class Bundle {
    */
   private quickest(but?: Path): Path | undefined {
     if (this.paths.length === 1) return this.paths[0] === but ? undefined : this.paths[0];
-    let best: Path | undefined, least = Infinity;
-    const fastest = Math.max(...this.paths.map(({ pace }) => pace));
+    let best: Path | undefined, least = Infinity, fastest = 0;
+    for (const { pace } of this.paths) if (pace > fastest) fastest = pace;
     for (const path of this.paths) {
       if (path === but) continue;
       // One that stands still only where there is no other; a new one is as good as the best until it shows otherwise.
