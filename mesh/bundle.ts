@@ -139,6 +139,7 @@ export class Bundle {
     }
     const path: Path = new Path(channel, this.options.clock, {
       heard: () => this.liveness.heard(),
+      listening: () => this.resend(),
       numbered: (number, message) => this.receive(number, message),
       arrived: (messages) => this.arrived(messages),
       measured: (path) => this.measured(path),
@@ -160,7 +161,6 @@ export class Bundle {
       this.events.opened();
     }
     path.start(); // only now: what came early is delivered at once, to a link that is ready for it
-    this.resend();
   }
 
   /** Memory for a message of so many bytes to {@linkcode send}: for large ones that of one that has arrived. */
@@ -267,11 +267,10 @@ export class Bundle {
    * which that arrives. A slow one would hold up what the others carry, as messages are handed on in order.
    */
   private quickest(but?: Path): Path | undefined {
-    if (this.paths.length === 1) return this.paths[0] === but ? undefined : this.paths[0];
     let best: Path | undefined, least = Infinity, fastest = 0;
     for (const { pace } of this.paths) if (pace > fastest) fastest = pace;
     for (const path of this.paths) {
-      if (path === but) continue;
+      if (path === but || !path.listens) continue;
       // One that stands still only where there is no other; a new one is as good as the best until it shows otherwise.
       const due = path.underWay / (path.pace || fastest || 1) + (path.stalled ? 1e12 : 0);
       if (due < least) [best, least] = [path, due];

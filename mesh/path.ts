@@ -31,6 +31,8 @@ export interface Numbered {
 export interface PathEvents {
   /** Something came. */
   heard(): void;
+  /** Something came for the first time: the other end listens. */
+  listening(): void;
   /** A message came; it may be a second copy, and its memory may be used again afterwards. */
   numbered(number: number, message: Uint8Array<ArrayBuffer>): void;
   /** What was sent before has arrived. */
@@ -59,6 +61,8 @@ export class Path {
   /** The shortest of those that nothing waited in front of, and how many there were: the road's own. */
   shortest = NaN;
   measured = 0;
+  /** The other end listens: numbered messages before that could be more than it keeps for later. */
+  listens = false;
   /** Sent and not known to have arrived, in the order of sending. */
   outstanding: Numbered[] = [];
   /** Bytes of them. */
@@ -100,6 +104,10 @@ export class Path {
     this.channel.onmessage = (message) => {
       this.events.heard();
       try {
+        if (!this.listens) {
+          this.listens = true;
+          this.events.listening();
+        }
         this.receive(message);
       } catch (error) {
         // Whatever it was, the peer's bytes brought it about: the link cannot go on, the program can.
