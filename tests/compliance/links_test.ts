@@ -9,6 +9,7 @@ import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { Linking } from "../../worker/linking.ts";
 import { clean, lenient } from "./clean.ts";
 import { type Pair, type TransportCase, transports } from "./transports.ts";
+import "./native.ts";
 
 const MIB = 1 << 20;
 
