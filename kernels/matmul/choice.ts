@@ -12,11 +12,13 @@ import {
   divides,
   LARGE,
   loads,
+  offers,
   SHARED,
   type Size,
   SIZES,
   SMALL,
   SUBGROUP,
+  TALL,
   variantName,
   vectorForms,
 } from "./sizes.ts";
@@ -61,9 +63,9 @@ function sizeForGpu<P extends Params>(family: Family<P>, shape: Shape): Size {
 }
 
 /** Sizes that a CPU adapter may take. */
-function sizesForCpu<P extends Params>({ packed }: Family<P>, { subgroup }: DeviceInfo): readonly Size[] {
-  if (subgroup === TOGETHER) return [...SMALL, ...SUBGROUP];
-  return packed ? SMALL : [...SMALL, ...LARGE];
+function sizesForCpu<P extends Params>(family: Family<P>, { subgroup }: DeviceInfo): readonly Size[] {
+  const sizes = subgroup === TOGETHER ? [...SMALL, ...SUBGROUP, TALL] : [...SMALL, ...LARGE];
+  return sizes.filter((size) => offers(family, size));
 }
 
 /** Seconds, but for a factor: sums computed, those of tiles' overhangs and idle lanes included, over speed. */
@@ -123,7 +125,7 @@ export function tuning<P extends Params>(family: Family<P>): Tuning<P> {
         .map(({ name }) => name);
     },
     variant(name, values) {
-      const size = SIZES.find((size) => size.name === name);
+      const size = SIZES.find((size) => size.name === name && offers(family, size));
       return size === undefined ? undefined : variantOf(family, size, values);
     },
     sample(values, device) {

@@ -57,12 +57,24 @@ export const SUBGROUP: readonly Size[] = [
   together(16, 4, 15),
   together(32, 4, 19, 2 ** 20),
   together(32, 8, 21.5, LARGEST),
-  // Sums for still more rows make the loop longer than a core's cache of instructions.
-  together(40, 8, 22.3, 4 * LARGEST),
 ];
 
+/**
+ * The same for one large matrix: where rows belong to groups, more of them hang over each group's last tile than is won.
+ * Sums for still more rows make the loop longer than a core's cache of instructions.
+ */
+export const TALL: Size = together(40, 8, 22.3, 4 * LARGEST);
+
 /** All of them, each family from the quickest to compile to the quickest to run. */
-export const SIZES: readonly Size[] = [SHARED, ...SMALL, ...LARGE, ...SUBGROUP];
+export const SIZES: readonly Size[] = [SHARED, ...SMALL, ...LARGE, ...SUBGROUP, TALL];
+
+/** Whether a family has a size: packed factors do without those for CPU adapters without subgroups, groups without the tallest. */
+export function offers(
+  family: { readonly grouped: boolean; readonly packed?: boolean },
+  size: Size,
+): boolean {
+  return !(family.packed && LARGE.includes(size)) && !(family.grouped && size === TALL);
+}
 
 /** Which operands go by four elements at a time. */
 export interface Vectors {

@@ -8,7 +8,7 @@ import type { Params, Tuning, Values, Variant } from "../kernel.ts";
 import { preferredVariant, tuning } from "./choice.ts";
 import type { Family, Shape } from "./family.ts";
 import { sharedSource } from "./shared.ts";
-import { divides, LARGE, loads, SHARED, type Size, SIZES, variantName, vectorForms } from "./sizes.ts";
+import { divides, loads, offers, SHARED, type Size, SIZES, variantName, vectorForms } from "./sizes.ts";
 import { type Tile, TOGETHER } from "./tile.ts";
 import { tileSource } from "./tile_program.ts";
 
@@ -21,9 +21,9 @@ export function formsOf<P extends Params>(family: Family<P>): {
   return { variants: variants(family), prefer: preferredVariant(family), tuning: tuning(family) };
 }
 
-/** All variants of a family. Packed factors do without the sizes for CPU adapters that have no subgroups. */
+/** All variants of a family. */
 export function variants<P extends Params>(family: Family<P>): Variant<P>[] {
-  const sizes = family.packed ? SIZES.filter((size) => !LARGE.includes(size)) : SIZES;
+  const sizes = SIZES.filter((size) => offers(family, size));
   return sizes.flatMap((size) =>
     size.kind === "shared" ? sharedVariants(family) : tileVariants(family, size)
   );
