@@ -39,6 +39,9 @@ export class DryDevice implements Device {
   read(views: readonly View[]): Promise<ArrayBuffer[]> {
     return Promise.resolve(views.map((view) => new ArrayBuffer(4 * view.length)));
   }
+  readJoined(views: readonly View[]): Promise<ArrayBuffer> {
+    return Promise.resolve(new ArrayBuffer(views.reduce((sum, { length }) => sum + 4 * length, 0)));
+  }
   flush(): void {}
   trim(): void {}
   memory(): { readonly held: number; readonly used: number; readonly peak: number } {

@@ -68,6 +68,8 @@ export interface Device {
   ): void;
   /** The contents of all views after everything given before, in one transfer: one fresh buffer for each view. */
   read(views: readonly View[]): Promise<ArrayBuffer[]>;
+  /** As {@linkcode Device.read}, one view behind the other in one fresh buffer. */
+  readJoined(views: readonly View[]): Promise<ArrayBuffer>;
   /** Starts the work given so far without waiting for it. */
   flush(): void;
   /** Gives the memory of released spans back to the machine, which otherwise stays for spans to come. */

@@ -65,6 +65,12 @@ export class Lease implements Device {
     return buffers;
   }
 
+  async readJoined(views: readonly View[]): Promise<ArrayBuffer> {
+    const buffer = await this.#live.readJoined(views);
+    void this.#live;
+    return buffer;
+  }
+
   flush(): void {
     this.#live.flush();
   }

@@ -117,6 +117,19 @@ class ReferenceDevice implements Device {
     });
   }
 
+  // deno-lint-ignore require-await
+  async readJoined(views: readonly View[]): Promise<ArrayBuffer> {
+    this.#check();
+    for (const view of views) checkView(view, this, "read");
+    const all = new Uint32Array(views.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const view of views) {
+      all.set(this.#words(view), at);
+      at += view.length;
+    }
+    return all.buffer;
+  }
+
   flush(): void {
     this.#check();
   }

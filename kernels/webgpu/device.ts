@@ -3,34 +3,24 @@
  *
  * @module
  */
-import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
+import { checkCall, checkCopy, checkView, checkWrite } from "../arguments.ts";
 import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
 import { DeviceError, DeviceLostError, OutOfMemoryError } from "../errors.ts";
-import type { Bindings, Kernel, Params, Values, Variant } from "../kernel.ts";
+import type { Bindings, Kernel, Params, Values } from "../kernel.ts";
 import { Pool } from "../pool.ts";
 import { describeAdapter, findAdapter, requestDevice } from "./adapter.ts";
-import { chooseVariant, foldGrid } from "./call.ts";
+import { benchOn } from "./bench_on.ts";
+import { Commands, refused } from "./commands.ts";
+import { Health } from "./health.ts";
 import { Leftovers } from "./leftovers.ts";
+import type { Block, GpuMemory } from "./memory.ts";
 import { ParamsTable } from "./params.ts";
-import { bindGroupLayout, compile, PARAMS_BYTES } from "./program.ts";
+import { PARAMS_BYTES } from "./program.ts";
+import { Programs } from "./programs.ts";
 import { Readback } from "./readback.ts";
-import { RecentMap } from "./recent.ts";
 import { subgroupHeader } from "./subgroups.ts";
 import { type TimedCall, TIMESTAMPS, Timings } from "./timings.ts";
-import { benchOn } from "./bench_on.ts";
 import { Tuner, type TuningOptions } from "./tuner.ts";
-
-/**
- * Bind groups kept (twice that at the most): what a step of a model of some depth uses. Each holds kilobytes in the driver,
- * and an evicted one is freed only when the garbage collector comes by.
- */
-const BIND_GROUPS = 1024;
-
-/** Dispatches after which recorded work is submitted by itself, so that the device starts while more is recorded. */
-const DISPATCHES_PER_SUBMIT = 256;
-
-/** Bytes written after which they are handed to the device: until then the driver holds a copy of each write. */
-const WRITTEN_PER_SUBMIT = 16 << 20;
 
 /** Options of {@linkcode webgpuDevice}. */
 export interface WebGpuOptions {
@@ -39,7 +29,8 @@ export interface WebGpuOptions {
   /** Lets {@linkcode WebGpuDevice.timed} measure with the device's own clock, where the adapter has one. Default false. */
   readonly timings?: boolean;
   /**
-   * Measures which variants of a kernel are best here, on first use, while {@linkcode WebGpuDevice.read} waits anyway.
+   * Measures which variants of a kernel are best here, after first use, while {@linkcode WebGpuDevice.read} waits anyway; not
+   * in a read for which programs had to be compiled, so that the first result of all does not wait for it.
    * Default: kernels' own preferences count.
    */
   readonly tuning?: TuningOptions;
@@ -56,59 +47,19 @@ export async function webgpuDevice(options: WebGpuOptions = {}): Promise<WebGpuD
   return new WebGpuDevice(device, info, options.memory ?? Infinity, header ?? "", tuner);
 }
 
-interface Block {
-  readonly id: number;
-  readonly buffer: GPUBuffer;
-  /** The submission whose commands use it last. */
-  usedBy: number;
-}
-
-interface GpuMemory extends OwnedMemory {
-  readonly block: Block;
-}
-
-/** What is kept of a kernel that has run. */
-interface Prepared {
-  readonly id: number;
-  readonly layout: GPUBindGroupLayout;
-  readonly hasParams: boolean;
-  readonly pipelines: Map<string, GPUComputePipeline>;
-  /** What a call with the parameters of a slot becomes; no pipeline where there is nothing to do. */
-  readonly calls: Map<number, Call>;
-}
-
-interface Call {
-  readonly pipeline: GPUComputePipeline | undefined;
-  readonly grid: readonly [number, number, number];
-}
-
 /** A {@linkcode Device} over WebGPU. Make one with {@linkcode webgpuDevice}. */
 export class WebGpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly #device: GPUDevice;
-  readonly #header: string;
+  readonly #health = new Health();
   readonly #pool: Pool<Block>;
   readonly #readback: Readback;
-  readonly #kernels = new Map<Kernel, Prepared>();
-  readonly #bindGroups = new RecentMap<GPUBindGroup>(BIND_GROUPS);
   readonly #params: ParamsTable;
-  readonly #leftovers = new Leftovers();
-  readonly #mostWorkgroups: number;
-  /** Checks of the driver that have been asked for and not answered. */
-  readonly #checks = new Set<Promise<void>>();
-  #encoder: GPUCommandEncoder | undefined;
-  #pass: GPUComputePassEncoder | undefined;
-  #pipelineInPass: GPUComputePipeline | undefined;
-  #dispatches = 0;
-  /** Bytes written since the last submission. */
-  #written = 0;
-  /** The number of the submission that is being recorded. */
-  #submission = 0;
-  #blocks = 0;
-  #failure: Error | undefined;
-  #closed: DeviceLostError | undefined;
+  readonly #programs: Programs;
+  readonly #commands: Commands;
   readonly #timings: Timings | undefined;
   readonly #tuner: Tuner | undefined;
+  #blocks = 0;
   #tuning = false;
 
   /** `header` begins programs that speak of subgroups. */
@@ -116,36 +67,34 @@ export class WebGpuDevice implements Device {
     this.#tuner = tuner;
     this.#device = device;
     this.info = info;
-    this.#header = header;
     this.#readback = new Readback(device);
     this.#pool = new Pool(
       {
         make: (bytes) => this.#makeBlock(bytes),
         destroy: ({ buffer }) => buffer.destroy(),
         beforeDestroy: () => {
-          this.#submit();
-          this.#bindGroups.clear();
+          this.#commands.submit();
+          this.#programs.forgetGroups();
         },
       },
       info.maxAllocation - info.maxAllocation % (ALIGNMENT * 4),
       memory,
     );
     device.lost.then(({ message }) => {
-      this.#fail(
+      this.#health.fail(
         new DeviceLostError(`The WebGPU device was lost: ${message || "no reason given"}; open a new one`),
       );
     });
     device.addEventListener("uncapturederror", (event) => {
       // Where nobody listens the platform prints it; here the next call throws it.
       event.preventDefault();
-      this.#fail(refused((event as GPUUncapturedErrorEvent).error));
+      this.#health.fail(refused((event as GPUUncapturedErrorEvent).error));
     });
-    this.#params = new ParamsTable(device);
-    this.#mostWorkgroups = device.limits.maxComputeWorkgroupsPerDimension;
+    const health = this.#health, leftovers = new Leftovers(), params = this.#params = new ParamsTable(device);
+    this.#programs = new Programs({ device, info, header, params, health, leftovers });
     if (device.features.has(TIMESTAMPS)) this.#timings = new Timings(device);
     this.#readback.probe();
-    // Everything between two submissions happens inside one error scope.
-    device.pushErrorScope("validation");
+    this.#commands = new Commands(device, health, leftovers);
   }
 
   /** Whether reading back skips the runtime's slow way of waiting. */
@@ -154,14 +103,14 @@ export class WebGpuDevice implements Device {
   }
 
   allocate(words: number, label: string): View {
-    this.#check();
+    this.#health.check();
     const block = this.#pool.acquire(Math.max(words, ALIGNMENT) * 4, label);
     const memory: GpuMemory = { words, label, owner: this, released: false, block };
     return { memory, offset: 0, length: words };
   }
 
   release(view: View): void {
-    this.#check();
+    this.#health.check();
     checkView(view, this, "release");
     const memory = view.memory as GpuMemory;
     memory.released = true;
@@ -169,30 +118,26 @@ export class WebGpuDevice implements Device {
   }
 
   write(view: View, data: Words): void {
-    this.#check();
+    this.#health.check();
     checkView(view, this, "write");
     checkWrite(view, data);
     if (data.length === 0) return;
     const { block } = view.memory as GpuMemory;
     // A write overtakes what is only recorded, so recorded commands that use the block go first.
-    if (block.usedBy === this.#submission) this.#submit();
+    if (block.usedBy === this.#commands.submission) this.#commands.submit();
     this.#device.queue.writeBuffer(block.buffer, view.offset * 4, data);
-    this.#written += data.byteLength;
-    if (this.#written >= WRITTEN_PER_SUBMIT) {
-      this.#copying();
-      this.#submit();
-    }
+    this.#commands.wrote(data.byteLength);
   }
 
   clear(view: View): void {
-    this.#check();
+    this.#health.check();
     checkView(view, this, "clear");
     if (view.length === 0) return;
-    this.#copying().clearBuffer(this.#used(view), view.offset * 4, view.length * 4);
+    this.#commands.copying().clearBuffer(this.#used(view), view.offset * 4, view.length * 4);
   }
 
   copy(from: View, to: View): void {
-    this.#check();
+    this.#health.check();
     checkView(from, this, "copy");
     checkView(to, this, "copy");
     checkCopy(from, to);
@@ -202,7 +147,7 @@ export class WebGpuDevice implements Device {
     if (source === target) {
       throw new DeviceError(`Cannot copy inside ${source.label}: WebGPU copies between allocations only`);
     }
-    this.#copying().copyBufferToBuffer(
+    this.#commands.copying().copyBufferToBuffer(
       this.#used(from),
       from.offset * 4,
       this.#used(to),
@@ -218,34 +163,26 @@ export class WebGpuDevice implements Device {
     values: Values<P>,
     variantName?: string,
   ): void {
-    this.#check();
+    this.#health.check();
     const plain = kernel as unknown as Kernel;
     const ordered = checkCall(plain, views, values, this, this.info.maxBinding);
-    const prepared = this.#prepare(plain);
+    const prepared = this.#programs.prepare(plain);
     const slot = prepared.hasParams ? this.#params.slot(plain, values, this.#forgetSlots) : 0;
     let call = variantName === undefined ? prepared.calls.get(slot) : undefined;
     if (call === undefined) {
       const name = variantName ?? (this.#tuning ? undefined : this.#tuner?.choice(plain, values));
-      const variant = chooseVariant(plain, values, this.info, name);
-      const grid = foldGrid(variant.grid(values), this.#mostWorkgroups, plain.name);
-      const idle = grid.includes(0);
-      call = { pipeline: idle ? undefined : this.#pipeline(prepared, plain, variant), grid };
+      call = this.#programs.call(prepared, plain, values, name);
       if (variantName === undefined) prepared.calls.set(slot, call);
     }
-    if (call.pipeline === undefined) return;
-    const group = this.#bindGroup(prepared, plain, ordered);
-    if (this.#timings?.running) {
-      this.#pass = this.#copying().beginComputePass(this.#timings.next(plain, values));
-      this.#pipelineInPass = undefined;
-    } else if (this.#pass === undefined) {
-      this.#pass = (this.#encoder ??= this.#device.createCommandEncoder()).beginComputePass();
-      this.#pipelineInPass = undefined;
-    }
-    if (this.#pipelineInPass !== call.pipeline) this.#pass.setPipeline(this.#pipelineInPass = call.pipeline);
-    if (prepared.hasParams) this.#pass.setBindGroup(0, group, [slot * PARAMS_BYTES]);
-    else this.#pass.setBindGroup(0, group);
-    this.#pass.dispatchWorkgroups(...call.grid);
-    if (++this.#dispatches >= DISPATCHES_PER_SUBMIT) this.#submit();
+    const { pipeline, grid } = call;
+    if (pipeline === undefined) return;
+    for (const view of ordered) this.#used(view);
+    this.#commands.dispatch({
+      pipeline,
+      group: this.#programs.group(prepared, plain, ordered),
+      params: prepared.hasParams ? slot * PARAMS_BYTES : undefined,
+      grid,
+    }, this.#timings?.running ? this.#timings.next(plain, values) : undefined);
   }
 
   /** The variant that measuring finds best for a call, whatever time that takes. Throws where the kernel has no tuning. */
@@ -272,11 +209,10 @@ export class WebGpuDevice implements Device {
   async #tune(tuner: Tuner): Promise<void> {
     this.#tuning = true;
     try {
-      if (await tuner.measureNext(benchOn(this))) {
-        for (const { calls } of this.#kernels.values()) calls.clear();
-      }
+      if (await tuner.measureNext(benchOn(this))) this.#programs.forgetCalls();
     } finally {
       this.#tuning = false;
+      this.#programs.askFresh(); // its own
     }
   }
 
@@ -285,16 +221,16 @@ export class WebGpuDevice implements Device {
    * `timings` or its adapter has no such clock. Then `work` has run as well.
    */
   async timed(work: () => Promise<void>): Promise<TimedCall[] | undefined> {
-    this.#check();
+    this.#health.check();
     if (this.#timings === undefined) {
       await work();
       return undefined;
     }
-    this.#copying(); // what came before has passes of its own
+    this.#commands.copying(); // what came before has passes of its own
     this.#timings.running = true;
     try {
       await work();
-      this.#submit();
+      this.#commands.submit();
     } finally {
       this.#timings.running = false;
     }
@@ -302,16 +238,23 @@ export class WebGpuDevice implements Device {
   }
 
   async read(views: readonly View[]): Promise<ArrayBuffer[]> {
-    this.#check();
+    const all = await this.readJoined(views);
+    if (views.length === 1) return [all];
+    let start = 0;
+    return views.map((view) => all.slice(start, start += view.length * 4));
+  }
+
+  async readJoined(views: readonly View[]): Promise<ArrayBuffer> {
+    this.#health.check();
     let bytes = 0;
     for (const view of views) {
       checkView(view, this, "read");
       bytes += view.length * 4;
     }
     if (bytes === 0) {
-      this.#submit();
-      await this.#settle();
-      return views.map(() => new ArrayBuffer(0));
+      this.#commands.submit();
+      await this.#health.settle();
+      return new ArrayBuffer(0);
     }
     if (bytes > this.info.maxAllocation) {
       throw new RangeError(
@@ -319,7 +262,7 @@ export class WebGpuDevice implements Device {
       );
     }
     const staging = this.#readback.take(bytes);
-    const encoder = this.#copying();
+    const encoder = this.#commands.copying();
     let offset = 0;
     for (const view of views) {
       if (view.length > 0) {
@@ -327,24 +270,26 @@ export class WebGpuDevice implements Device {
       }
       offset += view.length * 4;
     }
-    this.#submit();
+    this.#commands.submit();
     let all: ArrayBuffer;
     try {
       all = await this.#readback.map(staging, bytes);
     } catch (cause) {
-      await this.#settle();
-      throw this.#failure ?? this.#closed ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
+      await this.#health.settle();
+      throw this.#health.reason ?? new DeviceError(`Cannot read back ${bytes} bytes`, { cause });
     }
-    await this.#settle();
-    if (this.#tuner?.wanting && !this.#tuning && !this.#timings?.running) await this.#tune(this.#tuner);
-    if (views.length === 1) return [all];
-    let start = 0;
-    return views.map((view) => all.slice(start, start += view.length * 4));
+    await this.#health.settle();
+    // While programs are still being compiled somebody waits for the first result of all.
+    const fresh = !this.#tuning && this.#programs.askFresh();
+    if (this.#tuner?.wanting && !this.#tuning && !this.#timings?.running && !fresh) {
+      await this.#tune(this.#tuner);
+    }
+    return all;
   }
 
   flush(): void {
-    this.#check();
-    this.#submit();
+    this.#health.check();
+    this.#commands.submit();
   }
 
   memory(): { held: number; used: number; peak: number } {
@@ -352,49 +297,20 @@ export class WebGpuDevice implements Device {
   }
 
   trim(): void {
-    this.#check();
+    this.#health.check();
     this.#pool.trim();
   }
 
   close(): void {
-    if (this.#closed !== undefined) return;
-    if (this.#failure === undefined) this.#submit();
-    this.#closed = new DeviceLostError("The device has been closed; open a new one");
-    this.#bindGroups.clear();
+    if (this.#health.closed) return;
+    if (this.#health.reason === undefined) this.#commands.submit();
+    this.#health.close(new DeviceLostError("The device has been closed; open a new one"));
+    this.#programs.forgetGroups();
     this.#readback.close();
     this.#pool.close();
     this.#params.close();
     this.#timings?.close();
     this.#device.destroy();
-  }
-
-  #check(): void {
-    const reason = this.#failure ?? this.#closed;
-    if (reason !== undefined) throw reason;
-  }
-
-  /** Remembers the first thing that went wrong; results after it would mean nothing, so every later call throws it. */
-  #fail(error: Error): void {
-    if (this.#closed === undefined) this.#failure ??= error;
-  }
-
-  /** Keeps a check of the driver until it is answered, and its answer if it is an error. */
-  #watch(check: Promise<Error | undefined>): void {
-    const watched: Promise<void> = check.then(
-      (error) => {
-        if (error !== undefined) this.#fail(error);
-      },
-      // A scope cannot be popped from a lost device; `lost` tells about that.
-      () => {},
-    ).finally(() => this.#checks.delete(watched));
-    this.#checks.add(watched);
-  }
-
-  /** Waits for the driver's word on everything submitted, and throws if it refused something. */
-  async #settle(): Promise<void> {
-    while (this.#checks.size > 0) await Promise.all(this.#checks);
-    // What was read before an orderly close is good.
-    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #makeBlock(bytes: number): Block {
@@ -403,7 +319,7 @@ export class WebGpuDevice implements Device {
       size: bytes,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
-    this.#watch(
+    this.#health.watch(
       this.#device.popErrorScope().then((problem) =>
         problem === null ? undefined : this.#pool.outOfMemory(bytes, "a buffer", problem.message)
       ),
@@ -414,97 +330,13 @@ export class WebGpuDevice implements Device {
   /** The buffer of a view that a recorded command is going to use. */
   #used(view: View): GPUBuffer {
     const { block } = view.memory as GpuMemory;
-    block.usedBy = this.#submission;
+    block.usedBy = this.#commands.submission;
     return block.buffer;
-  }
-
-  #copying(): GPUCommandEncoder {
-    this.#pass?.end();
-    this.#pass = undefined;
-    return this.#encoder ??= this.#device.createCommandEncoder();
-  }
-
-  #submit(): void {
-    if (this.#encoder === undefined) return;
-    const encoder = this.#copying();
-    this.#encoder = undefined;
-    this.#submission++;
-    this.#written = 0;
-    this.#dispatches = 0;
-    this.#device.queue.submit([encoder.finish()]);
-    this.#leftovers.add();
-    const earlier = [...this.#checks];
-    this.#watch(
-      this.#device.popErrorScope().then(async (problem) => {
-        if (problem === null) return undefined;
-        // A program that was refused makes its dispatches fail as well: let the cause be told first.
-        await Promise.all(earlier);
-        return refused(problem);
-      }),
-    );
-    this.#device.pushErrorScope("validation");
   }
 
   /** Slots of parameters are about to change: work that reads them must be on its way, and what is kept by slot go. */
   readonly #forgetSlots = (): void => {
-    this.#submit();
-    for (const { calls } of this.#kernels.values()) calls.clear();
+    this.#commands.submit();
+    this.#programs.forgetCalls();
   };
-
-  #prepare(kernel: Kernel): Prepared {
-    let prepared = this.#kernels.get(kernel);
-    if (prepared === undefined) {
-      prepared = {
-        id: this.#kernels.size,
-        layout: bindGroupLayout(this.#device, kernel),
-        hasParams: Object.keys(kernel.params).length > 0,
-        pipelines: new Map(),
-        calls: new Map(),
-      };
-      this.#kernels.set(kernel, prepared);
-    }
-    return prepared;
-  }
-
-  #pipeline(prepared: Prepared, kernel: Kernel, variant: Variant<Params>): GPUComputePipeline {
-    let pipeline = prepared.pipelines.get(variant.name);
-    if (pipeline === undefined) {
-      const compiled = compile(this.#device, prepared.layout, kernel, variant, this.#header);
-      this.#watch(compiled.error);
-      pipeline = compiled.pipeline;
-      prepared.pipelines.set(variant.name, pipeline);
-    }
-    return pipeline;
-  }
-
-  #bindGroup(prepared: Prepared, kernel: Kernel, views: View[]): GPUBindGroup {
-    let key = `${prepared.id}`;
-    for (const view of views) {
-      const { block } = view.memory as GpuMemory;
-      block.usedBy = this.#submission;
-      key += `,${block.id},${view.offset},${view.length}`;
-    }
-    let group = this.#bindGroups.get(key);
-    if (group === undefined) {
-      const entries: GPUBindGroupEntry[] = views.map((view, binding) => {
-        const { buffer } = (view.memory as GpuMemory).block;
-        // WebGPU has no empty bindings: an empty view, which no program reads, becomes some words of its memory.
-        const resource = view.length === 0
-          ? { buffer, offset: 0, size: 16 }
-          : { buffer, offset: view.offset * 4, size: view.length * 4 };
-        return { binding, resource };
-      });
-      if (prepared.hasParams) {
-        entries.push({ binding: entries.length, resource: this.#params.resource });
-      }
-      group = this.#device.createBindGroup({ label: kernel.name, layout: prepared.layout, entries });
-      this.#bindGroups.set(key, group);
-      this.#leftovers.add();
-    }
-    return group;
-  }
-}
-
-function refused(problem: GPUError): DeviceError {
-  return new DeviceError(`WebGPU refused a command: ${problem.message.trim()}`);
 }

@@ -96,7 +96,8 @@ export class Readback {
 
   #mapNow(staging: GPUBuffer, bytes: number): ArrayBuffer {
     staging.mapAsync(GPUMapMode.READ).catch(() => {});
-    const copy = staging.getMappedRange(0, bytes).slice(0);
+    // The range is a copy here already, which unmapping would take away.
+    const copy = staging.getMappedRange(0, bytes).transfer();
     staging.unmap();
     this.#give(staging);
     return copy;
