@@ -10,7 +10,7 @@
  * @module
  */
 import type { Socket } from "node:dgram";
-import { RTCPeerConnection } from "werift";
+import type { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
 import { type IceServers, stunText, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
@@ -30,6 +30,14 @@ export interface WeriftOptions {
 /** Bytes that one connection carries in a round trip, measured, and that a process can handle in a millisecond. */
 const CONNECTION_BYTES = 64 << 10, PROCESS_BYTES = 16_000;
 
+/** The library, once it is asked for: a worker without peers starts sooner without it. */
+let library: Promise<typeof import("werift")> | undefined;
+
+/** Loads the library ahead of the first connection, which otherwise does. */
+export function loadWerift(): Promise<unknown> {
+  return library ??= import("werift");
+}
+
 export function weriftTransport(options: WeriftOptions): Transport {
   return {
     kind: "webrtc (werift)",
@@ -43,6 +51,7 @@ async function open(
   signal: Signal,
   initiator: boolean,
 ): Promise<Channel> {
+  const { RTCPeerConnection } = await (library ??= import("werift"));
   const connection = new RTCPeerConnection({
     ...iceOptions(servers),
     iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],

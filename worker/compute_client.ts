@@ -44,16 +44,16 @@ export function startThread(address: URL = threadAddress()): Thread {
 }
 
 /**
- * Opens a device on `thread`; `tuned` is told what its tuning found out. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
+ * Opens a device on `thread`; `keep` is told what its tuning found out and how fast it was. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
  * {@linkcode ComputeThreadError} where the thread cannot start.
  */
 export function openComputeThread(
   options: ThreadOptions,
   exchanger: Exchanger,
   thread: Thread = startThread(),
-  tuned: (known: string) => void = () => {},
+  keep: (what: "tuned" | "measured", known: string) => void = () => {},
 ): Promise<Compute> {
-  const client = new ComputeClient(thread, exchanger, tuned);
+  const client = new ComputeClient(thread, exchanger, keep);
   return client.open(options).then(() => client);
 }
 
@@ -66,7 +66,7 @@ class ComputeClient implements Compute {
   constructor(
     private readonly thread: Thread,
     private readonly exchanger: Exchanger,
-    private readonly tuned: (known: string) => void,
+    private readonly keep: (what: "tuned" | "measured", known: string) => void,
   ) {
     thread.onmessage = (event) => this.#receive(event.data as FromThread);
     thread.onerror = (event) => {
@@ -114,7 +114,8 @@ class ComputeClient implements Compute {
         this.#waiting.delete(message.id);
         return;
       case "tuned":
-        this.tuned(message.known);
+      case "measured":
+        this.keep(message.type, message.known);
         return;
       case "exchange": {
         const id = message.id;

@@ -7,6 +7,7 @@
 import { openDevice } from "../kernels/mod.ts";
 import { free } from "./buffers.ts";
 import type { Compute, Exchanger } from "./compute.ts";
+import { KnownSpeeds } from "./known_speeds.ts";
 import { LocalCompute } from "./local_compute.ts";
 import {
   type FromThread,
@@ -37,13 +38,19 @@ const exchanger: Exchanger = (exchange) => {
   });
 };
 
-async function open({ device: kind, memory, share, tuning }: ThreadOptions): Promise<Compute> {
+async function open({ device: kind, memory, share, tuning, speeds }: ThreadOptions): Promise<Compute> {
   const changed = (known: string) => scope.postMessage({ type: "tuned", known });
   const device = await openDevice({ kind, memory, tuning: tuning && { ...tuning, changed } });
   return new LocalCompute({
     device,
     exchanger,
     now: () => performance.now(),
+    speeds: speeds &&
+      new KnownSpeeds(
+        speeds,
+        globalThis.navigator?.userAgent ?? "",
+        (known) => scope.postMessage({ type: "measured", known }),
+      ),
     ...(share === undefined ? {} : {
       duty: { share, rest: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)) },
     }),

@@ -16,10 +16,10 @@ import { fingerprint, type Identity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
-import { weriftTransport } from "../mesh/werift_transport.ts";
+import { loadWerift, weriftTransport } from "../mesh/werift_transport.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
-import { cacheFolder, readTunings, writeTunings } from "./deno_tuning_file.ts";
+import { cacheFolder, readKnown, writeKnown } from "./deno_known_files.ts";
 import { join, type JoinOptions } from "./join.ts";
 import type { DeviceChoice } from "./thread_protocol.ts";
 import type { RunningWorker } from "./worker.ts";
@@ -32,8 +32,8 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
   readonly key?: string;
   /** Default "auto": the WebGPU adapter where there is one, plain arrays otherwise. */
   readonly device?: DeviceChoice;
-  /** File in which what was measured about the device is kept for the next start; default: in the user's cache folder. */
-  readonly tunings?: string;
+  /** Folder in which what was measured about devices is kept for the next start; default: the user's cache folder. */
+  readonly cache?: string;
   /** Default "werift": WebRTC in TypeScript. "native" is faster and needs the permission --allow-ffi. */
   readonly transport?: TransportChoice;
   /** Servers that help to reach other workers; none unless named. */
@@ -51,7 +51,7 @@ export async function joinMesh(
     device = "auto",
     transport = "werift",
     key,
-    tunings = ownTunings(),
+    cache = cacheFolder(),
     servers,
     ...options
   }: DenoJoinOptions,
@@ -72,18 +72,30 @@ export async function joinMesh(
         }),
       socket: (url) => new WebSocket(url),
       compute: async (exchanger) => {
-        const known = tunings === undefined ? undefined : await readTunings(tunings);
+        const thread = startThread(); // its program loads meanwhile
+        const [tunings, speeds] = await Promise.all([
+          readKnown(cache, "tuned"),
+          readKnown(cache, "measured"),
+        ]);
         return await openComputeThread(
-          { device, memory: options.memory, share: options.lent?.share, tuning: { known } },
+          {
+            device,
+            memory: options.memory,
+            share: options.lent?.share,
+            tuning: { known: tunings },
+            speeds: { known: speeds, beside: `threads ${Deno.env.get("LP_NUM_THREADS") ?? "unset"}` },
+          },
           exchanger,
-          startThread(),
-          (text) => void (tunings !== undefined && writeTunings(tunings, text)),
+          thread,
+          (what, text) => void writeKnown(cache, what, text),
         );
       },
       zstd,
       software: `volary ${project.version} (deno ${Deno.version.deno})`,
     });
     worker.ended.catch(() => {}).finally(held.release);
+    // While the device opens on its thread; the first link finds it loaded.
+    if (transport === "werift") void loadWerift().catch(() => {}); // whoever opens a link hears of it
     return worker;
   } catch (error) {
     held.release();
@@ -125,12 +137,6 @@ function keyFolder(): string {
     );
   }
   return inFolder(base, "volary");
-}
-
-/** Where tunings are kept without being told; nothing where the system has no folder for such. */
-function ownTunings(): string | undefined {
-  const folder = cacheFolder();
-  return folder && inFolder(folder, "tunings.json");
 }
 
 /** A name that tells where the worker runs and, by the beginning of its key's fingerprint, which one it is. */

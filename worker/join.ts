@@ -108,15 +108,22 @@ export async function joinOver(
       readonly transport: Transport;
     },
 ): Promise<RunningWorker> {
+  // The device opens while both ends show who they are.
+  let answering: Exchanger | undefined;
+  const opening = compute((exchange) => answering!(exchange));
+  opening.catch(() => {}); // the worker hears of it
+  const shut = () => opening.then((device) => device.close(), () => {});
   let refused: string | undefined;
   try {
     refused = await applyToCoordinator(channel, invite, { clock, chance, identity });
   } catch (error) {
     channel.close("the handshake failed");
+    void shut();
     throw error;
   }
   if (refused !== undefined) {
     channel.close("refused");
+    void shut();
     throw new RefusedError(refused);
   }
   return startWorker({
@@ -126,7 +133,10 @@ export async function joinOver(
     coordinator: invite.coordinator,
     transport,
     control: control<typeof FromCoordinator, FromWorker>(channel, FromCoordinator, clock),
-    compute,
+    compute: (exchanger) => {
+      answering = exchanger;
+      return opening;
+    },
     name,
     software,
     memory,

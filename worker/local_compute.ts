@@ -8,24 +8,17 @@
  */
 import { add, type Device, type View } from "../kernels/mod.ts";
 import type { Losses, Profile } from "../mesh/messages.ts";
-import { hostedExperts, ownMicrobatches, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
-import { parseConfig } from "../model/config.ts";
-import { ExpertBank, type HostRequest } from "../model/expert_bank.ts";
+import { ownMicrobatches, type Slice } from "../mesh/plan.ts";
+import type { HostRequest } from "../model/expert_bank.ts";
 import type { RowExchanger } from "../model/expert_exchange.ts";
-import type { Holding } from "../model/layout.ts";
-import { Lease } from "../model/lease.ts";
-import { type GradientSize, Optimizer } from "../model/optimizer.ts";
-import type { Notes } from "../model/notes.ts";
-import { Parameters } from "../model/parameters.ts";
-import { PassTables } from "../model/pass.ts";
-import { ShareSums } from "../model/share_sums.ts";
-import { Stage } from "../model/stage.ts";
+import type { GradientSize } from "../model/optimizer.ts";
+import type { Stage } from "../model/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
 import { type Duty, DutyClock } from "./duty_clock.ts";
 import type { Compute, DevicePart, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
-import { OuterOptimizer } from "./outer_optimizer.ts";
-import { ReplicaTensors } from "./replica_tensors.ts";
+import type { KnownSpeeds } from "./known_speeds.ts";
+import { type Loaded, loadSlice } from "./loaded_slice.ts";
 
 /** The tensor that a tied head shares. */
 const EMBEDDING = "model.embed_tokens.weight";
@@ -42,41 +35,8 @@ export interface LocalComputeOptions {
   readonly duty?: Pick<Duty, "share" | "rest">;
   /** Bytes that the coordinator may plan for on this device. */
   readonly memory: number;
-}
-
-/** What one slice of a plan has on the device. */
-interface Loaded {
-  readonly slice: Slice;
-  readonly device: Lease;
-  readonly parameters: Parameters;
-  readonly bank: ExpertBank;
-  readonly optimizer: Optimizer;
-  readonly shares: ShareSums;
-  readonly replicas: ReplicaTensors;
-  readonly outer: OuterOptimizer;
-  /** This worker's stages by their place in the plan. */
-  readonly stages: ReadonlyMap<number, Stage>;
-  /** What the round's forward passes left for {@linkcode LocalCompute.finish}. */
-  readonly notes: { readonly stage: number; readonly notes: Notes }[];
-}
-
-/** What a worker holds under a slice. */
-export function holdingOf(slice: Slice): Holding {
-  const own = slice.stages.filter((stage) => stage.worker === slice.self);
-  return {
-    layers: own.flatMap((stage) => Array.from({ length: stage.to - stage.from }, (_, i) => stage.from + i)),
-    embedding: own.some((stage) => stage.embedding),
-    head: own.some((stage) => stage.head),
-    experts: hostedExperts(slice.stages, slice.self),
-    copies: new Set(
-      // Replicas that train locally step everything themselves.
-      slice.local
-        ? []
-        : slice.replication?.owners.flatMap((owner, place) =>
-          owner === slice.replication!.own ? [] : [place - 1]
-        ),
-    ),
-  };
+  /** Speeds that need not be measured; absent: the device is. */
+  readonly speeds?: KnownSpeeds;
 }
 
 /** Computes on a device of this thread. */
@@ -104,8 +64,12 @@ export class LocalCompute implements Compute {
   }
 
   async profile(): Promise<Profile> {
-    const { kind, name, maxBinding } = this.#device.info;
-    const speed = await this.#busy.during(() => measureDevice(this.#device, this.#options.now));
+    const { info } = this.#device, { kind, name, maxBinding } = info, { speeds } = this.#options;
+    let speed = speeds?.find(info);
+    if (speed === undefined) {
+      speed = await this.#busy.during(() => measureDevice(this.#device, this.#options.now));
+      speeds?.keep(info, speed);
+    }
     return { device: kind, deviceName: name, ...speed, memory: this.#options.memory, maxBinding };
   }
 
@@ -117,62 +81,13 @@ export class LocalCompute implements Compute {
     this.#loaded?.device.close();
     this.#loaded = undefined;
     this.#evaluating = false;
-    const config = parseConfig(slice.model);
-    const device = new Lease(this.#device);
-    try {
-      const parameters = new Parameters(device, config, holdingOf(slice), {
-        training: true,
-        precision: slice.precision,
-      });
-      const bank = new ExpertBank(device, parameters, { recompute: slice.recompute });
-      const tables = new PassTables(device, config, slice.precision);
-      const stages = new Map<number, Stage>();
-      slice.stages.forEach((stage, index) => {
-        if (stage.worker !== slice.self) return;
-        stages.set(index, this.#stage(device, parameters, bank, tables, slice, stage));
-      });
-      const optimizer = new Optimizer(device, parameters);
-      const { replication } = slice;
-      const shares = new ShareSums(
-        device,
-        parameters,
-        replication?.pipelines[replication.own].shares.length ?? 1,
-      );
-      const replicas = new ReplicaTensors(device, parameters), outer = new OuterOptimizer(parameters);
-      this.#loaded = {
-        slice,
-        device,
-        parameters,
-        bank,
-        optimizer,
-        shares,
-        replicas,
-        outer,
-        stages,
-        notes: [],
-      };
-      return parameters.tensors.map(({ spec: { name, shape, order }, copy }) => ({
-        name,
-        shape,
-        order,
-        copy,
-      }));
-    } catch (error) {
-      device.close();
-      throw error;
-    }
-  }
-
-  #stage(
-    device: Device,
-    parameters: Parameters,
-    bank: ExpertBank,
-    tables: PassTables,
-    { self, recompute }: Slice,
-    { from, to, embedding, head, experts }: PlannedStage,
-  ): Stage {
-    const options = { from, to, embedding, head, recompute, self, hosts: experts, exchange: this.#exchange };
-    return new Stage(device, parameters, bank, tables, options);
+    const loaded = this.#loaded = loadSlice(this.#device, slice, this.#exchange);
+    return loaded.parameters.tensors.map(({ spec: { name, shape, order }, copy }) => ({
+      name,
+      shape,
+      order,
+      copy,
+    }));
   }
 
   get #now(): Loaded {

@@ -11,6 +11,7 @@ import {
   ShaderError,
 } from "../kernels/errors.ts";
 import type { Compute, Exchange } from "./compute.ts";
+import type { SpeedOptions } from "./known_speeds.ts";
 
 /** Which device to open: the best there is, or one by name. */
 export type DeviceChoice = "auto" | "webgpu" | "reference";
@@ -24,6 +25,8 @@ export interface ThreadOptions {
   readonly share?: number;
   /** Present: the device measures on first use which programs are best; what an earlier one found out (see `tuned`). */
   readonly tuning?: { readonly known?: string };
+  /** Present: a speed that is known is not measured again, and one that was measured is told (see `measured`). */
+  readonly speeds?: SpeedOptions;
 }
 
 /** The methods of {@linkcode Compute} that a thread answers. */
@@ -51,8 +54,8 @@ export type FromThread =
   | { readonly type: "result"; readonly id: number; readonly value: unknown }
   | { readonly type: "failed"; readonly id: number; readonly error: WireError }
   | { readonly type: "exchange"; readonly id: number; readonly exchange: Exchange }
-  /** What the device has found out so far, as text to keep. */
-  | { readonly type: "tuned"; readonly known: string };
+  /** What the device's tuning has found out so far, and how fast devices were: each as text to keep. */
+  | { readonly type: "tuned" | "measured"; readonly known: string };
 
 /** Packs an error for the other thread. */
 export function wireError(error: unknown): WireError {

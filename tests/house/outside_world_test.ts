@@ -11,7 +11,7 @@ const makers = new Set([
   "mesh/browser_runtime.ts",
   "mesh/werift_transport.ts",
   "worker/deno.ts",
-  "worker/deno_tuning_file.ts",
+  "worker/deno_known_files.ts",
   "worker/browser.ts",
   "worker/compute_thread.ts",
   "coordinator/server.ts",

@@ -77,21 +77,22 @@ Deno.test("when the thread dies every pending and later call rejects", async () 
   await assertRejects(() => compute.busy(), Error, "out of luck");
 });
 
-Deno.test("what a device's tuning found out is told, and where to begin goes with it", async () => {
+Deno.test("what was found out about a device is told, and where to begin goes with it", async () => {
   const thread = new ScriptedThread((message, thread) => {
     if (message.type !== "open") return;
     thread.say({ type: "opened" });
     thread.say({ type: "tuned", known: `after ${message.options.tuning?.known}` });
+    thread.say({ type: "measured", known: `as fast as ${message.options.speeds?.known}` });
   });
   const told: string[] = [];
   await openComputeThread(
-    { device: "auto", tuning: { known: "before" } },
+    { device: "auto", tuning: { known: "before" }, speeds: { known: "then", beside: "" } },
     never,
     thread,
-    (text) => told.push(text),
+    (what, text) => told.push(`${what} ${text}`),
   );
-  while (told.length === 0) await Promise.resolve();
-  assertEquals(told, ["after before"]);
+  while (told.length < 2) await Promise.resolve();
+  assertEquals(told, ["tuned after before", "measured as fast as then"]);
 });
 
 Deno.test("exchanges reach the exchanger and come back, and its failure reaches the thread", async () => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { dirname, join } from "@std/path";
+import { join } from "@std/path";
 
 /** Text beyond this is no file of ours. */
 const MOST_BYTES = 1 << 20;
@@ -20,8 +20,16 @@ export function cacheFolder(): string | undefined {
   return base ? join(base, "volary") : undefined;
 }
 
-/** The text of a file of tunings; nothing where there is none or it cannot be read: then it is measured anew. */
-export async function readTunings(file: string): Promise<string | undefined> {
+/** Each kind of text in a file of its own. */
+const FILES = { tuned: "tunings.json", measured: "speeds.json" } as const;
+
+/** The text that was kept in `folder`; nothing where there is none or it cannot be read: then it is measured anew. */
+export async function readKnown(
+  folder: string | undefined,
+  what: keyof typeof FILES,
+): Promise<string | undefined> {
+  if (folder === undefined) return undefined;
+  const file = join(folder, FILES[what]);
   try {
     if ((await Deno.stat(file)).size > MOST_BYTES) return undefined;
     return await Deno.readTextFile(file);
@@ -31,10 +39,15 @@ export async function readTunings(file: string): Promise<string | undefined> {
 }
 
 /** Keeps the text, whole or not at all. A cache that cannot be written costs a second at the next start, no more. */
-export async function writeTunings(file: string, text: string): Promise<void> {
-  const part = `${file}.${Deno.pid}`;
+export async function writeKnown(
+  folder: string | undefined,
+  what: keyof typeof FILES,
+  text: string,
+): Promise<void> {
+  if (folder === undefined) return;
+  const file = join(folder, FILES[what]), part = `${file}.${Deno.pid}`;
   try {
-    await Deno.mkdir(dirname(file), { recursive: true });
+    await Deno.mkdir(folder, { recursive: true });
     await Deno.writeTextFile(part, text);
     await Deno.rename(part, file);
   } catch {
