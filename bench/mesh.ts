@@ -4,7 +4,7 @@
  * anything: the mesh beside the sum of its kernels' own times, for the model of bench step and for the demo's, which is so
  * small that what is not arithmetic weighs. Memory over 300 steps is bench/memory.ts.
  *
- * `--model=step` or `--model=demo` and `--cores=1` or `--cores=2` measure only that.
+ * `--model=step` or `--model=demo` and `--cores=1` or `--cores=2` measure only that, `--turns=1` everything once.
  *
  * @module
  */
@@ -58,9 +58,9 @@ class Runs {
 }
 
 /** Both cores. */
-async function spread(folder: string, phase: Phase) {
+async function spread(folder: string, phase: Phase, turns: number) {
   const runs = new Runs();
-  for (let turn = 0; turn < TURNS; turn++) {
+  for (let turn = 0; turn < turns; turn++) {
     runs.add("one", await inMemory(folder, 1, 2, phase));
     runs.add("memory", await inMemory(folder, 3, 1, phase));
     runs.raw.push(await rawGoodput());
@@ -81,10 +81,10 @@ async function spread(folder: string, phase: Phase) {
 }
 
 /** One core for everything. */
-function cramped(folder: string, phase: Phase) {
+function cramped(folder: string, phase: Phase, turns: number) {
   return onOneCore(async () => {
     const runs = new Runs(), places: number[] = [], rows: number[] = [];
-    for (let turn = 0; turn < TURNS; turn++) {
+    for (let turn = 0; turn < turns; turn++) {
       const kernels = await kernelSeconds(phase);
       places.push(kernels.place);
       rows.push(kernels.row);
@@ -151,20 +151,23 @@ function crampedRows(found: NonNullable<Awaited<ReturnType<typeof cramped>>>): s
 }
 
 /** What the flags ask for. Throws for one that is not understood. */
-function chosen(args: readonly string[]): { models: ModelName[]; cores: number[] } {
-  const wanted = { models: ["step", "demo"] as ModelName[], cores: [2, 1] };
+function chosen(args: readonly string[]): { models: ModelName[]; cores: number[]; turns: number } {
+  const wanted = { models: ["step", "demo"] as ModelName[], cores: [2, 1], turns: TURNS };
   for (const arg of args) {
     if (arg === "--model=step" || arg === "--model=demo") {
       wanted.models = [arg.slice("--model=".length) as ModelName];
     } else if (arg === "--cores=1" || arg === "--cores=2") wanted.cores = [Number(arg.at(-1))];
-    else throw new Error(`${arg} is not understood: --model=step, --model=demo, --cores=1, --cores=2`);
+    else if (/^--turns=[1-9]$/.test(arg)) wanted.turns = Number(arg.at(-1));
+    else {throw new Error(
+        `${arg} is not understood: --model=step, --model=demo, --cores=1, --cores=2, --turns=1`,
+      );}
   }
   return wanted;
 }
 
 /** Measures and prints; with `json` one object on stdout. */
 export async function run({ json, args }: BenchOptions): Promise<void> {
-  const { models, cores } = chosen(args);
+  const { models, cores, turns } = chosen(args);
   await withText(async (folder) => {
     const rows: string[][] = [],
       result: { bothCores: unknown[]; oneCore: unknown[] } = {
@@ -173,8 +176,8 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
       };
     for (const model of models) {
       const phase = { model, steps: STEPS, batch: 8, sequence: 128 };
-      const two = cores.includes(2) ? await spread(folder, phase) : undefined;
-      const one = cores.includes(1) ? await cramped(folder, phase) : undefined;
+      const two = cores.includes(2) ? await spread(folder, phase, turns) : undefined;
+      const one = cores.includes(1) ? await cramped(folder, phase, turns) : undefined;
       if (two) rows.push(...spreadRows(two));
       if (one) rows.push(...crampedRows(one));
       if (two) result.bothCores.push(two);

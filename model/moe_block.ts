@@ -179,14 +179,18 @@ export async function moeBegin(
     } else if (replay) {
       remote = replay;
     } else {
-      const read = await device.read([part(offsets, 0, E + 1), part(normed, 0, T * D), part(source, 0, R)]);
-      remote = { offsets: new Uint32Array(read[0]) };
+      const read = await device.readJoined([
+        part(offsets, 0, E + 1),
+        part(source, 0, R),
+        part(normed, 0, T * D),
+      ]);
+      remote = { offsets: new Uint32Array(read, 0, E + 1).slice() };
       answered = askForward(
         pass,
         block,
         remote.offsets,
-        new Float32Array(read[1]),
-        new Uint32Array(read[2]),
+        new Float32Array(read, 4 * (E + 1 + R)),
+        new Uint32Array(read, 4 * (E + 1), R),
         out,
       );
       answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
@@ -288,15 +292,12 @@ export async function moeBackwardBegin(
   if (kept.remote && first < R) {
     const [bytes] = await device.read([part(drows, first * D, (R - first) * D)]);
     const words = new Float32Array(bytes);
-    answered = ask(
-      pass,
-      block,
-      "backward",
-      kept.remote.offsets,
-      din,
-      (start, end) => words.slice((start - first) * D, (end - first) * D),
-    );
-    free(words); // the rows are made by now
+    // Where one host has all of them, nothing needs to be copied.
+    const whole = block.slots.remote.length === 1;
+    const rowsOf = (start: number, end: number) =>
+      whole ? words : words.slice((start - first) * D, (end - first) * D);
+    answered = ask(pass, block, "backward", kept.remote.offsets, din, rowsOf);
+    if (!whole) free(words); // the rows are made by now
     answered.catch(() => {}); // awaited below; a failure before that must not go unhandled
   }
   if (block.held !== undefined && kept.own) {

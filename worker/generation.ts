@@ -25,7 +25,8 @@ import { Meter } from "./report.ts";
 import { type Bundle, bundlesOf } from "./replicas.ts";
 import { Residuals } from "./residuals.ts";
 import { Roads } from "./roads.ts";
-import { type Decision, type Round, RoundExecutor } from "./rounds.ts";
+import type { Round } from "./round_data.ts";
+import { type Decision, RoundExecutor } from "./rounds.ts";
 import { laneSizes, type Sizes, sizesOf } from "./sizes.ts";
 
 /** Rounds announced and not yet begun: one ahead is the rule, some more do no harm. */

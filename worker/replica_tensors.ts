@@ -25,15 +25,8 @@ export class ReplicaTensors {
   }
 
   /** Words of tensors, one behind the other. */
-  async read(part: "weight" | "gradient", tensors: readonly string[]): Promise<ArrayBuffer> {
-    const parts = await this.#device.read(tensors.map((name) => this.#parameters.view(name, part)));
-    const words = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-    let at = 0;
-    for (const buffer of parts) {
-      words.set(new Uint8Array(buffer), at);
-      at += buffer.byteLength;
-    }
-    return words.buffer;
+  read(part: "weight" | "gradient", tensors: readonly string[]): Promise<ArrayBuffer> {
+    return this.#device.readJoined(tensors.map((name) => this.#parameters.view(name, part)));
   }
 
   /** Reads gradients when the last backward pass has left a layer: before the device's work on the next one. */

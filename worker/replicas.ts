@@ -255,10 +255,15 @@ export class Replicas {
 
   async #receive(what: Sent, bundle: Bundle, inbox: Inbox): Promise<ArrayBuffer> {
     const { meter } = this.parts, { peer, pipeline, layer } = bundle;
+    const pieces = piecesOf(bundle.words);
+    const piece = (sequence: number) =>
+      meter.waiting(inbox.take({ what, index: layer + 1, microbatch: pipeline, sequence, peer }));
+    if (pieces.length === 1) return (await piece(0)).buffer;
     const words = new Uint8Array(bundle.words * 4);
-    for (const [sequence, { start }] of piecesOf(bundle.words).entries()) {
-      const key = { what, index: layer + 1, microbatch: pipeline, sequence, peer };
-      words.set(await meter.waiting(inbox.take(key)), start * 4);
+    for (const [sequence, { start }] of pieces.entries()) {
+      const received = await piece(sequence);
+      words.set(received, start * 4);
+      free(received.buffer);
     }
     return words.buffer;
   }

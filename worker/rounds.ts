@@ -16,11 +16,11 @@ import { Replicas } from "./replicas.ts";
 import type { Meter } from "./report.ts";
 import type { Residuals } from "./residuals.ts";
 import type { Roads } from "./roads.ts";
+import { checkedData, type Data, type Round } from "./round_data.ts";
 import type { Sizes } from "./sizes.ts";
 import { Tied } from "./tied.ts";
 
-/** The data of a round and the answer to its vote, as the coordinator says them. */
-export type Round = Extract<FromCoordinator, { type: "round" }>;
+/** The answer to a round's vote, as the coordinator says it. */
 export type Decision = Extract<FromCoordinator, { type: "decision" }>;
 type Vote = Extract<FromWorker, { type: "vote" }>;
 type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
@@ -56,15 +56,6 @@ export interface RoundParts {
   readonly stepped: (round: number) => void;
 }
 
-/** A round's data, checked against the slice. */
-interface Data {
-  readonly message: Round;
-  readonly ids?: Uint32Array<ArrayBuffer>;
-  readonly labels?: Uint32Array<ArrayBuffer>;
-}
-
-/** Labels that do not count. */
-const IGNORED = 0xffff_ffff;
 /** Passes under way at a time: one that waits for experts elsewhere, and one that computes meanwhile. */
 const PASSES = 2;
 
@@ -109,7 +100,7 @@ export class RoundExecutor {
       evaluate = mode === "evaluate";
     if (slice.local && !this.#begun) await this.parts.compute.beginLocal();
     this.#begun = true;
-    const data = this.#checked(message);
+    const data = checkedData(this.parts, this.#microbatches, message);
     inbox.enter(round, evaluate);
     client.enter(round, evaluate);
     server.enter(round, evaluate);
@@ -213,7 +204,10 @@ export class RoundExecutor {
     { message, ids, labels }: Data,
     failed: (error: unknown) => void,
   ): Promise<void> {
-    const { embedding, head } = this.#stage(stage);
+    const { embedding, head } = this.#stage(stage), { sizes: { tokens } } = this.parts;
+    const place = microbatch - this.#microbatches.from;
+    const ofMicrobatch = (words: Uint32Array<ArrayBuffer>) =>
+      words.slice(place * tokens, (place + 1) * tokens);
     const received = embedding ? undefined : this.#take("activation", stage, microbatch);
     const [pass] = await this.#begin(
       `forward ${stage} ${microbatch}`,
@@ -224,8 +218,8 @@ export class RoundExecutor {
           microbatch,
           mode: message.mode,
           validLabels: message.validLabels,
-          ...(received ? { activation: await received } : { ids: this.#ofMicrobatch(ids!, microbatch) }),
-          ...(head ? { labels: this.#ofMicrobatch(labels!, microbatch) } : {}),
+          ...(received ? { activation: await received } : { ids: ofMicrobatch(ids!) }),
+          ...(head ? { labels: ofMicrobatch(labels!) } : {}),
         }),
     );
     if (!head) this.#keep("activation out", stage, microbatch, pass);
@@ -358,39 +352,5 @@ export class RoundExecutor {
     }
     this.#at.delete(key);
     return words;
-  }
-
-  #ofMicrobatch(words: Uint32Array<ArrayBuffer>, microbatch: number): Uint32Array<ArrayBuffer> {
-    const { tokens } = this.parts.sizes, place = microbatch - this.#microbatches.from;
-    return words.slice(place * tokens, (place + 1) * tokens);
-  }
-
-  /** Ids and labels of a round as words, after comparing them with the slice. */
-  #checked(message: Round): Data {
-    const { slice, sizes } = this.parts, { round } = message;
-    const own = slice.stages.filter((stage) => stage.worker === slice.self);
-    const count = (this.#microbatches.to - this.#microbatches.from) * sizes.tokens;
-    const words = (what: "ids" | "labels", wanted: boolean): Uint32Array<ArrayBuffer> | undefined => {
-      const bytes = message[what];
-      if (!wanted) return undefined;
-      if (bytes?.length !== count * 4) {
-        throw new PlanViolationError(
-          `Round ${round} came with ${bytes?.length ?? 0} bytes of ${what}: the plan says ${count * 4}`,
-        );
-      }
-      const values = new Uint32Array(bytes.slice().buffer), { vocabSize } = sizes.config;
-      const strange = values.find((value) => value >= vocabSize && !(what === "labels" && value === IGNORED));
-      if (strange !== undefined) {
-        throw new PlanViolationError(
-          `Round ${round} has ${strange} among its ${what}: the vocabulary has ${vocabSize} entries`,
-        );
-      }
-      return values;
-    };
-    return {
-      message,
-      ids: words("ids", own.some((stage) => stage.embedding)),
-      labels: words("labels", own.some((stage) => stage.head)),
-    };
   }
 }

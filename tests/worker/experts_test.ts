@@ -38,6 +38,29 @@ Deno.test("two workers that host each other's experts finish their rounds", asyn
   assertEquals(hosted(computes.b), passes(0));
 });
 
+Deno.test("while a pass waits for another worker's experts the next pass computes", async () => {
+  const next = Promise.withResolvers<void>();
+  const a = new FakeCompute({
+    exchanges: true,
+    before: (call) => {
+      if (call.startsWith("forward 0.1")) next.resolve();
+    },
+  });
+  // The host answers the first pass only once the second one is under way.
+  const h = new FakeCompute({
+    before: (call) => call.startsWith("host forward 0.0") ? next.promise : undefined,
+  });
+  const computes = { a, b: new FakeCompute({ exchanges: true }), h };
+  const stages = stagesOfTwo([["h"], ["h"]]);
+  const operations = { ...twoStages(), h: { train: [{ do: "vote" as const }], evaluate: [] } };
+  const mesh = smallMesh(tinyPlan({ stages, operations, model: tinyModel(2, 1) }), computes);
+  await mesh.start();
+  mesh.round(0);
+  for (const worker of ["a", "b", "h"]) await mesh.heard(worker, "vote");
+  await mesh.close();
+  assertEquals(mesh.failures.size, 0);
+});
+
 Deno.test("a host without layers votes after the last of its guests' rows, and serves a round only when its own step is done", async () => {
   const stages = stagesOfTwo([["h"], ["h"]]);
   const operations = { ...twoStages(), h: { train: [{ do: "vote" as const }], evaluate: [] } };
