@@ -179,14 +179,13 @@ export class Bundle {
   /** Bytes that wait in the channel that the next message would take; without end while nothing may leave. */
   buffered(): number {
     if (this.over) return 0;
-    return this.full ? Infinity : this.quickest()?.channel.buffered() ?? Infinity;
+    return this.full ? Infinity : this.roomiest()?.channel.buffered() ?? Infinity;
   }
 
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
   async drained(bytes: number): Promise<void> {
     while (!this.over && this.buffered() > bytes) {
-      // Which channel is the quickest changes with what arrives.
-      const path = this.full ? undefined : this.quickest();
+      const path = this.full ? undefined : this.roomiest();
       await Promise.race([this.changed.promise, ...path === undefined ? [] : [path.drained(bytes)]]);
     }
   }
@@ -262,25 +261,21 @@ export class Bundle {
     if (this.missing > 0) this.options.short?.();
   }
 
-  /**
-   * The channel over which the next message should arrive soonest, `but` for one: what is under way over it by the pace at
-   * which that arrives. A slow one would hold up what the others carry, as messages are handed on in order.
-   */
-  private quickest(but?: Path): Path | undefined {
-    let best: Path | undefined, least = Infinity, fastest = 0;
-    for (const { pace } of this.paths) if (pace > fastest) fastest = pace;
+  /** The channel with the most room among those whose other end listens, `but` for one. */
+  private roomiest(but?: Path): Path | undefined {
+    let best: Path | undefined, least = Infinity;
     for (const path of this.paths) {
       if (path === but || !path.listens) continue;
-      // One that stands still only where there is no other; a new one is as good as the best until it shows otherwise.
-      const due = path.underWay / (path.pace || fastest || 1) + (path.stalled ? 1e12 : 0);
-      if (due < least) [best, least] = [path, due];
+      // One that stands still only where there is no other.
+      const buffered = path.channel.buffered() + (path.stalled ? 1e12 : 0);
+      if (buffered < least) [best, least] = [path, buffered];
     }
     return best;
   }
 
-  /** Gives a message to the quickest channel, `but` for one; false where there is none. */
+  /** Gives a message to the roomiest channel, `but` for one; false where there is none. */
   private hand(message: Numbered, but?: Path): boolean {
-    const best = this.quickest(but);
+    const best = this.roomiest(but);
     if (best === undefined) return false;
     try {
       best.send(message);

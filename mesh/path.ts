@@ -49,9 +49,6 @@ export interface PathEvents {
 /** Round trips measured before their shortest is believed: a few may show how busy this program is. */
 export const MEASUREMENTS = 4;
 
-/** How much the latest word of what arrived says about a channel's pace. */
-const PACE_WEIGHT = 0.25;
-
 /** Ids of pings are times in tenths of a millisecond, so that any answer tells how long it took. */
 const PING_UNIT_MS = 0.1;
 
@@ -65,12 +62,6 @@ export class Path {
   listens = false;
   /** Sent and not known to have arrived, in the order of sending. */
   outstanding: Numbered[] = [];
-  /** Bytes of them. */
-  underWay = 0;
-  /** Bytes a millisecond that lately arrived while some were under way; 0 before anything did. */
-  pace = 0;
-  /** Since when what next arrives has been under way alone. */
-  private since = 0;
   /** When something that was sent last showed to have arrived. */
   private progress: number;
   /** Messages that came, and how many of them the other end knows of; both modulo 2^32. */
@@ -130,14 +121,11 @@ export class Path {
   send(message: Numbered): void {
     this.channel.send(message.message);
     message.sentAt = this.clock.now();
-    if (this.underWay === 0) this.since = message.sentAt;
     this.outstanding.push(message);
-    this.underWay += message.message.length;
   }
 
   /** Takes back everything that is under way and has not arrived over another path. */
   giveUp(): Numbered[] {
-    this.underWay = 0;
     return this.outstanding.splice(0).filter(({ arrived }) => !arrived);
   }
 
@@ -211,13 +199,7 @@ export class Path {
     if (more === 0) return;
     this.confirmed = count;
     this.progress = this.clock.now();
-    const arrived = this.outstanding.splice(0, more);
-    const bytes = arrived.reduce((sum, { message }) => sum + message.length, 0);
-    const pace = bytes / Math.max(1, this.progress - this.since);
-    this.pace = this.pace === 0 ? pace : this.pace + PACE_WEIGHT * (pace - this.pace);
-    this.since = this.progress;
-    this.underWay -= bytes;
-    this.events.arrived(arrived);
+    this.events.arrived(this.outstanding.splice(0, more));
   }
 
   private pong(id: number): void {
