@@ -149,9 +149,9 @@ Deno.test("the road of a user", async () => {
   }
 });
 
-/** Without the owner's secret or an invite nothing is served. */
+/** Without the owner's secret or an invite nothing is served but the page for browsers, which is the same for everybody. */
 async function refusesOthers(address: string): Promise<void> {
-  for (const path of ["/", "/mesh", "/status", "/run"]) {
+  for (const path of ["/mesh", "/status", "/run", "/links", "/nothing"]) {
     for (const headers of [new Headers(), new Headers({ authorization: "Bearer wrong" })]) {
       const response = await fetch(address + path, { method: path === "/run" ? "POST" : "GET", headers });
       assertEquals([response.status, await response.text()], [404, ""]);

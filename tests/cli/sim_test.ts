@@ -61,7 +61,7 @@ const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
     "a schedule of another name",
     ["sim", lab, tiny, "--schedule", "1b1f"],
     2,
-    "takes gpipe, 1f1b, interleaved, zero-bubble-v",
+    "takes gpipe, 1f1b, eager-1f1b, interleaved, zero-bubble-v",
   ],
   [
     "a sweep of something else",
