@@ -39,22 +39,27 @@ const GOAL = 0.85;
 interface Case {
   readonly stages: readonly [number, number];
   readonly schedule: ScheduleName;
+  /** Tokens of a microbatch, which make an activation of 64 bytes each. */
+  readonly sequence: number;
   /** Whether the goal is meant for it. */
   readonly counts: boolean;
 }
 
 const CASES: readonly Case[] = [
-  // Two microbatches under way: a way of some 70 ms each (16 KiB are more than a connection sends at once behind a pause)
-  // makes their trip longer than twice their work.
-  { stages: [SLOWER, 80], schedule: "1f1b", counts: false },
-  { stages: [80, SLOWER], schedule: "1f1b", counts: false },
-  { stages: [SLOWER, 80], schedule: "eager-1f1b", counts: true },
-  { stages: [80, SLOWER], schedule: "eager-1f1b", counts: true },
-  { stages: [SLOWER, SLOWER], schedule: "eager-1f1b", counts: false },
-  { stages: [SLOWER, SLOWER], schedule: "gpipe", counts: false },
+  // 4 KiB are there after one way of 20 ms.
+  { stages: [SLOWER, 80], schedule: "1f1b", sequence: 64, counts: true },
+  { stages: [80, SLOWER], schedule: "1f1b", sequence: 64, counts: true },
+  // 16 KiB are more than a connection sends at once behind a pause and take some 70 ms: two microbatches under way then make
+  // a trip that is longer than twice their work.
+  { stages: [SLOWER, 80], schedule: "1f1b", sequence: 256, counts: false },
+  { stages: [80, SLOWER], schedule: "1f1b", sequence: 256, counts: false },
+  { stages: [SLOWER, 80], schedule: "eager-1f1b", sequence: 256, counts: true },
+  { stages: [80, SLOWER], schedule: "eager-1f1b", sequence: 256, counts: true },
+  { stages: [SLOWER, SLOWER], schedule: "eager-1f1b", sequence: 256, counts: false },
+  { stages: [SLOWER, SLOWER], schedule: "gpipe", sequence: 256, counts: false },
 ];
 
-const recipe = (name: string, schedule: ScheduleName) => `
+const recipe = (name: string, { schedule, sequence }: Case) => `
 name = "${name}"
 [model]
 hidden_size = 16
@@ -75,7 +80,7 @@ kind = "train"
 steps = ${WARM + STEPS}
 batch = ${MICROBATCHES}
 microbatches = ${MICROBATCHES}
-sequence = 256
+sequence = ${sequence}
 learning_rate = 1e-3
 evaluate_batches = 0
 `;
@@ -130,8 +135,10 @@ function paced(compute: Compute, flops: number, milliseconds: number): Compute {
 }
 
 /** Seconds of the steps that count. */
-async function measure({ stages, schedule }: Case, folder: string): Promise<number[]> {
-  const runtime = denoRuntime(), relay = new Relay({ roundTrip: ROUND_TRIP, loss: 0, seed: 1 });
+async function measure(one: Case, folder: string): Promise<number[]> {
+  const { stages } = one,
+    runtime = denoRuntime(),
+    relay = new Relay({ roundTrip: ROUND_TRIP, loss: 0, seed: 1 });
   const admission = await Admission.inMemory(runtime), coordinator = new Coordinator({ runtime, admission });
   const invite = parseInvite(await admission.invite("ws://memory", { uses: stages.length }));
   const workers = await Promise.all(stages.map(async (milliseconds, w) => {
@@ -153,7 +160,7 @@ async function measure({ stages, schedule }: Case, folder: string): Promise<numb
   const seconds: number[] = [];
   try {
     const outcome = await coordinator.run({
-      recipe: recipe(`far-${crypto.randomUUID()}`, schedule),
+      recipe: recipe(`far-${crypto.randomUUID()}`, one),
       resolve: (path) => `${folder}/${path}`,
       runs: folder,
       resume: false,
@@ -179,15 +186,27 @@ export async function run({ json }: BenchOptions): Promise<boolean> {
   try {
     await Deno.writeTextFile(`${folder}/text`, "a road of forty milliseconds and a half\n".repeat(2_000));
     let good = true;
-    const rows: string[][] = [["stages", "schedule", "step", "slower stage busy"]];
+    const rows: string[][] = [["stages", "activation", "schedule", "step", "slower stage busy"]];
     for (const one of CASES) {
       const steps = (await measure(one, folder)).toSorted((a, b) => a - b);
-      const seconds = steps[steps.length >> 1], { stages, schedule, counts } = one;
+      const seconds = steps[steps.length >> 1], { stages, schedule, sequence, counts } = one;
       const busy = MICROBATCHES * Math.max(...stages) / 1000 / seconds;
       if (counts) good &&= busy >= GOAL;
-      if (json) console.log(JSON.stringify({ stages, schedule, seconds, busy, goal: counts ? GOAL : null }));
+      if (json) {
+        console.log(
+          JSON.stringify({
+            stages,
+            schedule,
+            activationBytes: 64 * sequence,
+            seconds,
+            busy,
+            goal: counts ? GOAL : null,
+          }),
+        );
+      }
       rows.push([
         `${stages[0]} + ${stages[1]} ms a microbatch`,
+        `${sequence / 16} KiB`,
         schedule,
         `${seconds.toFixed(3)} s`,
         `${(100 * busy).toFixed(1)} %${counts ? ` (at least ${100 * GOAL})` : ""}`,

@@ -149,7 +149,8 @@ Deno.test("a ladder residual goes through export and import, and what cannot hav
     assertEquals([b.config.ladderResidual, b.config.modelType], [true, "volary"]);
     assertStringIncludes((await run(inspect, path("back"))).text, "ladder residual");
     assertStringIncludes(await Deno.readTextFile(path("out/README.md")), "ladder residual");
-    const [one, other] = await Promise.all(["moe", "back"].map((f) => run(evaluate, path(f), ...on(path))));
+    const one = await run(evaluate, path("moe"), ...on(path)),
+      other = await run(evaluate, path("back"), ...on(path));
     assertEquals(one.lines[0].nll, other.lines[0].nll);
     for (const as of ["mixtral", "aquilamoe"]) {
       await assertRejects(

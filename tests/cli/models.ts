@@ -28,7 +28,7 @@ export interface Said {
   readonly text: string;
 }
 
-/** Runs a verb and keeps what it prints. Errors are thrown as they are. */
+/** Runs a verb, one at a time, and keeps what it prints. Errors are thrown as they are. */
 export async function run(verb: Verb, ...args: string[]): Promise<Said> {
   const { log, error } = console, lines: Record<string, unknown>[] = [], text: string[] = [];
   console.log = (line: string) => void lines.push(JSON.parse(line));
