@@ -130,15 +130,15 @@ function holding(
   return { worker, stages: own, experts, parameters, bytes: bytes + sums + 4 * activations };
 }
 
-/** The passes of a list, in its order. */
-function passes(list: readonly Operation[]): Pick<Action, "work" | "stage">[] {
+/** The passes of a worker's operations, in their order. */
+export function passes(list: readonly Operation[]): Action[] {
   return list.flatMap((operation) => {
     switch (operation.do) {
       case "forward":
       case "backward":
       case "backward-input":
       case "backward-weight":
-        return [{ work: operation.do, stage: operation.stage }];
+        return [{ work: operation.do, stage: operation.stage, microbatch: operation.microbatch }];
       default:
         return [];
     }

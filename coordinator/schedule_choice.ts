@@ -10,6 +10,7 @@ import type { Cluster } from "./cluster.ts";
 import type { Division, Part } from "./division.ts";
 import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, type FindRequest, type FoundPlan, stagesOf } from "./find_plan.ts";
+import { passes } from "./holdings.ts";
 import { size } from "./report.ts";
 import { schedulePlan } from "./schedule.ts";
 import {
@@ -138,25 +139,10 @@ function arrangeSkips(request: ArrangeRequest, visits: number, trace: boolean): 
   const operations = skipSchedule({ stages, microbatches: shape.microbatches, visits, hosts });
   const pipelines = [{ shares: [shape.microbatches], stages }];
   const plan = withCodecs({ ...found.plan, pipelines, operations }, cluster, codec);
-  const memory = found.judge.memory(division, [...holders].map((id) => passesOf(operations[id].train)));
+  const memory = found.judge.memory(division, [...holders].map((id) => passes(operations[id].train)));
   checkMemory(cluster, memory, "skippipe");
   const timeline = simulatePlan(plan, cluster, { trace });
   return { schedule: "skippipe", found, stages, plan, timeline, memory };
-}
-
-/** The passes of a list, in its order. */
-function passesOf(list: Plan["operations"][string]["train"]): Action[] {
-  return list.flatMap((operation) => {
-    switch (operation.do) {
-      case "forward":
-      case "backward":
-      case "backward-input":
-      case "backward-weight":
-        return [{ work: operation.do, stage: operation.stage, microbatch: operation.microbatch }];
-      default:
-        return [];
-    }
-  });
 }
 
 /** The best plan without hosts and with at most `most` stages. */
