@@ -4,11 +4,11 @@ import { configToJson, type ModelConfig, parseConfig, plainestType } from "../..
 import { Decoder } from "../../model/decoder.ts";
 import { ConfigError } from "../../model/errors.ts";
 import { LoadedModel } from "../../model/local_model.ts";
-import { parameterTable } from "../../model/tensors.ts";
 import type { Bindings, Kernel, Params, Values, View } from "../../kernels/mod.ts";
 import { Lease } from "../../model/lease.ts";
 import { EXPERTS, run as runRounds, SMALL } from "./small_run.ts";
 import { devices } from "./devices.ts";
+import { assertGradients } from "./gradients.ts";
 import { distance, logitsF64, type Weights } from "./float64_model.ts";
 import { memorySource, randomWeights, smallConfig, smallJson } from "./models.ts";
 
@@ -47,23 +47,7 @@ for (const { kind, device } of devices) {
         decoder.release();
         const { ce } = await model.gradients(text, labels);
         assertAlmostEquals(ce, lossF64(config, weights), 1e-5);
-        const point = new Map<string, ArrayLike<number>>(weights);
-        for (const { name } of parameterTable(config)) {
-          const gradient = await model.parameters.get(name, "gradient");
-          const most = gradient.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
-          for (const part of [0.1, 0.5, 0.9]) {
-            const at = Math.floor(part * gradient.length), step = 1e-5;
-            const [above, below] = [step, -step].map((by) => {
-              const moved = Float64Array.from(weights.get(name)!);
-              moved[at] += by;
-              const loss = lossF64(config, point.set(name, moved));
-              point.set(name, weights.get(name)!);
-              return loss;
-            });
-            const numeric = (above - below) / (2 * step);
-            assertAlmostEquals(gradient[at], numeric, 1e-5 * most + 1e-7, `${name} ${at}`);
-          }
-        }
+        await assertGradients(model, config, weights, (moved) => lossF64(config, moved));
       } finally {
         model.release();
       }
