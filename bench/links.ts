@@ -39,7 +39,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
   for (const [flag, part] of Object.entries(parts)) {
     const asked = args.find((arg) => arg === flag || arg.startsWith(`${flag}=`));
     if (args.length > 0 && asked === undefined) continue;
-    failures.push(...await part(json, asked?.slice(flag.length + 1)));
+    failures.push(...await part(json, asked?.slice(flag.length + 1) || undefined));
   }
   for (const failure of failures) console.error(`missed: ${failure}`);
   return failures.length === 0;
