@@ -168,9 +168,9 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
     for (
       const [seed, visits] of seeds(sizes.seeds).flatMap((seed) => group.map((visits) => [seed, visits]))
     ) {
-      // As many steps as fit into the time of the full pipeline, in whole quarters of its steps.
-      const faster = times.get(STAGES)! / times.get(visits)!;
-      const steps = Math.floor(4 * faster + 1e-9) * full / 4, name = `${visits}-of-${STAGES}-${seed}`;
+      // As many steps as fit into the time of the full pipeline.
+      const steps = Math.floor(full * times.get(STAGES)! / times.get(visits)! + 1e-9);
+      const name = `${visits}-of-${STAGES}-${seed}`;
       const leg = await runLeg(folder, recipe(name, sizes, seed, visits, steps, data), progress(name, 100));
       const points = [["equal tokens", full], ["equal time", steps]] as const;
       for (const [compared, step] of visits === STAGES ? points.slice(0, 1) : points) {
