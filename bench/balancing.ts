@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 import { table } from "../coordinator/report.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { chinese, english } from "../demo/corpus.ts";
@@ -21,7 +21,7 @@ import { numbers, progress, runLeg } from "./one_worker.ts";
 
 /** One line for the list of benches. */
 export const title =
-  "experts balanced over a microbatch or over the whole batch: specialisation and loss (an hour)";
+  "experts balanced over a microbatch or over the whole batch: specialisation and loss (half an hour; resumable)";
 
 const SEQUENCE = 128;
 /** Validation characters of each domain that are measured. */
@@ -33,7 +33,7 @@ const defaults = {
   layers: 4,
   heads: 4,
   experts: 8,
-  steps: 1_500,
+  steps: 1_000,
   seeds: 3,
   balance: 0.01,
   "learning-rate": 2e-3,
@@ -46,16 +46,10 @@ interface Domain {
   readonly validation: string;
 }
 
-/** WordNet's glosses, CC-CEDICT and this program's own source. */
+/** WordNet's glosses, CC-CEDICT and the source text of a package: all pinned, so that every commit reads the same text. */
 async function domains(): Promise<Domain[]> {
-  const sources: string[] = [];
-  for (const folder of ["kernels", "model", "mesh", "coordinator", "worker", "cli", "data"]) {
-    const root = fromFileUrl(new URL(`../${folder}/`, import.meta.url));
-    for await (const { name } of Deno.readDir(root)) {
-      if (name.endsWith(".ts")) sources.push(await Deno.readTextFile(join(root, name)));
-    }
-  }
-  sources.sort();
+  await import("werift"); // so that the package lies on this machine
+  const sources = await programText(new URL("./", import.meta.resolve("werift")));
   const code = sources.filter((_, i) => i % 12 !== 0), held = sources.filter((_, i) => i % 12 === 0);
   const [glosses, dictionary] = [await english(), chinese()];
   return [
@@ -63,6 +57,17 @@ async function domains(): Promise<Domain[]> {
     { name: "dictionary", train: dictionary.train.slice(0, 2_000_000), validation: dictionary.validation },
     { name: "code", train: code.join("\n"), validation: held.join("\n") },
   ];
+}
+
+/** The JavaScript files under a folder, in the order of their paths. */
+async function programText(folder: URL): Promise<string[]> {
+  const entries = (await Array.fromAsync(Deno.readDir(folder))).sort((a, b) => a.name < b.name ? -1 : 1);
+  const texts: string[] = [];
+  for (const { name, isDirectory } of entries) {
+    if (isDirectory) texts.push(...await programText(new URL(`${name}/`, folder)));
+    else if (name.endsWith(".js")) texts.push(await Deno.readTextFile(new URL(name, folder)));
+  }
+  return texts;
 }
 
 /** Runs the bench. */
