@@ -186,12 +186,14 @@ async function* upcoming(options: PhaseOptions): AsyncGenerator<Round & { data: 
       yield { round: round++, mode: "evaluate", step, labels: batch.validLabels, last, data: batch };
     }
   }
-  if (options.before !== undefined && from.step === 0) yield* validate(0);
+  const due = (step: number) =>
+    step === phase.steps || (phase.evaluate_every > 0 && step > 0 && step % phase.evaluate_every === 0);
+  // A checkpoint may be older than the validation of its step, so a run that goes on there measures once more.
+  if (due(from.step) || (options.before !== undefined && from.step === 0)) yield* validate(from.step);
   for (let step = from.step + 1; step <= phase.steps; step++) {
     const batch = await data.train(step);
     yield { round: round++, mode: "train", step, labels: batch.validLabels, last: false, data: batch };
-    const due = step === phase.steps || (phase.evaluate_every > 0 && step % phase.evaluate_every === 0);
-    if (due) yield* validate(step);
+    if (due(step)) yield* validate(step);
   }
 }
 

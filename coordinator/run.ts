@@ -217,7 +217,11 @@ async function phases(run: Run, start: Start, resumeCommand: string): Promise<Ou
       if (from.position.phase !== p) from = { ...from, position: { ...from.position, phase: p, step: 0 } };
       const { position } = from;
       if (phase.kind === "train") {
-        if (position.step >= phase.steps) continue;
+        if (position.step >= phase.steps) { // killed right behind it, perhaps before it was validated
+          const loss = await measured(p);
+          if (loss) tell({ event: "evaluation", phase: p, step: phase.steps, ...loss });
+          continue;
+        }
         const result = await trainPhase(run, phase, from, pending && settle);
         settle(null); // no validation was asked for
         if (!result.finished) {

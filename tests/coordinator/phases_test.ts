@@ -1,6 +1,7 @@
 /** A recipe of several phases over a mesh: switches, measurements, and going on after a kill anywhere. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
+import type { ReportData } from "../../coordinator/report_data.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { MemoryStorage } from "../memory_storage.ts";
@@ -15,8 +16,8 @@ microbatches = 2
 sequence = 12
 learning_rate = 1e-2
 warmup = 2
-evaluate_batches = 2
-checkpoint_every = 4
+evaluate_batches = 8
+checkpoint_every = 3
 ${more}`;
 
 /** Dense, then wider and deeper, then a mixture of experts. */
@@ -59,6 +60,12 @@ sequence = 12
 async function start(storage = new MemoryStorage()): Promise<MeshInMemory> {
   storage.text("/a.txt", smallText);
   return await MeshInMemory.start({ workers: 3, device: () => openDevice({ kind: "reference" }), storage });
+}
+
+/** Which validations a run's report has, and what they found. */
+function validations(storage: MemoryStorage, run = "phases") {
+  const { validations } = JSON.parse(storage.string(`/runs/${run}/report.json`)) as ReportData;
+  return validations.map(({ phase, step, tokens, nll }) => ({ phase, step, tokens, nll }));
 }
 
 /** Everything that a checkpoint of the end consists of. */
@@ -184,6 +191,7 @@ for (const [what, at] of moments) {
       const { event } = await second.run(recipe, resume);
       assertEquals(event, "done", JSON.stringify(second.events.at(-1)));
       assertEquals(final(kept), whole.final);
+      assertEquals(validations(kept), validations(whole.storage), "none is missing");
     } finally {
       await second.close();
     }
