@@ -47,6 +47,8 @@ const defaults = {
   seeds: 3,
   /** Tokens of the three models that train on; 0: initial losses only. */
   tokens: 2_457_600,
+  /** Of how many sources models train on. */
+  trained: 1,
   "learning-rate": 3e-3,
   "target-learning-rate": 2e-3,
 };
@@ -114,7 +116,10 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
       ]).join("\n"),
     );
   }
-  if (sizes.tokens > 0) await trainOn(folder, data, sources[0], sizes, json);
+  if (sizes.tokens === 0) return;
+  for (const [s, source] of sources.slice(0, sizes.trained).entries()) {
+    await trainOn(folder, data, source, sizes, s + 1, json);
+  }
 }
 
 /** A way to a larger model and the loss that it begins with, by seed. */
@@ -131,7 +136,7 @@ async function initialLosses(
   text: string,
 ): Promise<Initial[]> {
   const path = join(folder, "initial.json"),
-    key = JSON.stringify({ sources, sizes: { ...sizes, tokens: 0 } });
+    key = JSON.stringify({ sources, sizes: { ...sizes, tokens: 0, trained: undefined } });
   const known = JSON.parse(await Deno.readTextFile(path).catch(() => "{}"));
   const found = new Map<string, number[]>(known.key === key ? known.found : []);
   const device = await openDevice();
@@ -182,10 +187,11 @@ async function trainOn(
   data: string,
   source: string,
   sizes: Sizes,
+  seed: number,
   json: boolean,
 ): Promise<void> {
   const headDim = sizes.hidden / sizes.heads;
-  const phase = training(sizes, sizes.tokens, sizes["target-learning-rate"], 11);
+  const phase = training(sizes, sizes.tokens, sizes["target-learning-rate"], 10 + seed);
   const grow = (method: string) =>
     `[model]\nfolder = "${relative(folder, source)}"\n${data}[[phase]]
 kind = "grow"
@@ -205,10 +211,11 @@ method = "${method}"
   const legs: [name: string, head: string][] = [
     ["aki-pro", grow("aki-pro")],
     ["fpi", grow("fpi")],
-    ["scratch", `[model]\n${large}\nseed = 1\n${data}`],
+    ["scratch", `[model]\n${large}\nseed = ${seed}\n${data}`],
   ];
   const rows: string[][] = [];
-  for (const [name, head] of legs) {
+  for (const [leg, head] of legs) {
+    const name = seed === 1 ? leg : `${leg}-${seed}`;
     const { report } = await runLeg(folder, `name = "${name}"\n${head}${phase}`, progress(name));
     if (json) console.log(JSON.stringify({ trained: name, validations: report.validations }));
     if (rows.length === 0) {
