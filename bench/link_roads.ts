@@ -34,17 +34,31 @@ export async function roads(json: boolean, only?: string): Promise<Failures> {
       }`,
     );
   }
+  let longest = 0;
   for (const roundTrip of ROUND_TRIPS) {
     for (const loss of LOSSES) {
       if (ms !== undefined && (ms !== roundTrip || lost !== undefined && lost !== loss * 100)) continue;
-      failures.push(...await road(roundTrip, loss, json));
+      const result = await road(roundTrip, loss, json);
+      failures.push(...result.failures);
+      longest = Math.max(longest, result.longest);
     }
+  }
+  if (!json) {
+    const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
+    console.log(
+      `  longest time without a frame: ${seconds(longest)}, at most ${seconds(LONGEST_GAP_MS)} wanted`,
+    );
   }
   return failures;
 }
 
-async function road(roundTrip: number, loss: number, json: boolean): Promise<Failures> {
+async function road(
+  roundTrip: number,
+  loss: number,
+  json: boolean,
+): Promise<{ failures: Failures; longest: number }> {
   const rates: number[] = [], cells: string[] = [], failures: Failures = [];
+  let longest = 0;
   for (const paths of PATHS) {
     const relay = new Relay({ roundTrip, loss, seed: roundTrip * 1_000 + loss * 1_000 + (paths ?? 0) });
     const options = { transport: "werift", frameBytes: 64 << 10, ...(paths ? { paths } : {}) } as const;
@@ -54,6 +68,7 @@ async function road(roundTrip: number, loss: number, json: boolean): Promise<Fai
       const { bytesPerSecond, longestGap, wrong } = received, { user, system } = cpuUsage(before);
       const busy = [...cpu, (user + system) / 1e6].map((seconds) => Math.round(seconds / ROAD_MS * 1e5));
       rates.push(bytesPerSecond);
+      longest = Math.max(longest, longestGap);
       cells.push(
         `${(bytesPerSecond / 1e6).toFixed(2)} (${(longestGap / 1_000).toFixed(1)} s; ${busy.join(" ")} %)` +
           (paths === undefined ? ` over ${opened}` : ""),
@@ -83,5 +98,5 @@ async function road(roundTrip: number, loss: number, json: boolean): Promise<Fai
       `four connections carry ${(rates[1] / rates[0]).toFixed(1)} times what one does at 40 ms, goal 3`,
     );
   }
-  return failures;
+  return { failures, longest };
 }

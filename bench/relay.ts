@@ -6,6 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
+import { keepOrder } from "../mesh/orderly_socket.ts";
 import { PeerDescription } from "../mesh/peer_description.ts";
 
 /** What kind of road. */
@@ -117,6 +118,7 @@ function socket(): Promise<Socket> {
     made.bind(0, "127.0.0.1", () => {
       // Deno makes an array of the receive buffer's size for each datagram: this is twice the largest.
       made.setRecvBufferSize(1 << 10);
+      keepOrder(made);
       resolve(made);
     });
   });

@@ -185,8 +185,9 @@ export class Bundle {
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
   async drained(bytes: number): Promise<void> {
     while (!this.over && this.buffered() > bytes) {
-      const path = this.full ? undefined : this.roomiest();
-      await Promise.race([this.changed.promise, ...path === undefined ? [] : [path.drained(bytes)]]);
+      // Any of them may be the first to have room: a channel's queue often empties at one blow.
+      const paths = this.full ? [] : this.paths.filter(({ listens }) => listens);
+      await Promise.race([this.changed.promise, ...paths.map((path) => path.drained(bytes))]);
     }
   }
 

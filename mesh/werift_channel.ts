@@ -10,6 +10,7 @@ import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import type { Channel, ChannelBinding } from "./runtime.ts";
 import { watchAgreement } from "./werift_binding.ts";
+import { watchWindow } from "./werift_window.ts";
 
 /** The payload protocol of binary messages on a data channel (RFC 8831). */
 const BINARY = 53;
@@ -136,6 +137,7 @@ export class WeriftChannel implements Channel {
   private guard(): void {
     const { sctp, dtlsTransport } = this.connection.sctpTransport!;
     const insides = sctp as unknown as Insides;
+    watchWindow(sctp);
     dtlsTransport.dataReceiver = (packet) => {
       this.undelivered += packet.length;
       if (this.undelivered > limits.undeliveredBytes) {

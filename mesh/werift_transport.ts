@@ -9,11 +9,12 @@
  *
  * @module
  */
-import type { Socket } from "node:dgram";
+import { Socket } from "node:dgram";
 import type { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
 import { type IceServers, stunText, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
+import { keepOrder } from "./orderly_socket.ts";
 import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
 import { openPeer } from "./peer_opening.ts";
 import type { Channel, Clock, Signal, Transport } from "./runtime.ts";
@@ -108,18 +109,21 @@ function iceOptions(servers: IceServers) {
 
 /** What is reached inside werift for its sockets. */
 interface Sockets {
-  readonly protocols: readonly { readonly transport?: { readonly socket?: Partial<Socket> } }[];
+  readonly protocols: readonly { readonly transport?: { readonly socket?: unknown } }[];
 }
 
 /**
- * Tells the connection's sockets how large a datagram can be. Deno makes a new cleared array of "the receive buffer's
+ * Keeps the order of the connection's datagrams, and tells its sockets how large one can be. Deno makes a new cleared array of "the receive buffer's
  * size" (64 KiB, and twice what is asked for here) for each datagram that arrives, and leaves the system's own buffer
  * alone; Node would change that one instead, so this is for Deno only, as this whole file is.
  */
 function fitSockets(connection: RTCPeerConnection): void {
   for (const { connection: ice } of connection.iceTransports) {
     for (const { transport } of (ice as unknown as Sockets).protocols) {
-      transport?.socket?.setRecvBufferSize?.(limits.datagramBytes / 2);
+      const socket = transport?.socket;
+      if (!(socket instanceof Socket)) continue; // TURN over TCP
+      socket.setRecvBufferSize(limits.datagramBytes / 2);
+      keepOrder(socket);
     }
   }
 }

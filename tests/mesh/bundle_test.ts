@@ -1,13 +1,15 @@
 /** Links that outlive their channels: faults of single channels and of the whole road, on a virtual clock. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { Bundle } from "../../mesh/bundle.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import type { FrameHeader } from "../../mesh/frame.ts";
 import { localCredentials } from "../../mesh/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
 import type { Link } from "../../mesh/link.ts";
+import { encodeNumber, KIND } from "../../mesh/link_wire.ts";
 import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/memory_transport.ts";
-import type { Clock, Transport } from "../../mesh/runtime.ts";
+import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { Linking } from "../../worker/linking.ts";
 import { clean } from "../compliance/clean.ts";
@@ -208,6 +210,59 @@ Deno.test("a long road gets more channels, and uses them", clean, async () => {
   assert(together < alone / 3, `${together} ms with four, ${alone} with one`);
   await close(four);
 });
+
+Deno.test("a bundle goes on as soon as any of its channels has room", clean, async () => {
+  const clock = new VirtualClock(1), bundle = new Bundle({ clock, peer: "b" });
+  const nothing = () => {};
+  bundle.listen({ opened: nothing, message: nothing, suspected: nothing, alone: nothing, failed: nothing });
+  const channels = [200, 300].map((bytes) => new Filled(bytes));
+  for (const channel of channels) {
+    bundle.add(channel);
+    channel.onmessage!(encodeNumber(KIND.ping, 0)); // the other end listens
+  }
+  assertEquals(bundle.buffered(), 200);
+  const drained = bundle.drained(100);
+  channels[1].empty(); // not the one with the most room when the wait began
+  await drained;
+  assertEquals(bundle.buffered(), 0);
+  bundle.close("done");
+  await bundle.closed;
+});
+
+/** A channel that holds what it is told, until it is emptied. */
+class Filled implements Channel {
+  readonly kind = "test";
+  readonly maxMessage = limits.channelBytes;
+  readonly binding = { proven: false };
+  readonly closed: Promise<string>;
+  onmessage: Channel["onmessage"];
+  #close!: (reason: string) => void;
+  #emptied = Promise.withResolvers<void>();
+
+  constructor(private bytes: number) {
+    this.closed = new Promise((resolve) => this.#close = resolve);
+  }
+
+  send(): void {}
+
+  buffered(): number {
+    return this.bytes;
+  }
+
+  drained(): Promise<void> {
+    return this.#emptied.promise;
+  }
+
+  empty(): void {
+    this.bytes = 0;
+    this.#emptied.resolve();
+  }
+
+  close(reason = "closed"): void {
+    this.#emptied.resolve();
+    this.#close(reason);
+  }
+}
 
 Deno.test(
   "one of several channels that is late holds up the others for little more than a second",
