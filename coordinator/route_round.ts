@@ -35,8 +35,6 @@ export interface RouteRules {
 export interface RouteRound {
   /** Infinity where microbatches wait for each other's memory in a circle. */
   readonly seconds: number;
-  /** Power mean (exponent 8) of the times at which microbatches were done: near the last, but moved by each late one. */
-  readonly late: number;
   readonly spans: readonly Span[];
   /** The same round as fixed lists, by worker. */
   readonly lists: Step[][];
@@ -50,18 +48,9 @@ interface Item {
   readonly order: number;
 }
 
-/** Runs one round of microbatches 0.. over `routes`. */
+/** Runs one round of microbatches 0.. over `routes`. Searches have route_times.ts, which is quicker and keeps nothing. */
 export function routeRound(workers: number, routes: readonly Route[], rules: RouteRules): RouteRound {
-  return new Round(workers, routes, rules, true).run();
-}
-
-/** The same without spans and lists, for searches. */
-export function routeTimes(
-  workers: number,
-  routes: readonly Route[],
-  rules: RouteRules,
-): Pick<RouteRound, "seconds" | "late"> {
-  return new Round(workers, routes, rules, false).run();
+  return new Round(workers, routes, rules).run();
 }
 
 class Round {
@@ -76,13 +65,11 @@ class Round {
   #order = 0;
   #done = 0;
   #end = 0;
-  #sum = 0;
 
   constructor(
     private readonly workers: number,
     private readonly routes: readonly Route[],
     private readonly rules: RouteRules,
-    private readonly keep: boolean,
   ) {
     this.#queues = Array.from({ length: workers }, () => []);
     this.#free = new Array(workers).fill(0);
@@ -96,9 +83,8 @@ class Round {
     this.routes.slice(0, wave).forEach((_, m) => this.#arrive(m, 0));
     this.#engine.run();
     const seconds = this.#done === this.routes.length ? this.#end : Infinity;
-    if (this.keep) this.#lists.forEach((list) => list.push({ do: "vote" }));
-    const late = (this.#sum / this.routes.length) ** (1 / 8);
-    return { seconds, late, spans: this.#spans, lists: this.#lists };
+    this.#lists.forEach((list) => list.push({ do: "vote" }));
+    return { seconds, spans: this.#spans, lists: this.#lists };
   }
 
   #work(route: Route, at: number): { worker: number; work: Work; seconds: number } {
@@ -126,7 +112,7 @@ class Round {
     if (work === "forward") this.#memory[worker]--;
     const start = Math.max(this.#engine.now, this.#free[worker]), end = start + seconds;
     this.#busy[worker] = true;
-    if (this.keep) this.#record(worker, item, work, start, end);
+    this.#record(worker, item, work, start, end);
     this.#engine.at(end, () => {
       if (work === "backward") this.#memory[worker]++;
       if (item.at === 2 * k) this.#finish(item.microbatch);
@@ -172,7 +158,6 @@ class Round {
 
   #finish(microbatch: number): void {
     this.#done++;
-    this.#sum += this.#engine.now ** 8;
     this.#end = Math.max(this.#end, this.#engine.now);
     const next = microbatch + (this.rules.wave ?? this.routes.length);
     if (next < this.routes.length) this.#arrive(next, 0);

@@ -6,7 +6,8 @@
  * @module
  */
 import { type RandomStream, randomStream } from "../model/random.ts";
-import { type Route, type RouteRules, routeTimes } from "./route_round.ts";
+import type { Route, RouteRules } from "./route_round.ts";
+import { RouteClock } from "./route_times.ts";
 
 /** What may change. */
 export interface RouteSearch {
@@ -20,6 +21,10 @@ export interface RouteSearch {
   readonly freeStarts: boolean;
   /** Two workers may change places, with the stages that they hold. */
   readonly freePlaces?: boolean;
+  /** With free places and ordered routes: a worker may leave its stage for another, so that stages have other numbers of them. */
+  readonly freeCounts?: boolean;
+  /** What a change may cost at the beginning, as a share of the shortest round: annealing cools from there. */
+  readonly heat?: number;
   readonly seed: number;
   /** Changes tried. */
   readonly changes: number;
@@ -32,30 +37,38 @@ export interface FoundRoutes {
   readonly seconds: number;
 }
 
+/** Enough to leave the valley of a fair start, too little to forget it. */
+const HEAT = 0.003;
+
 /** The best routes found and their round's seconds; never worse than `start`. */
 export function searchRoutes(start: readonly Route[], options: RouteSearch): FoundRoutes {
-  const { workers, rules, seed, changes } = options, random = randomStream(seed, "routes");
+  const { workers, rules, seed, changes, heat = HEAT } = options, random = randomStream(seed, "routes");
+  const clock = new RouteClock(workers, start.length, rules);
   const wanted = tally(start, options.stages, options);
+  // Ordered routes visit every stage once, whatever changes.
   const wrong = (state: State) =>
-    tally(state.routes, state.stages, options).reduce(
+    options.ordered && options.freeStarts ? 0 : tally(state.routes, state.stages, options).reduce(
       (sum, count, i) => sum + Math.abs(count - wanted[i]),
       0,
     );
   // The last microbatch alone is a poor guide: most changes leave it as it is. So every late one counts.
   const price = ({ seconds, late }: { readonly seconds: number; readonly late: number }) =>
     0.3 * seconds + late;
-  const first = routeTimes(workers, start, rules);
+  const first = clock.run(start);
   let now: State = { routes: start, stages: options.stages }, cost = price(first);
   let best: FoundRoutes = { ...now, seconds: first.seconds };
   for (let i = 0; i < changes; i++) {
-    const next = options.freePlaces && random.integer(12) === 0
-      ? exchangePlaces(now, random)
-      : change(now, options, random);
+    const place = options.freePlaces && random.integer(12) === 0;
+    const next = !place
+      ? change(now, options, random)
+      : options.freeCounts && random.integer(2) === 0
+      ? moveWorker(now, random)
+      : exchangePlaces(now, random);
     if (next === undefined) continue;
-    const times = routeTimes(workers, next.routes, rules), amiss = wrong(next);
+    const times = clock.run(next.routes), amiss = wrong(next);
     const asked = price(times) + 0.01 * first.seconds * amiss,
-      heat = 0.003 * best.seconds * (1 - i / changes) ** 2;
-    if (!(asked <= cost) && !(random.uniform() < Math.exp((cost - asked) / heat))) continue;
+      warmth = heat * best.seconds * (1 - i / changes) ** 2;
+    if (!(asked <= cost) && !(random.uniform() < Math.exp((cost - asked) / warmth))) continue;
     [now, cost] = [next, asked];
     if (amiss === 0 && times.seconds < best.seconds) best = { ...next, seconds: times.seconds };
   }
@@ -76,6 +89,21 @@ function exchangePlaces({ routes, stages }: State, random: RandomStream): State 
   return {
     routes: routes.map((route) => route.map(other)),
     stages: stages.map((holders) => holders.map(other)),
+  };
+}
+
+/** A worker leaves its stage for another: its microbatches go to others there, and some of the new stage's come to it. */
+function moveWorker({ routes, stages }: State, random: RandomStream): State | undefined {
+  const s = random.integer(stages.length), t = random.integer(stages.length);
+  if (s === t || stages[s].length < 2) return undefined;
+  const x = stages[s][random.integer(stages[s].length)], rest = stages[s].filter((worker) => worker !== x);
+  const joined = [...stages[t], x];
+  return {
+    routes: routes.map((route) => {
+      const left = route[s] === x ? route.with(s, rest[random.integer(rest.length)]) : route;
+      return random.integer(joined.length) === 0 ? left.with(t, x) : left;
+    }),
+    stages: stages.map((holders, i) => i === s ? rest : i === t ? joined : holders),
   };
 }
 

@@ -1,8 +1,10 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { published, publishedSeconds, routesOf, rulesOf, stages } from "../../bench/skippipe_case.ts";
 import { type Route, routeRound, type RouteRules } from "../../coordinator/route_round.ts";
 import { searchRoutes } from "../../coordinator/route_search.ts";
+import { RouteClock } from "../../coordinator/route_times.ts";
 import { simulate } from "../../coordinator/simulator.ts";
+import { randomStream } from "../../model/random.ts";
 
 const plain: RouteRules = {
   forward: () => 1,
@@ -88,4 +90,45 @@ Deno.test("a search keeps what a round must do and is never worse than its start
   assertEquals(visits(routes), visits(start));
   assertEquals(starts(routes), starts(start));
   for (const route of routes) assertEquals(new Set(route.map(stageOf)).size, 4, "four different stages");
+});
+
+Deno.test("the clock of searches agrees with the round to the last bit", async () => {
+  const random = randomStream(1, "routes"), slower = Array.from({ length: 20 }, (_, w) => [1, 2, 4][w % 3]);
+  for (const order of ["arrival", "backward"] as const) {
+    const rules = { ...await rulesOf("ours", 0.44, slower), order }, clock = new RouteClock(20, 30, rules);
+    for (const visits of [2, 4, 6, 6]) {
+      const routes = Array.from(
+        { length: 30 },
+        () => stages.slice(0, visits).map((holders) => holders[random.integer(holders.length)]),
+      );
+      const { seconds, spans } = routeRound(20, routes, rules), times = clock.run(routes);
+      assertEquals(times.seconds, seconds);
+      const done = new Array<number>(30).fill(0);
+      for (const { microbatch, end } of spans) done[microbatch] = Math.max(done[microbatch], end);
+      const late = (done.reduce((sum, end) => sum + (end / seconds) ** 8, 0) / 30) ** (1 / 8) * seconds;
+      assertAlmostEquals(times.late, late, 1e-9 * late);
+    }
+  }
+  const stuck = new RouteClock(2, 2, { ...plain, memory: 1 });
+  assertEquals(stuck.run([[0, 1], [1, 0]]).seconds, Infinity);
+  assertEquals(
+    stuck.run([[0, 1], [0, 1]]).seconds,
+    routeRound(2, [[0, 1], [0, 1]], { ...plain, memory: 1 }).seconds,
+  );
+  assertThrows(() => new RouteClock(2, 2, { ...plain, pause: 0.1 }), RangeError, "routeRound");
+});
+
+Deno.test("where stages may have other numbers of workers, every worker is still in one and none is empty", async () => {
+  const rules = await rulesOf("ours", 0.44, Array.from({ length: 20 }, (_, w) => [1, 2, 4][w % 3]));
+  const start = Array.from({ length: 30 }, (_, m) => stages.map((holders) => holders[m % holders.length]));
+  const options = { workers: 20, stages, rules, ordered: true, freeStarts: true, freePlaces: true, seed: 1 };
+  const kept = searchRoutes(start, { ...options, changes: 6_000 });
+  const free = searchRoutes(start, { ...options, freeCounts: true, heat: 0.008, changes: 6_000 });
+  assertEquals(kept.stages.map(({ length }) => length), stages.map(({ length }) => length));
+  assert(free.stages.some(({ length }, s) => length !== stages[s].length));
+  assertEquals(free.stages.flat().toSorted((a, b) => a - b), Array.from({ length: 20 }, (_, w) => w));
+  for (const route of free.routes) {
+    route.forEach((worker, s) => assert(free.stages[s].includes(worker), `worker ${worker} has stage ${s}`));
+  }
+  assertAlmostEquals(routeRound(20, free.routes, rules).seconds, free.seconds, 1e-12);
 });
