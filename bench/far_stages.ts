@@ -29,9 +29,11 @@ import { Relay } from "./relay.ts";
 export const title = "two stages over a road of 40 ms: how busy 1F1B and eager 1F1B keep the slower one";
 
 /** Round trip of the road, ms; steps that count behind those that do not; microbatches of a step. */
-const ROUND_TRIP = 40, STEPS = 3, WARM = 1, MICROBATCHES = 32;
+const ROUND_TRIP = 40, STEPS = 3, WARM = 1, MICROBATCHES = 48;
 /** A microbatch on the slower stage, forward and backward, ms: a third and two thirds. */
 const SLOWER = 100;
+/** What a pass makes up for at most, ms. */
+const MOST_LATE = 3;
 /** Least share of a step in which the slower stage works. */
 const GOAL = 0.85;
 
@@ -46,13 +48,10 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
-  // 4 KiB are there after one way of 20 ms.
   { stages: [SLOWER, 80], schedule: "1f1b", sequence: 64, counts: true },
   { stages: [80, SLOWER], schedule: "1f1b", sequence: 64, counts: true },
-  // 16 KiB are more than a connection sends at once behind a pause and take some 70 ms: two microbatches under way then make
-  // a trip that is longer than twice their work.
-  { stages: [SLOWER, 80], schedule: "1f1b", sequence: 256, counts: false },
-  { stages: [80, SLOWER], schedule: "1f1b", sequence: 256, counts: false },
+  { stages: [SLOWER, 80], schedule: "1f1b", sequence: 256, counts: true },
+  { stages: [80, SLOWER], schedule: "1f1b", sequence: 256, counts: true },
   { stages: [SLOWER, 80], schedule: "eager-1f1b", sequence: 256, counts: true },
   { stages: [80, SLOWER], schedule: "eager-1f1b", sequence: 256, counts: true },
   { stages: [SLOWER, SLOWER], schedule: "eager-1f1b", sequence: 256, counts: false },
@@ -105,9 +104,12 @@ function far(transport: Transport, relay: Relay): Transport {
   };
 }
 
-/** A device whose passes take a fixed time, one after the other. */
+/**
+ * A device whose passes take a fixed time, one after the other. Timers fire a millisecond or two late, which the next pass
+ * makes up for: on average a pass takes its time.
+ */
 function paced(compute: Compute, flops: number, milliseconds: number): Compute {
-  let last: Promise<unknown> = Promise.resolve();
+  let last: Promise<unknown> = Promise.resolve(), late = 0;
   const times: Partial<Record<string | symbol, number>> = {
     forward: milliseconds / 3,
     backward: 2 * milliseconds / 3,
@@ -123,8 +125,9 @@ function paced(compute: Compute, flops: number, milliseconds: number): Compute {
       }
       return (...args: unknown[]) => {
         const pass = last.then(async () => {
-          const end = performance.now() + time, made = await value.apply(target, args);
+          const end = performance.now() + time - late, made = await value.apply(target, args);
           await new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())));
+          late = Math.min(MOST_LATE, Math.max(0, performance.now() - end));
           return made;
         });
         last = pass.catch(() => {});
@@ -180,14 +183,17 @@ async function measure(one: Case, folder: string): Promise<number[]> {
   return seconds;
 }
 
-/** Measures and prints; false where a case that counts misses the goal. */
-export async function run({ json }: BenchOptions): Promise<boolean> {
+/**
+ * Measures and prints; false where a case that counts misses the goal. `--schedule=1f1b` measures the cases of one schedule.
+ */
+export async function run({ json, args }: BenchOptions): Promise<boolean> {
+  const only = args.find((arg) => arg.startsWith("--schedule="))?.slice("--schedule=".length);
   const folder = await Deno.makeTempDir({ prefix: "volary-bench-" });
   try {
     await Deno.writeTextFile(`${folder}/text`, "a road of forty milliseconds and a half\n".repeat(2_000));
     let good = true;
     const rows: string[][] = [["stages", "activation", "schedule", "step", "slower stage busy"]];
-    for (const one of CASES) {
+    for (const one of CASES.filter(({ schedule }) => only === undefined || schedule === only)) {
       const steps = (await measure(one, folder)).toSorted((a, b) => a - b);
       const seconds = steps[steps.length >> 1], { stages, schedule, sequence, counts } = one;
       const busy = MICROBATCHES * Math.max(...stages) / 1000 / seconds;

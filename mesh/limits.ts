@@ -104,6 +104,8 @@ export const limits = {
   /** Bytes that a link hands to its channel before it waits, and where it goes on: full speed, few ms of delay. */
   highWaterBytes: 256 << 10,
   lowWaterBytes: 64 << 10,
+  /** Bytes of packets that leave at once behind a pause: two pieces, some 28 packets, which any road's queue holds. */
+  burstBytes: 32 << 10,
   /** Bytes of one frame's payload: 4,096 x 128 tokens of a microbatch would not fit a data channel's time anyway. */
   frameBytes: 1 << 30,
   /** Full frames of a lane that the receiver grants ahead: one in use, one arriving, two in order behind them. */
