@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fetches the text of the bilingual example into ./texts: Debian's documentation in English and Chinese (about 60 MB of
+# Fetches the text of the bilingual example into ./texts: Debian's documentation in English and Chinese (about 40 MB of
 # text), WordNet's glosses and the dictionary CC-CEDICT. Needs Debian or Ubuntu with its package lists, no root.
 set -eu
 cd "$(dirname "$0")"
@@ -13,6 +13,7 @@ for package in texts/packages/*.deb; do dpkg -x "$package" texts/unpacked; done
 find texts/unpacked -type f \( -name '*.rst.gz' -o -name '*.txt.gz' \) -exec gunzip -f {} +
 find texts/unpacked -type f \( -name '*.rst' -o -name '*.txt' -o -name '*.pod' \) | while read -r file; do
   case "$file" in
+    */_sources/*) continue ;; # the same again, beside the pages made of it
     */zh_CN/* | */zh_TW/* | *zh-cn*) language=chinese ;;
     */translations/*) continue ;;
     *) language=english ;;

@@ -73,6 +73,16 @@ Deno.test("the learning rate warms up, follows a cosine to its end, or stays", (
   assertEquals(learningRate({ ...phase, warmup: 0 }, 1), 1e-2);
 });
 
+Deno.test("wsd warms up, stays, and falls in a straight line over the share of steps that is asked for", () => {
+  const own = good.replace("warmup = 4", 'warmup = 4\nschedule = "wsd"\ndecay = 0.25\nfinal_ratio = 0.2');
+  const phase = read(own).phases[0] as TrainPhase;
+  assertAlmostEquals(learningRate(phase, 2), 1e-2 / 2, 1e-12);
+  for (const step of [4, 10, 15]) assertEquals(learningRate(phase, step), 1e-2);
+  for (const [step, share] of [[16, 0.84], [18, 0.52], [20, 0.2]]) {
+    assertAlmostEquals(learningRate(phase, step), 1e-2 * share, 1e-12);
+  }
+});
+
 Deno.test("a run goes on only with the recipe that it was begun with", () => {
   const begun = read(good);
   checkResume(begun, read(good.replace("steps = 20", "steps = 40") + "evaluate_every = 2\n"));
