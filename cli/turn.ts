@@ -1,8 +1,11 @@
 /**
- * `--turn`, `--turn-credentials` and `--relay-only`: a TURN server for a command, and what is wrong with it.
+ * `--turn`, `--turn-credentials`, `--turn-secret-file` and `--relay-only`: a TURN server for a command, and what is wrong
+ * with it.
  *
  * @module
  */
+import { TurnGrants } from "../coordinator/turn_grants.ts";
+import { readOwn } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { LinkError } from "../mesh/errors.ts";
 import { type IceServers, parseStun, parseTurn, turnText } from "../mesh/ice_servers.ts";
@@ -14,7 +17,8 @@ import { CommandError, UsageError } from "./verb.ts";
 export const TURN_HELP =
   `  --stun HOST:PORT  ask this server how this machine's address looks from outside, so that others behind a NAT reach it; with a
                   second one behind a comma \`volary doctor\` says which kind of NAT there is
-  --turn URL      reach others through a TURN server: turn:HOST:PORT, or turn:HOST:PORT?transport=tcp where UDP is blocked
+  --turn URL      reach others through a TURN server: turn:HOST:PORT, turn:HOST:PORT?transport=tcp where UDP is blocked, or
+                  turns:HOST:PORT for TLS; default: the coordinator's, where it names one (\`volary up --turn\`)
   --turn-credentials FILE  user:password for it; default: the variables VOLARY_TURN_USER and VOLARY_TURN_PASSWORD
   --relay-only    use nothing but the TURN server, so that others do not learn this machine's addresses`;
 
@@ -27,14 +31,12 @@ interface Flags {
 /** The servers that the flags name; undefined: none. Throws `UsageError` and `CommandError`. */
 export async function serversOf(flags: Flags): Promise<IceServers | undefined> {
   const url = flags.text("turn"), relayOnly = flags.has("relay-only"), named = flags.text("stun");
-  if (url === undefined && relayOnly) {
-    throw new UsageError("--relay-only needs a TURN server: --turn turn:HOST:PORT.");
-  }
   try {
     const stun = named === undefined ? undefined : parseStun(named);
-    if (url === undefined) return stun && { stun };
-    const [user, password] = await credentials(flags.text("turn-credentials"));
-    return { turn: parseTurn(url, user, password), stun, relayOnly };
+    if (url === undefined) return stun || relayOnly ? { ...(stun && { stun }), relayOnly } : undefined;
+    const server = parseTurn(url);
+    const [username, password] = await credentials(flags.text("turn-credentials"));
+    return { turn: { ...server, username, password }, stun, relayOnly };
   } catch (error) {
     if (error instanceof LinkError) throw new UsageError(error.message);
     throw error;
@@ -43,7 +45,12 @@ export async function serversOf(flags: Flags): Promise<IceServers | undefined> {
 
 async function credentials(file: string | undefined): Promise<[user: string, password: string]> {
   if (file === undefined) {
-    return [Deno.env.get("VOLARY_TURN_USER") ?? "", Deno.env.get("VOLARY_TURN_PASSWORD") ?? ""];
+    const user = Deno.env.get("VOLARY_TURN_USER"), password = Deno.env.get("VOLARY_TURN_PASSWORD");
+    if (user && password) return [user, password];
+    throw new UsageError(
+      "The TURN server needs a user and a password: set VOLARY_TURN_USER and VOLARY_TURN_PASSWORD, or name a file that holds " +
+        "user:password (--turn-credentials).",
+    );
   }
   let text;
   try {
@@ -54,6 +61,45 @@ async function credentials(file: string | undefined): Promise<[user: string, pas
   const colon = text.indexOf(":");
   if (colon < 1) throw new CommandError(`${file} should hold one line, user:password, for the TURN server.`);
   return [text.slice(0, colon), text.slice(colon + 1)];
+}
+
+/**
+ * What gives workers their names for the TURN server of `up --turn URL --turn-secret-file FILE`; undefined: there is none.
+ * Throws `UsageError`, and `CommandError` where the server does not know the secret; tells where it does not answer.
+ */
+export async function grantsOf(flags: Flags, tell: (text: string) => void): Promise<TurnGrants | undefined> {
+  const url = flags.text("turn"), file = flags.text("turn-secret-file");
+  if (url === undefined && file === undefined) return undefined;
+  if (url === undefined || file === undefined) {
+    throw new UsageError("--turn and --turn-secret-file go together.");
+  }
+  let server;
+  try {
+    server = parseTurn(url);
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  const secret = (await readOwn(file))?.trim();
+  if (secret === undefined) throw new CommandError(`There is no ${file} (--turn-secret-file).`);
+  if (secret === "") {
+    throw new CommandError(`${file} is empty: it should hold the TURN server's secret (static-auth-secret).`);
+  }
+  const clock = denoRuntime(), grants = new TurnGrants(server, secret, clock);
+  const { username, password } = await grants.grant("coordinator");
+  const answer = await probeTurn({ ...server, username, password }, clock);
+  if (answer.answer === "refused" && answer.code === 401) {
+    throw new CommandError(
+      `${
+        turnText(server)
+      } refuses what was made from the secret in ${file}: 401 ${answer.reason}. It must be the server's own ` +
+        "(coturn: use-auth-secret and static-auth-secret), and both clocks must be right.",
+    );
+  }
+  if (answer.answer !== "granted") {
+    const why = answer.answer === "none" ? "does not answer" : `answers ${answer.code} ${answer.reason}`;
+    tell(`${turnText(server)} ${why} from here; workers are told of it all the same.`);
+  }
+  return grants;
 }
 
 /** What a TURN server says to us; `advice` where it does not help. */
@@ -80,7 +126,9 @@ export async function turnState(
   return {
     ok: false,
     found: `${name} does not answer`,
-    advice: "Check its address and port, and that this machine may connect to it.",
+    advice: turn!.transport === "tls"
+      ? "Check its address and port, and that its certificate is good for that name (one of your own: DENO_CERT=FILE)."
+      : "Check its address and port, and that this machine may connect to it.",
   };
 }
 

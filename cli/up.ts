@@ -20,6 +20,7 @@ import { WebSocketChannel } from "../mesh/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
 import { pageFiles } from "./page.ts";
 import { DEFAULT_TERMS, termsOf } from "./terms.ts";
+import { grantsOf } from "./turn.ts";
 import { CommandError, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 const DEFAULT_PORT = 7450;
@@ -31,7 +32,7 @@ export const verb: Verb = {
   summary: "start a coordinator and print how to join it",
   help:
     `volary up [--port ${DEFAULT_PORT}] [--host 127.0.0.1] [--state ${DEFAULT_STATE}] [--invites ${DEFAULT_TERMS.uses}] [--expires ${DEFAULT_TERMS.expires}]
-          [--approve] [--public URL] [--tls-cert FILE --tls-key FILE] [--json]
+          [--approve] [--public URL] [--tls-cert FILE --tls-key FILE] [--turn URL --turn-secret-file FILE] [--json]
 
 Starts a coordinator: workers join it, and \`volary run\` gives it something to do. It runs until Ctrl-C; a run under way is
 saved first. Workers that were admitted once join again without an invite's use; see \`volary workers\`.
@@ -41,6 +42,9 @@ saved first. Workers that were admitted once join again without an invite's use;
   --public URL      how others reach it, for instance wss://mesh.example: through a proxy in front, or by the certificate's name
   --tls-cert FILE   the certificate and its chain, PEM; with --tls-key the port speaks TLS
   --tls-key FILE    the certificate's private key, PEM, readable by you only
+  --turn URL        a TURN server for workers that do not reach each other: turn:HOST:PORT, with ?transport=tcp over TCP, or
+                    turns:HOST:PORT. Each gets a name and a password of its own, good for an hour and renewed
+  --turn-secret-file FILE  the secret that the server makes them from (coturn: static-auth-secret), readable by you only
   --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it this coordinator),
                     admissions.json (whom it let in), paces.json (how fast workers and links turned out) and
                     coordinator.json (address and owner's secret)
@@ -52,14 +56,25 @@ saved first. Workers that were admitted once join again without an invite's use;
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json", "approve"],
-      string: ["port", "host", "state", "invites", "expires", "public", "tls-cert", "tls-key"],
+      string: [
+        "port",
+        "host",
+        "state",
+        "invites",
+        "expires",
+        "public",
+        "tls-cert",
+        "tls-key",
+        "turn",
+        "turn-secret-file",
+      ],
     });
     const outside = publicOf(flags.text("public")), tls = await tlsOf(flags);
     if (tls !== undefined && outside?.protocol !== "wss:") {
       throw new UsageError("A certificate is good for its name: say it with --public wss://NAME:PORT.");
     }
     const port = flags.number("port", { min: 0, max: 65_535, integer: true }) ?? DEFAULT_PORT;
-    const terms = termsOf(flags, "invites");
+    const terms = termsOf(flags, "invites"), turn = await grantsOf(flags, say);
     const host = flags.text("host") ?? "127.0.0.1", state = flags.text("state") ?? DEFAULT_STATE;
     const json = flags.has("json");
     const runtime = denoRuntime(), runs = resolve(state);
@@ -80,6 +95,7 @@ saved first. Workers that were admitted once join again without an invite's use;
     const coordinator = new Coordinator({
       runtime,
       admission,
+      turn,
       paces: await Paces.open({ read: () => readOwn(paces), write: (text) => writeOwn(paces, text) }),
       onmember: (event) => {
         if (json) printJson(event);

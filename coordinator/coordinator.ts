@@ -14,6 +14,7 @@ import type { Member } from "./member.ts";
 import { type Known, Membership } from "./membership.ts";
 import { type KnownLink, Paces } from "./paces.ts";
 import { type Outcome, run, type RunRequest } from "./run.ts";
+import type { TurnGrants } from "./turn_grants.ts";
 
 export interface CoordinatorOptions {
   readonly runtime: Runtime;
@@ -21,6 +22,8 @@ export interface CoordinatorOptions {
   readonly admission: Admission;
   /** Told of everyone who joins and leaves. */
   readonly onmember?: (event: MemberEvent) => void;
+  /** Gives workers their names for a TURN server; absent: the mesh has none. */
+  readonly turn?: TurnGrants;
   /** What was learned before; absent: nothing, and nothing is kept. */
   readonly paces?: Paces;
 }
@@ -86,13 +89,13 @@ export class Coordinator {
   #last: NonNullable<Status["run"]> | undefined;
   readonly #changed = new Set<() => void>();
 
-  constructor({ runtime, admission, onmember, paces = new Paces() }: CoordinatorOptions) {
+  constructor({ runtime, admission, onmember, turn, paces = new Paces() }: CoordinatorOptions) {
     this.#paces = paces;
     this.#runtime = runtime;
     this.#membership = new Membership(runtime, admission, (event) => {
       onmember?.(event);
       for (const changed of this.#changed) changed();
-    });
+    }, turn);
   }
 
   /** Takes a new connection; whoever it is says hello or is shut out. `from`: where it comes from, if that tells people apart. */

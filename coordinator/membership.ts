@@ -9,11 +9,12 @@ import { HandshakeError } from "../mesh/errors.ts";
 import { interview, tellVerdict } from "../mesh/handshake_control.ts";
 import { delegate, fingerprint, sameBytes } from "../mesh/identity.ts";
 import { limits } from "../mesh/limits.ts";
-import { type FromCoordinator, FromWorker, type Lent } from "../mesh/messages.ts";
+import { type FromCoordinator, FromWorker, type Lent, type Turn } from "../mesh/messages.ts";
 import type { Chance, Channel, Clock } from "../mesh/runtime.ts";
 import type { Admission, KnownWorker } from "./admission.ts";
 import type { MemberEvent } from "./coordinator.ts";
 import type { Member } from "./member.ts";
+import type { TurnGrants } from "./turn_grants.ts";
 
 /** Time for a hello once a worker was let in, in ms: it opens its device and measures it before it speaks. */
 export const HELLO_MS = 60_000;
@@ -55,6 +56,7 @@ export class Membership {
     private readonly runtime: Clock & Chance,
     private readonly admission: Admission,
     private readonly onevent: (event: MemberEvent) => void,
+    private readonly turn?: TurnGrants,
   ) {}
 
   /** In the order in which they joined. */
@@ -193,7 +195,7 @@ export class Membership {
         return this.onevent({ event: "waiting", worker: hello.name, fingerprint: print });
       }
       case "admitted":
-        return this.#welcome(connection, hello);
+        return this.#welcome(connection, hello, await this.turn?.grant(hello.name));
       default:
         return this.#refuse(connection, "The coordinator's owner has revoked this worker.");
     }
@@ -226,8 +228,9 @@ export class Membership {
     control.drained(0).then(() => control.close("refused"));
   }
 
-  #welcome(connection: Connection, hello: Hello): void {
+  #welcome(connection: Connection, hello: Hello, turn: Turn | undefined): void {
     const { control, publicKey } = connection, { runtime, admission } = this;
+    if (!this.#newcomers.has(connection)) return; // gone meanwhile
     if (this.#members.has(hello.name)) {
       return this.#refuse(
         connection,
@@ -262,8 +265,23 @@ export class Membership {
       this.#members.delete(member.id);
       this.onevent({ event: "left", worker: member.id, reason });
     });
-    member.send({ type: "welcome", id: member.id, run: admission.mesh });
+    member.send({
+      type: "welcome",
+      id: member.id,
+      run: admission.mesh,
+      ...(turn === undefined ? {} : { turn }),
+    });
+    if (turn !== undefined) this.#renew(member);
     const { deviceName, flops } = hello.profile;
     this.onevent({ event: "joined", worker: member.id, device: deviceName, flops });
+  }
+
+  /** Sends a member another name for the TURN server before the one it has ends. */
+  #renew(member: Member): void {
+    const timer = this.runtime.timer(limits.turnMs / 2, async () => {
+      member.send({ type: "turn", turn: await this.turn!.grant(member.id) });
+      if (this.#members.get(member.id)?.member === member) this.#renew(member);
+    });
+    member.closed.then(() => timer.cancel());
   }
 }

@@ -8,6 +8,7 @@
  * @module
  */
 import { LinkError } from "./errors.ts";
+import { type IceServers, needsTurn, stunText, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
 import { openPeer } from "./peer_opening.ts";
@@ -47,29 +48,44 @@ export interface PlatformConnection extends EventTarget {
 /** What a {@linkcode browserTransport} is given. */
 export interface BrowserTransportOptions {
   readonly clock: Clock;
-  /** Makes a connection; the platform's without any server where absent. */
-  readonly connection?: () => PlatformConnection;
+  /** Servers that help to reach a peer, now. */
+  readonly servers?: () => IceServers;
+  /** Makes a connection; the platform's where absent. */
+  readonly connection?: (servers: IceServers) => PlatformConnection;
 }
 
 /** How long gathering own addresses may take, in ms; what was found by then is sent. */
 const GATHERING_MS = 1_000;
 
-/** The platform's connection, without any server. Throws `LinkError` where the platform has none. */
-function platformConnection(): PlatformConnection {
+/** The platform's connection. Throws `LinkError` where the platform has none. */
+function platformConnection(servers: IceServers): PlatformConnection {
+  const { turn, relayOnly } = servers, stun = stunText(servers);
   const Connection = (globalThis as unknown as {
-    RTCPeerConnection?: new (options: { iceServers: [] }) => PlatformConnection;
+    RTCPeerConnection?: new (options: object) => PlatformConnection;
   }).RTCPeerConnection;
   if (Connection === undefined) throw new LinkError("Cannot connect to a peer: this browser has no WebRTC");
-  return new Connection({ iceServers: [] });
+  return new Connection({
+    iceServers: [
+      ...stun === undefined ? [] : [{ urls: stun }],
+      ...turn === undefined
+        ? []
+        : [{ urls: turnText(turn), username: turn.username, credential: turn.password }],
+    ],
+    iceTransportPolicy: relayOnly ? "relay" : "all",
+  });
 }
 
 /** A transport over the platform's RTCPeerConnection. */
 export function browserTransport(
-  { clock, connection = platformConnection }: BrowserTransportOptions,
+  { clock, servers: named, connection = platformConnection }: BrowserTransportOptions,
 ): Transport {
   return {
     kind: "webrtc (browser)",
-    open: (signal, initiator) => open(clock, connection(), signal, initiator),
+    async open(signal, initiator) {
+      const servers = named?.() ?? {};
+      needsTurn(servers);
+      return await open(clock, connection(servers), signal, initiator);
+    },
   };
 }
 

@@ -11,10 +11,14 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** Where a TURN server is, and how it is spoken to. */
+export interface TurnAddress extends HostPort {
+  /** Between this machine and the server ("tls": over TCP); the server and the peers always speak UDP. */
+  readonly transport: "udp" | "tcp" | "tls";
+}
+
 /** A TURN server and who may use it. */
-export interface TurnServer extends HostPort {
-  /** Between this machine and the server; the server and the peers always speak UDP. */
-  readonly transport: "udp" | "tcp";
+export interface TurnServer extends TurnAddress {
   readonly username: string;
   readonly password: string;
 }
@@ -28,29 +32,20 @@ export interface IceServers {
   readonly relayOnly?: boolean;
 }
 
-const DEFAULT_PORT = 3478;
+const DEFAULT_PORT = 3478, DEFAULT_TLS_PORT = 5349;
 
-/** Reads `turn:HOST[:PORT][?transport=udp|tcp]` (RFC 7065). Throws `LinkError`. */
-export function parseTurn(url: string, username: string, password: string): TurnServer {
-  const [, host, port, transport = "udp"] =
-    url.match(/^turn:(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?$/) ?? [];
-  const number = port === undefined ? DEFAULT_PORT : Number(port);
-  if (host === undefined || number < 1 || number > 65_535) {
-    throw new LinkError(`"${url}" is no TURN server: write turn:HOST:PORT, or turn:HOST:PORT?transport=tcp`);
-  }
-  if (username === "" || password === "") {
+/** Reads `turn:HOST[:PORT][?transport=udp|tcp]` or `turns:HOST[:PORT]` (RFC 7065). Throws `LinkError`. */
+export function parseTurn(url: string): TurnAddress {
+  const [, scheme, host, port, over] =
+    url.match(/^(turns?):(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(?::(\d{1,5}))?(?:\?transport=(udp|tcp))?$/) ?? [];
+  const tls = scheme === "turns", number = Number(port ?? (tls ? DEFAULT_TLS_PORT : DEFAULT_PORT));
+  if (host === undefined || number < 1 || number > 65_535 || tls && over === "udp") {
     throw new LinkError(
-      "The TURN server needs a user and a password: set VOLARY_TURN_USER and VOLARY_TURN_PASSWORD, or name a file that " +
-        "holds user:password (--turn-credentials).",
+      `"${url}" is no TURN server: write turn:HOST:PORT, turn:HOST:PORT?transport=tcp, or turns:HOST:PORT for TLS`,
     );
   }
-  return {
-    host: host.replace(/^\[|\]$/g, ""),
-    port: number,
-    transport: transport as "udp" | "tcp",
-    username,
-    password,
-  };
+  const transport = tls ? "tls" : over === "tcp" ? "tcp" : "udp";
+  return { host: host.replace(/^\[|\]$/g, ""), port: number, transport };
 }
 
 /** Reads `HOST[:PORT]`, several with commas between them. Throws `LinkError`. */
@@ -74,6 +69,16 @@ export function stunText({ stun, relayOnly }: IceServers): string | undefined {
 }
 
 /** The server as text, without its credentials. */
-export function turnText({ host, port, transport }: TurnServer): string {
-  return `turn:${host.includes(":") ? `[${host}]` : host}:${port}?transport=${transport}`;
+export function turnText({ host, port, transport }: TurnAddress): string {
+  const where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return transport === "tls" ? `turns:${where}?transport=tcp` : `turn:${where}?transport=${transport}`;
+}
+
+/** Throws `LinkError` where only a TURN server may be used and there is none. */
+export function needsTurn({ turn, relayOnly }: IceServers): void {
+  if (!relayOnly || turn !== undefined) return;
+  throw new LinkError(
+    "Cannot connect to the peer: only a TURN server may be used (--relay-only), and neither this worker (--turn) nor the " +
+      "coordinator (`volary up --turn`) names one",
+  );
 }

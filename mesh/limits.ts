@@ -51,6 +51,11 @@ export const limits = {
   clockSkewMs: 5 * 60_000,
   /** For how long a worker may show peers the coordinator's word, in ms. It is renewed while a run goes. */
   delegationMs: 60 * 60_000,
+  /**
+   * For how long a TURN server takes what the coordinator gave a worker for it, in ms. Renewed after half of that; what a
+   * worker has opened by then goes on.
+   */
+  turnMs: 60 * 60_000,
   /** Workers that one invite may admit. */
   inviteUses: 10_000,
   /** For how long an invite may be good, in ms: a year. */

@@ -10,7 +10,7 @@ import { Slice } from "./plan.ts";
 import { CODECS } from "./tensor_codec.ts";
 
 /** Both ends must speak the same version. Raise it with every change to messages, frames or the plan. */
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 const id = z.int().min(0).max(0xffff_ffff);
 const name = z.string().min(1).max(limits.nameLength);
@@ -129,6 +129,10 @@ export const Losses = z.strictObject({
 });
 export type Losses = z.infer<typeof Losses>;
 
+/** A TURN server, and what it knows a worker by for a while. */
+export const Turn = z.strictObject({ url: text, username: text, password: text });
+export type Turn = z.infer<typeof Turn>;
+
 /** The coordinator's word that a worker's key speaks for it in the run: see identity.ts. */
 export const SignedDelegation = z.strictObject({
   notBefore: finite,
@@ -180,7 +184,9 @@ const Load = z.array(z.array(id).max(limits.experts)).max(limits.layers);
 
 /** Coordinator to worker. */
 export const FromCoordinator = z.discriminatedUnion("type", [
-  z.strictObject({ type: z.literal("welcome"), id: name, run: text }),
+  z.strictObject({ type: z.literal("welcome"), id: name, run: text, turn: z.optional(Turn) }),
+  /** Another name and password for the TURN server, before those of the welcome end. */
+  z.strictObject({ type: z.literal("turn"), turn: Turn }),
   z.strictObject({ type: z.literal("refused"), reason: text }),
   /** The coordinator's owner has yet to let this worker in; `reason` says how. */
   z.strictObject({ type: z.literal("waiting"), reason: text }),

@@ -13,7 +13,7 @@
  */
 import type { DataChannel, PeerConnection } from "node-datachannel";
 import { LinkError } from "./errors.ts";
-import { type IceServers, stunText } from "./ice_servers.ts";
+import { type IceServers, needsTurn, stunText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import {
   awaitDescription,
@@ -31,7 +31,7 @@ export interface NativeOptions {
   /** Use 127.0.0.1 and nothing else: for workers on one machine. */
   readonly loopback?: boolean;
   /** Servers that help to reach the peer; TURN over UDP only. */
-  readonly servers?: IceServers;
+  readonly servers?: () => IceServers;
 }
 
 /** Bytes that one connection keeps under way (the library's buffers), and that a link should carry in a millisecond. */
@@ -75,13 +75,14 @@ export function nativeTransport(options: NativeOptions): Transport {
 }
 
 async function open(
-  { clock, loopback, servers = {} }: NativeOptions,
+  { clock, loopback, servers: named }: NativeOptions,
   signal: Signal,
   initiator: boolean,
 ): Promise<Channel> {
   const { PeerConnection } = await (library ??= load());
-  const { turn, relayOnly } = servers, stun = stunText(servers);
-  if (turn?.transport === "tcp") {
+  const servers = named?.() ?? {}, { turn, relayOnly } = servers, stun = stunText(servers);
+  needsTurn(servers);
+  if (turn !== undefined && turn.transport !== "udp") {
     throw new LinkError(
       "The native transport reaches TURN servers over UDP only: join with --transport werift.",
     );

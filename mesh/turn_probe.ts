@@ -6,7 +6,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { connect } from "node:net";
+import { connect, isIP } from "node:net";
+import { connect as connectTls } from "node:tls";
 import type { TurnServer } from "./ice_servers.ts";
 import type { Clock } from "./runtime.ts";
 import {
@@ -71,8 +72,10 @@ function outcome(response: Buffer, ms: number): TurnAnswer {
   return { answer: "refused", code: (error[2] & 7) * 100 + error[3], reason };
 }
 
-function overTcp({ host, port }: TurnServer, clock: Clock): { ask: Ask; close(): void } {
-  const socket = connect({ host, port });
+function overTcp({ host, port, transport }: TurnServer, clock: Clock): { ask: Ask; close(): void } {
+  const socket = transport === "tls"
+    ? connectTls({ host, port, servername: isIP(host) ? undefined : host })
+    : connect({ host, port });
   let heard = Buffer.alloc(0), over = false, wake = () => {};
   const end = () => {
     over = true;

@@ -12,7 +12,7 @@
 import { Socket } from "node:dgram";
 import type { RTCPeerConnection } from "werift";
 import { LinkError } from "./errors.ts";
-import { type IceServers, stunText, turnText } from "./ice_servers.ts";
+import { type IceServers, needsTurn, stunText, turnText } from "./ice_servers.ts";
 import { limits } from "./limits.ts";
 import { keepOrder } from "./orderly_socket.ts";
 import { awaitDescription, PeerDescription, sessionDescription } from "./peer_description.ts";
@@ -24,8 +24,8 @@ export interface WeriftOptions {
   readonly clock: Clock;
   /** Also offer 127.0.0.1: for workers on one machine. */
   readonly loopback?: boolean;
-  /** Servers that help to reach the peer. Without any, no packet leaves for an address that is not the peer's. */
-  readonly servers?: IceServers;
+  /** Servers that help to reach a peer, now. Without any, no packet leaves for an address that is not the peer's. */
+  readonly servers?: () => IceServers;
 }
 
 /** Bytes that one connection carries in a round trip, measured, and that a process can handle in a millisecond. */
@@ -48,10 +48,12 @@ export function weriftTransport(options: WeriftOptions): Transport {
 }
 
 async function open(
-  { clock, loopback, servers = {} }: WeriftOptions,
+  { clock, loopback, servers: named }: WeriftOptions,
   signal: Signal,
   initiator: boolean,
 ): Promise<Channel> {
+  const servers = named?.() ?? {};
+  needsTurn(servers);
   const { RTCPeerConnection } = await (library ??= import("werift"));
   const connection = new RTCPeerConnection({
     ...iceOptions(servers),

@@ -5,6 +5,7 @@
  * @module
  */
 import { browserTransport } from "../mesh/browser_transport.ts";
+import type { TurnServer } from "../mesh/ice_servers.ts";
 import { type Identity, newIdentity } from "../mesh/identity.ts";
 import type { Clock, Transport } from "../mesh/runtime.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
@@ -21,7 +22,7 @@ export interface BrowserJoinOptions extends JoinOptions {
   readonly device?: DeviceChoice;
   /** Where the bundled compute_thread.ts lies; default: beside this program, under its own name. */
   readonly thread?: URL;
-  /** Default: the browser's own WebRTC without any server. */
+  /** Default: the browser's own WebRTC, with no server but the coordinator's TURN server. */
   readonly transport?: Transport;
   /** Who this worker is; default: a key of this page's own, gone with it. */
   readonly identity?: Identity;
@@ -41,11 +42,13 @@ const clock: Clock = {
 export async function joinMesh(
   { device = "auto", thread, transport, identity, ...options }: BrowserJoinOptions,
 ): Promise<RunningWorker> {
+  let granted: TurnServer | undefined;
   return await join(options, {
     clock,
     chance: { random: (count) => crypto.getRandomValues(new Uint8Array(count)) },
     identity: identity ?? await newIdentity(),
-    transport: () => transport ?? browserTransport({ clock }),
+    transport: () => transport ?? browserTransport({ clock, servers: () => ({ turn: granted }) }),
+    onturn: (server) => granted = server,
     socket: (url) => new WebSocket(url),
     compute: (exchanger) =>
       openComputeThread(

@@ -11,7 +11,7 @@ import { join as inFolder } from "@std/path";
 import { type HeldKey, holdKey, KeyInUseError } from "../mesh/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { KeyFileError } from "../mesh/errors.ts";
-import type { IceServers } from "../mesh/ice_servers.ts";
+import type { IceServers, TurnServer } from "../mesh/ice_servers.ts";
 import { fingerprint, type Identity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { nativeTransport } from "../mesh/native_transport.ts";
@@ -36,7 +36,7 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
   readonly cache?: string;
   /** Default "werift": WebRTC in TypeScript. "native" is faster and needs the permission --allow-ffi. */
   readonly transport?: TransportChoice;
-  /** Servers that help to reach other workers; none unless named. */
+  /** Servers that help to reach other workers; of those of the coordinator a TURN server is used where none is named here. */
   readonly servers?: IceServers;
 }
 
@@ -59,6 +59,7 @@ export async function joinMesh(
   parseInvite(options.invite); // nobody needs a key for a line that is no invite
   const runtime = denoRuntime();
   const held = key === undefined ? await ownKey(runtime, name) : await holdKey(key, runtime);
+  let granted: TurnServer | undefined;
   try {
     const worker = await join({ ...options, name: name ?? ownName(held.identity) }, {
       clock: runtime,
@@ -68,8 +69,9 @@ export async function joinMesh(
         (transport === "native" ? nativeTransport : weriftTransport)({
           clock: runtime,
           loopback: local,
-          servers,
+          servers: () => ({ turn: granted, ...servers }),
         }),
+      onturn: (server) => granted = server,
       socket: (url) => new WebSocket(url),
       compute: async (exchanger) => {
         const thread = startThread(); // its program loads meanwhile

@@ -6,6 +6,7 @@
 import { control } from "../mesh/control.ts";
 import { LinkError } from "../mesh/errors.ts";
 import { applyToCoordinator } from "../mesh/handshake_control.ts";
+import type { TurnServer } from "../mesh/ice_servers.ts";
 import type { Identity } from "../mesh/identity.ts";
 import { type Invite, parseInvite } from "../mesh/invite.ts";
 import { FromCoordinator, type FromWorker, type Lent } from "../mesh/messages.ts";
@@ -37,6 +38,8 @@ export interface Surroundings {
   readonly identity: Identity;
   /** Opens data channels; `local` says that the coordinator runs on this machine. */
   readonly transport: (local: boolean) => Transport;
+  /** Takes the TURN server that the coordinator names; absent: none is used. */
+  readonly onturn?: (server: TurnServer) => void;
   readonly socket: (url: string) => WebSocket;
   readonly compute: (exchanger: Exchanger) => Promise<Compute>;
   /** Name and version of this program, for people. */
@@ -102,7 +105,7 @@ export async function joinOver(
   channel: Channel,
   invite: Invite,
   { name, memory, lent, onevent }: Omit<JoinOptions, "invite">,
-  { clock, chance, identity, transport, compute, software, zstd }:
+  { clock, chance, identity, transport, compute, software, zstd, onturn }:
     & Omit<Surroundings, "transport" | "socket">
     & {
       readonly transport: Transport;
@@ -143,5 +146,6 @@ export async function joinOver(
     lent,
     onevent,
     zstd,
+    onturn,
   });
 }

@@ -8,7 +8,8 @@
 import { limits } from "../mesh/limits.ts";
 import { SendBudget } from "../mesh/budget.ts";
 import type { Delegation, Identity } from "../mesh/identity.ts";
-import type { FromCoordinator, FromWorker, Lent, Profile } from "../mesh/messages.ts";
+import { parseTurn, type TurnServer } from "../mesh/ice_servers.ts";
+import type { FromCoordinator, FromWorker, Lent, Profile, Turn } from "../mesh/messages.ts";
 import type { Control, Heard, PullRequest } from "../mesh/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
 import { timesAsFast } from "../mesh/speed.ts";
@@ -50,6 +51,8 @@ export interface WorkerOptions {
   readonly onevent?: (event: WorkerEvent) => void;
   /** Compression, where the platform has it. */
   readonly zstd?: Zstd;
+  /** Takes the TURN server that the coordinator names, and what to be known by there, each time that this is renewed. */
+  readonly onturn?: (server: TurnServer) => void;
 }
 
 /** A worker that runs. */
@@ -171,6 +174,7 @@ class MeshWorker implements RunningWorker {
     }
     if (message.type === "welcome") {
       this.#admitted = true;
+      if (message.turn !== undefined) this.#turn(message.turn);
       return this.#event({ type: "joined", id: message.id, run: message.run });
     }
     if (message.type === "waiting") return this.#event({ type: "waiting", reason: message.reason });
@@ -178,6 +182,8 @@ class MeshWorker implements RunningWorker {
     switch (message.type) {
       case "assign":
         return this.#assign(message);
+      case "turn":
+        return this.#turn(message.turn);
       case "stop":
         if (!this.#current(message.generation)) return;
         this.#end(message.reason);
@@ -196,6 +202,14 @@ class MeshWorker implements RunningWorker {
         } catch (error) {
           this.#failed(message.generation, error as Error);
         }
+    }
+  }
+
+  #turn({ url, username, password }: Turn): void {
+    try {
+      this.options.onturn?.({ ...parseTurn(url), username, password });
+    } catch (error) {
+      this.options.control.close((error as Error).message);
     }
   }
 

@@ -46,6 +46,25 @@ const cases: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["no text to measure", ["eval", folder], 2, "--text FILE or --tasks FILE... is missing"],
   ["an invite that is none", ["join", "volary:abc"], 1, "invite"],
   [
+    "a TURN server without its secret",
+    ["up", "--turn", "turn:h", "--state", state],
+    2,
+    "--turn-secret-file go",
+  ],
+  [
+    "what is no TURN server",
+    ["up", "--turn", "turn://h", "--turn-secret-file", "x", "--state", state],
+    2,
+    "turns:HOST:PORT for TLS",
+  ],
+  [
+    "a TURN secret that others may read",
+    ["up", "--turn", "turn:h", "--turn-secret-file", good, "--state", state],
+    1,
+    "chmod 600",
+  ],
+  ["a TURN server without a user", ["join", "volary:abc", "--turn", "turn:h"], 2, "VOLARY_TURN_USER"],
+  [
     "an address that is not ours",
     ["up", "--port", "0", "--host", "192.0.2.1", "--state", state],
     1,

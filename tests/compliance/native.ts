@@ -15,7 +15,7 @@ const native = nativeTransport({ clock, loopback: true });
 
 testsInTheMiddle("werift and native", werift, native, native);
 testsInTheMiddle("native and werift", native, werift, native);
-testsOfStun("native", (servers) => nativeTransport({ clock, servers }));
+testsOfStun("native", (servers) => nativeTransport({ clock, servers: () => servers }));
 
 for (const [name, one] of [["native", native], ["werift", werift]] as const) {
   Deno.test(

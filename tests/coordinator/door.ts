@@ -2,6 +2,7 @@
 import type { MemberEvent } from "../../coordinator/coordinator.ts";
 import { Admission, type AdmissionOptions, type InviteTerms } from "../../coordinator/admission.ts";
 import { Membership } from "../../coordinator/membership.ts";
+import type { TurnGrants } from "../../coordinator/turn_grants.ts";
 import { decodeMessage, encodeMessage } from "../../mesh/codec.ts";
 import { applyToCoordinator } from "../../mesh/handshake_control.ts";
 import { type Identity, newIdentity } from "../../mesh/identity.ts";
@@ -28,11 +29,14 @@ export interface Knock {
   readonly channel: MemoryChannel;
 }
 
-export async function door(options: Partial<AdmissionOptions> = {}) {
+export async function door(
+  options: Partial<AdmissionOptions> = {},
+  turn?: (clock: VirtualClock) => TurnGrants,
+) {
   const clock = new VirtualClock(3), events: MemberEvent[] = [];
   const identity = options.identity ?? await newIdentity();
   const admission = await Admission.open({ runtime: clock, mesh: "m", ...options, identity });
-  const membership = new Membership(clock, admission, (event) => events.push(event));
+  const membership = new Membership(clock, admission, (event) => events.push(event), turn?.(clock));
   const invite = async (terms: InviteTerms = { uses: 100 }) =>
     parseInvite(await admission.invite("ws://memory", terms));
   /** A connection on which nothing was said. */

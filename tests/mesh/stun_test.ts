@@ -32,7 +32,7 @@ Deno.test("what servers see, and the kind of NAT that it tells", lenient, async 
   for (const { socket } of servers) socket.close();
 });
 
-testsOfStun("werift", (servers) => weriftTransport({ clock, servers }));
+testsOfStun("werift", (servers) => weriftTransport({ clock, servers: () => servers }));
 
 Deno.test("addresses of STUN servers", () => {
   assertEquals(parseStun("stun.example, 192.0.2.1:19302"), [

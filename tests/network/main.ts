@@ -1,7 +1,7 @@
 /**
  * `deno task test:network`: a small recipe trained by two workers behind separate NATs, through a TURN server and nothing
- * else, over UDP and then over TCP with UDP blocked; the weights are those of a mesh in memory. Wrong credentials and
- * blocked UDP are told by name.
+ * else: over UDP, then over TCP with UDP blocked, then over TLS with what the coordinator gives them to be known by there; the
+ * weights are those of a mesh in memory. Wrong credentials, a wrong secret and blocked UDP are told by name.
  *
  * @module
  */
@@ -12,11 +12,13 @@ import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { smallRecipe, smallText } from "../coordinator/small_run.ts";
-import { Internet, obstacle, SERVER } from "./namespaces.ts";
+import { command, Internet, obstacle, SERVER } from "./namespaces.ts";
 
 const PORT = 3478, STEPS = 6, USER = "someone", PASSWORD = "a password of the test";
 const recipe = smallRecipe({ stages: 2, steps: STEPS }).replace("a.txt", "text.txt");
 const env = { VOLARY_TURN_USER: USER, VOLARY_TURN_PASSWORD: PASSWORD };
+/** A second server, which takes what a secret marks, over TLS too. */
+const SECRET_PORT = 3479, TLS_PORT = 5349, SECRET = "a secret of the test";
 
 const why = await obstacle();
 if (why !== undefined) {
@@ -26,17 +28,25 @@ if (why !== undefined) {
 
 const expected = await inMemory();
 const folder = await Deno.makeTempDir(), internet = await Internet.make();
-let server: Deno.ChildProcess | undefined;
+const servers: Deno.ChildProcess[] = [];
 try {
-  server = await turnServer();
+  servers.push(await turnServer("turn", PORT, [`user=${USER}:${PASSWORD}`, "lt-cred-mech", "no-tls"]));
+  await certificate();
+  servers.push(
+    await turnServer("secret", SECRET_PORT, [
+      ...["use-auth-secret", `static-auth-secret=${SECRET}`, `tls-listening-port=${TLS_PORT}`],
+      ...[`cert=${join(folder, "cert.pem")}`, `pkey=${join(folder, "key.pem")}`],
+    ]),
+  );
   await Deno.writeTextFile(join(folder, "text.txt"), smallText);
   await Deno.writeTextFile(join(folder, "small.toml"), recipe);
   await train("udp");
   await internet.blockUdp();
   await train("tcp");
+  await train("tls");
 } finally {
-  server?.kill("SIGKILL");
-  await server?.status;
+  for (const server of servers) server.kill("SIGKILL");
+  await Promise.all(servers.map((server) => server.status));
   await internet.close();
   await Deno.remove(folder, { recursive: true });
 }
@@ -58,44 +68,75 @@ async function inMemory(): Promise<Uint8Array> {
   return await storage.read(path, 0, (await storage.size(path))!);
 }
 
-async function turnServer(): Promise<Deno.ChildProcess> {
-  const config = join(folder, "turn.conf");
+/** Makes a certificate for the server's address, by which it is trusted (DENO_CERT), too. */
+async function certificate(): Promise<void> {
+  await command(
+    ...[
+      "openssl",
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:prime256v1",
+      "-nodes",
+      "-days",
+      "1",
+    ],
+    ...["-subj", "/CN=turn", "-addext", `subjectAltName=IP:${SERVER}`],
+    ...["-addext", "basicConstraints=critical,CA:FALSE"],
+    ...["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")],
+  );
+}
+
+/** Starts coturn in the middle; `how` says whom it takes and whether it speaks TLS. */
+async function turnServer(name: string, port: number, how: readonly string[]): Promise<Deno.ChildProcess> {
+  const config = join(folder, `${name}.conf`);
   await Deno.writeTextFile(
     config,
     [
       `listening-ip=${SERVER}`,
-      `listening-port=${PORT}`,
+      `listening-port=${port}`,
       `relay-ip=${SERVER}`,
       "realm=volary",
-      `user=${USER}:${PASSWORD}`,
-      "lt-cred-mech",
+      ...how,
       "fingerprint",
       "no-cli",
-      "no-tls",
       "no-dtls",
-      `pidfile=${join(folder, "turn.pid")}`,
-      `log-file=${join(folder, "turn.log")}`,
+      `pidfile=${join(folder, `${name}.pid`)}`,
+      `log-file=${join(folder, `${name}.log`)}`,
       "simple-log",
     ].join("\n"),
   );
-  const [name, ...args] = [...internet.within("wan"), "turnserver", "-c", config];
-  const process = new Deno.Command(name, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
+  const [command, ...args] = [...internet.within("wan"), "turnserver", "-c", config];
+  const process = new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "null" }).spawn();
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   return process;
 }
 
-async function train(transport: "udp" | "tcp"): Promise<void> {
-  const state = join(folder, transport),
-    turn = `turn:${SERVER}:${PORT}?transport=${transport}`,
-    started: Running[] = [];
+/** Trains through TURN over a transport; over TLS with names that the coordinator gives, else with one of the user's. */
+async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
+  const state = join(folder, transport), given = transport === "tls";
+  const turn = given ? `turns:${SERVER}:${TLS_PORT}` : `turn:${SERVER}:${PORT}?transport=${transport}`;
+  const variables = given ? { DENO_CERT: join(folder, "cert.pem") } : env, started: Running[] = [];
   const start = (where: string, name: string, args: readonly string[], more: Record<string, string> = {}) => {
-    const running = volary(name, args, { within: internet.within(where), env: { ...env, ...more } });
+    const running = volary(name, args, { within: internet.within(where), env: { ...variables, ...more } });
     started.push(running);
     return running;
   };
   const began = performance.now();
   try {
-    const up = start("wan", "up", ["up", "--port", "0", "--host", SERVER, "--state", state]);
+    const secret = join(folder, "secret"), more = given ? ["--turn", turn, "--turn-secret-file", secret] : [];
+    const coordinator = ["up", "--port", "0", "--host", SERVER, "--state", state, ...more];
+    if (given) {
+      await Deno.writeTextFile(secret, "another secret\n", { mode: 0o600 });
+      const wrong = start("wan", "up", coordinator);
+      await drain(wrong);
+      assertEquals((await wrong.status).code, 1);
+      assertStringIncludes(wrong.said(), `refuses what was made from the secret in ${secret}: 401`);
+      await Deno.writeTextFile(secret, `${SECRET}\n`);
+    }
+    const up = start("wan", "up", coordinator);
     const invite = String((await wait(up, "up")).invite), rest = drain(up);
     const joins = (home: string, more: readonly string[], variables?: Record<string, string>) =>
       start(home, home, [
@@ -103,10 +144,12 @@ async function train(transport: "udp" | "tcp"): Promise<void> {
         ...["--relay-only", ...more],
       ], variables);
 
-    const refused = joins("a", ["--turn", turn], { VOLARY_TURN_PASSWORD: "wrong" });
-    await drain(refused);
-    assertEquals((await refused.status).code, 1);
-    assertStringIncludes(refused.said(), "refuses: 401");
+    if (!given) {
+      const refused = joins("a", ["--turn", turn], { VOLARY_TURN_PASSWORD: "wrong" });
+      await drain(refused);
+      assertEquals((await refused.status).code, 1);
+      assertStringIncludes(refused.said(), "refuses: 401");
+    }
     if (transport === "tcp") {
       const blocked = joins("a", ["--turn", turn.replace("tcp", "udp")]);
       await drain(blocked);
@@ -114,7 +157,7 @@ async function train(transport: "udp" | "tcp"): Promise<void> {
       assertStringIncludes(blocked.said(), "UDP seems to be blocked");
     }
 
-    const workers = ["a", "b"].map((home) => joins(home, ["--turn", turn]));
+    const workers = ["a", "b"].map((home) => joins(home, given ? [] : ["--turn", turn]));
     const heard = workers.map(drain);
     const run = start("wan", "run", ["run", join(folder, "small.toml"), "--state", state, "--workers", "2"]);
     const events = await drain(run), done = events.at(-1);
@@ -124,7 +167,8 @@ async function train(transport: "udp" | "tcp"): Promise<void> {
       weights.length === expected.length && weights.every((byte, i) => byte === expected[i]),
       "the weights differ",
     );
-    assert(started.every((running) => !running.said().includes(PASSWORD)), "the password is told");
+    const told = started.map((running) => running.said()).join();
+    assert(!told.includes(PASSWORD) && !told.includes(SECRET), "a password or the secret is told");
     await up.end();
     await Promise.all([rest, ...heard]);
     const seconds = ((performance.now() - began) / 1_000).toFixed(0);

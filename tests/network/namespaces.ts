@@ -35,7 +35,12 @@ export async function command(...[name, ...args]: string[]): Promise<string> {
 export async function obstacle(): Promise<string | undefined> {
   if (Deno.build.os !== "linux") return "network namespaces are Linux's";
   if (Deno.uid() !== 0) return "network namespaces need root";
-  for (const [name, what] of [["ip", "iproute2"], ["nft", "nftables"], ["turnserver", "coturn"]]) {
+  for (
+    const [name, what] of [["ip", "iproute2"], ["nft", "nftables"], ["turnserver", "coturn"], [
+      "openssl",
+      "openssl",
+    ]]
+  ) {
     try {
       await command("which", name);
     } catch {
