@@ -9,6 +9,9 @@ import { createSocket, type Socket } from "node:dgram";
 import { keepOrder } from "../mesh/orderly_socket.ts";
 import { PeerDescription } from "../mesh/peer_description.ts";
 
+/** Timers fire late by a millisecond or so: what is due this soon goes at once, ms. */
+const EARLY = 0.5;
+
 /** What kind of road. */
 export interface RelayOptions {
   /** There and back, ms. */
@@ -86,19 +89,19 @@ export class Relay {
       this.counters.came++;
       if (this.#cut || this.#uniform() < this.options.loss) return void this.counters.lost++;
       this.#road.push({ at: performance.now() + this.options.roundTrip / 2, datagram, from: to, to: from });
-      this.#timer ??= setTimeout(() => this.#deliver(), this.options.roundTrip / 2);
+      this.#timer ??= setTimeout(() => this.#deliver(), this.options.roundTrip / 2 - EARLY);
     });
   }
 
   #deliver(): void {
     const now = performance.now();
-    for (; this.#head < this.#road.length && this.#road[this.#head].at <= now; this.#head++) {
+    for (; this.#head < this.#road.length && this.#road[this.#head].at <= now + EARLY; this.#head++) {
       const { datagram, from, to } = this.#road[this.#head];
       if (!this.#cut && to.address) from.socket.send(datagram, to.address.port, to.address.address);
     }
     if (this.#head > 1_024) this.#head -= this.#road.splice(0, this.#head).length;
     const next = this.#road[this.#head];
-    this.#timer = next && setTimeout(() => this.#deliver(), Math.max(0, next.at - now));
+    this.#timer = next && setTimeout(() => this.#deliver(), Math.max(0, next.at - now - EARLY));
   }
 
   /** mulberry32 (Tommy Ettinger, public domain). */

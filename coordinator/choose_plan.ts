@@ -74,14 +74,27 @@ function withReplicas(request: PlanRequest): Chosen {
   if (pinned || cluster === undefined || request.workers.length > mostSearched) return alone;
   const found = findReplicas({ ...request, schedule: undefined, cluster });
   if (found === undefined || !(found.seconds < gain * alone.seconds!)) return alone;
-  try {
-    const planned = plannedOf(request, found.plan.pipelines);
-    if (planned.idle.length > alone.idle.length) return alone;
-    return { ...predicted(planned, "1f1b", cluster), others: alone.others };
-  } catch (error) {
-    if (error instanceof PlanInfeasible) return alone; // a run counts memory more carefully than the search
-    throw error;
-  }
+  // The search's pipelines were made for 1F1B and have one stage on a worker: other orders of the same stages may be quicker.
+  const orders = scheduleNames.filter((name) => defaultChunks(name) === 1);
+  const deep = found.plan.pipelines.some(({ stages }) => stages.length > 1);
+  const tried = (deep ? orders : ["1f1b" as const]).flatMap((schedule) => {
+    try {
+      return [predicted(plannedOf({ ...request, schedule }, found.plan.pipelines), schedule, cluster)];
+    } catch (error) {
+      if (error instanceof PlanInfeasible) return []; // a run counts memory more carefully than the search
+      throw error;
+    }
+  });
+  const plain = tried.find(({ schedule }) => schedule === "1f1b");
+  if (plain === undefined || plain.idle.length > alone.idle.length) return alone;
+  const best = quickest(tried, plain);
+  return { ...best, others: besides(best.schedule, tried) };
+}
+
+/** The quickest of several, or `plain` where none gains enough beside it. */
+function quickest(tried: readonly Predicted[], plain: Predicted): Predicted {
+  const fastest = tried.reduce((best, one) => one.seconds < best.seconds ? one : best);
+  return fastest.seconds < gain * plain.seconds ? fastest : plain;
 }
 
 function choose(request: PlanRequest): Chosen {
@@ -105,8 +118,7 @@ function choose(request: PlanRequest): Chosen {
       }
     }
   }
-  const fastest = tried.reduce((best, one) => one.seconds < best.seconds ? one : best);
-  const best = fastest.seconds < gain * proportion.seconds ? fastest : proportion;
+  const best = quickest(tried, proportion);
   return { ...best, others: [...besides(best.schedule, tried), ...others] };
 }
 

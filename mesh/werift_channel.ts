@@ -10,6 +10,7 @@ import { LinkError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import type { Channel, ChannelBinding } from "./runtime.ts";
 import { watchAgreement } from "./werift_binding.ts";
+import { type Bursting, sendBursts } from "./werift_burst.ts";
 import { watchWindow } from "./werift_window.ts";
 
 /** The payload protocol of binary messages on a data channel (RFC 8831). */
@@ -18,16 +19,8 @@ const BINARY = 53;
 const STREAM = 0;
 
 /** What is reached inside werift; its types call some of it private. */
-interface Insides {
+interface Insides extends Bursting {
   handleData(packet: Buffer): Promise<void>;
-  /** Fires behind each round of packets. */
-  readonly flush: { subscribe(execute: () => void): unknown };
-  readonly outboundQueue: readonly unknown[];
-  /** Bytes under way, and how many there may be. */
-  readonly flightSize: number;
-  readonly cwnd: number;
-  readonly fastRecoveryExit?: number;
-  transmit(): Promise<void>;
   onReceive: {
     allUnsubscribe(): void;
     subscribe(execute: (stream: number, protocol: number, data: Buffer) => void): unknown;
@@ -153,7 +146,7 @@ export class WeriftChannel implements Channel {
       }
       insides.handleData(packet).catch(() => this.close("the peer sent a packet that is not valid"));
     };
-    hurry(insides);
+    sendBursts(insides);
     insides.onReceive.allUnsubscribe();
     insides.onReceive.subscribe((stream, protocol, data) => {
       this.undelivered = 0;
@@ -184,22 +177,6 @@ export class WeriftChannel implements Channel {
       if (isApplicationData(datagram)) execute(datagram);
     };
   }
-}
-
-/**
- * Lets as much leave at once as the congestion window and {@linkcode limits.burstBytes} permit. werift sends four packets
- * and then waits for word from the other end, so that a message of 16 KiB behind a pause took three ways instead of one.
- */
-function hurry(association: Insides): void {
-  let before = 0;
-  association.flush.subscribe(() => {
-    const { outboundQueue: { length }, flightSize, cwnd, fastRecoveryExit } = association,
-      stuck = length === before;
-    before = length;
-    if (length === 0 || stuck || fastRecoveryExit !== undefined) return;
-    // A round is under way, which goes on with another; it sends nothing where the other end has no room.
-    if (flightSize < Math.min(cwnd, limits.burstBytes)) void association.transmit();
-  });
 }
 
 /** Channels whose werift may reject a promise that nobody awaits; the listener exists while there are any. */
