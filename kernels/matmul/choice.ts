@@ -19,8 +19,10 @@ import {
   SMALL,
   SUBGROUP,
   TALL,
+  TALLEST,
   variantName,
   vectorForms,
+  wholeRows,
 } from "./sizes.ts";
 import { TOGETHER } from "./tile.ts";
 
@@ -64,7 +66,7 @@ function sizeForGpu<P extends Params>(family: Family<P>, shape: Shape): Size {
 
 /** Sizes that a CPU adapter may take. */
 function sizesForCpu<P extends Params>(family: Family<P>, { subgroup }: DeviceInfo): readonly Size[] {
-  const sizes = subgroup === TOGETHER ? [...SMALL, ...SUBGROUP, TALL] : [...SMALL, ...LARGE];
+  const sizes = subgroup === TOGETHER ? [...SMALL, ...SUBGROUP, TALL, TALLEST] : [...SMALL, ...LARGE];
   return sizes.filter((size) => offers(family, size));
 }
 
@@ -130,7 +132,7 @@ export function tuning<P extends Params>(family: Family<P>): Tuning<P> {
     },
     sample(values, device) {
       const rows = !grouped ? undefined : layout === "tn" ? "k" : "m";
-      return sampleOf(family, values, sampleShape(shape(values), rows, device.software));
+      return sampleOf(family, values, sampleShape(shape(values), rows, device.software, wholeRows(family)));
     },
   };
 }

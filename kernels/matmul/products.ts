@@ -8,9 +8,6 @@
  */
 import { COMPONENTS, type Tile, TOGETHER, upTo, vectorSums } from "./tile.ts";
 
-/** Steps of k in a turn of the loop where factors' lines do not run along k: sums are loaded and stored once for them. */
-const STEPS = 4;
-
 /** Functions that packed programs call: the elements of a pair of words, and one of a word's two. */
 export const UNPACK: readonly string[] = [
   "fn unpack_four(words: vec2u) -> vec4f {",
@@ -137,7 +134,8 @@ function columnsOfA(tile: Tile): Side {
 
 /**
  * How lanes that work together share out `units` loads of a step: as many as there are lanes at a time. What remains (a
- * power of two) needs fewer; the other lanes then load the steps behind, `depth` of them in one load.
+ * power of two) needs fewer; the other lanes then load the steps behind, `depth` of them in one load, which must divide
+ * the steps of a turn.
  */
 function partsOfRows(units: number): { first: number; lanes: number; depth: number }[] {
   const parts = [];
@@ -212,8 +210,8 @@ export function loops(tile: Tile): string[] {
     return [
       ...a.before,
       ...b.before,
-      `  for (var k = k_start; k < k_end; k += ${STEPS}u) {`,
-      ...body(STEPS),
+      `  for (var k = k_start; k < k_end; k += ${tile.steps}u) {`,
+      ...body(tile.steps),
       "  }",
     ];
   }

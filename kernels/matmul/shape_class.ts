@@ -12,8 +12,8 @@ const LONG = 1024;
 const SAMPLE_CPU = 2 ** 23;
 const SAMPLE_GPU = 2 ** 30;
 
-/** Rows that tiles of every height divide, and from how many on what hangs over a last tile does not matter. */
-const WHOLE = 160, MANY = 512;
+/** From how many rows on what hangs over a last tile does not matter. */
+const MANY = 512;
 
 /** Terms that show how fast a loop runs. */
 const TERMS = 256;
@@ -30,10 +30,15 @@ export function shapeClass({ m, n, k, groups }: Shape, grouped: boolean): string
 
 /**
  * A shape to time instead of a larger one: groups are left out, or sides halved, terms first, until few products are left.
- * What four divides it still divides, and what it does not it still does not. Of many rows whole tiles are left. A group keeps its rows (`rows` names the side
- * that all groups share).
+ * What four divides it still divides, and what it does not it still does not. Of many rows whole tiles are left: tiles of
+ * every height divide `whole`. A group keeps its rows (`rows` names the side that all groups share).
  */
-export function sampleShape(shape: Shape, rows: "m" | "k" | undefined, software: boolean): Shape {
+export function sampleShape(
+  shape: Shape,
+  rows: "m" | "k" | undefined,
+  software: boolean,
+  whole: number,
+): Shape {
   const most = software ? SAMPLE_CPU : SAMPLE_GPU;
   const sides = { ...shape };
   const halve = (side: "m" | "n" | "k") => {
@@ -48,7 +53,7 @@ export function sampleShape(shape: Shape, rows: "m" | "k" | undefined, software:
     else halve(sides.m >= sides.n ? "m" : "n");
   }
   if (rows === undefined && shape.m >= MANY && sides.m < MANY) {
-    const m = Math.max(1, Math.round(sides.m / WHOLE)) * WHOLE + sides.m % 4;
+    const m = Math.max(1, Math.round(sides.m / whole)) * whole + sides.m % 4;
     if (m > sides.m) sides.k = Math.max(1, Math.floor(sides.k * sides.m / m / 4)) * 4 + sides.k % 4;
     sides.m = m;
   }

@@ -21,15 +21,19 @@ export interface Size {
   readonly speed: number;
   /** Products of a call below which the time to compile it (up to half a second) is not worth what it saves. */
   readonly worth: number;
+  /** Steps of k in a turn of the loop where factors' lines do not run along k: sums are loaded and stored once for them. */
+  readonly steps: number;
 }
+
+const STEPS = 4;
 
 function alone(rows: number, columns: number, lanes: number, speed: number, worth = 0): Size {
-  return { name: `${rows}x${columns}`, rows, columns, kind: "alone", lanes, speed, worth };
+  return { name: `${rows}x${columns}`, rows, columns, kind: "alone", lanes, speed, worth, steps: STEPS };
 }
 
-function together(rows: number, columns: number, speed: number, worth = 0): Size {
+function together(rows: number, columns: number, speed: number, worth = 0, steps = STEPS): Size {
   const name = `together ${rows}x${columns}`;
-  return { name, rows, columns: columns * TOGETHER, kind: "together", lanes: 1, speed, worth };
+  return { name, rows, columns: columns * TOGETHER, kind: "together", lanes: 1, speed, worth, steps };
 }
 
 export const SHARED: Size = {
@@ -40,6 +44,7 @@ export const SHARED: Size = {
   lanes: 1,
   speed: 1,
   worth: 0,
+  steps: STEPS,
 };
 
 /** For GPUs, whose waves have 32 or 64 lanes and whose lanes have room for small tiles only; and for few rows anywhere. */
@@ -65,15 +70,33 @@ export const SUBGROUP: readonly Size[] = [
  */
 export const TALL: Size = together(40, 8, 22.3, 4 * LARGEST);
 
-/** All of them, each family from the quickest to compile to the quickest to run. */
-export const SIZES: readonly Size[] = [SHARED, ...SMALL, ...LARGE, ...SUBGROUP, TALL];
+/**
+ * In tn, where a turn may have two steps, the loop stays as short with more rows, which are never those of a group. Packed
+ * factors load less, so that two steps do not pay.
+ */
+export const TALLEST: Size = together(64, 8, 23, 4 * LARGEST, 2);
 
-/** Whether a family has a size: packed factors do without those for CPU adapters without subgroups, groups without the tallest. */
-export function offers(
-  family: { readonly grouped: boolean; readonly packed?: boolean },
-  size: Size,
-): boolean {
-  return !(family.packed && LARGE.includes(size)) && !(family.grouped && size === TALL);
+/** All of them, each family from the quickest to compile to the quickest to run. */
+export const SIZES: readonly Size[] = [SHARED, ...SMALL, ...LARGE, ...SUBGROUP, TALL, TALLEST];
+
+/** What decides which sizes a family has. */
+interface Offered {
+  readonly layout: Layout;
+  readonly grouped: boolean;
+  readonly packed?: boolean;
+}
+
+/** Whether a family has a size: packed factors do without those for CPU adapters without subgroups. */
+export function offers({ layout, grouped, packed = false }: Offered, size: Size): boolean {
+  const tallest = layout === "tn" && !packed;
+  if (size === TALLEST) return tallest;
+  if (size === TALL) return !tallest && !grouped;
+  return !(packed && LARGE.includes(size));
+}
+
+/** Rows that tiles of every height on offer for a family divide. */
+export function wholeRows(family: Offered): number {
+  return offers(family, TALLEST) ? TALLEST.rows : 4 * TALL.rows;
 }
 
 /** Which operands go by four elements at a time. */

@@ -28,6 +28,8 @@ export interface Tile {
    * loads, not arithmetic, take most of its time otherwise. Rows are then a multiple of 8.
    */
   readonly together: boolean;
+  /** Steps of k in a turn of the loop of tn; the other layouts take as many as a vector of a has elements. */
+  readonly steps: number;
   /** Loads of a, of b, and stores of c go by four elements; the variants say what four must divide. */
   readonly vectorA: boolean;
   readonly vectorB: boolean;

@@ -58,6 +58,7 @@ function tileVariants<P extends Params>(family: Family<P>, size: Size): Variant<
         grouped,
         packed,
         together: isTogether,
+        steps: size.steps,
         rows: size.rows,
         columns: isTogether ? size.columns / TOGETHER : size.columns,
         vectorA: vectors.a,
