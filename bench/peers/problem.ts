@@ -23,7 +23,7 @@ export const MLP_FLOPS = 2 * MLP.rows * MLP.hidden * (2 * MLP.inputs + 3 * MLP.o
 /** One library on one adapter. */
 export interface Peer {
   readonly name: string;
-  /** Milliseconds of so many products and a wait for the last; `element` is the result's at row 1, column 2. */
+  /** Milliseconds of so many products and a wait for the last; `element` is the first result's at row 1, column 2. */
   product(layout: ProductLayout, calls: number): Promise<{ milliseconds: number; element: number }>;
   /** Milliseconds of so many steps and a wait for the last one's loss (mean square). */
   steps(count: number): Promise<{ milliseconds: number; loss: number }>;
