@@ -12,6 +12,7 @@ import { localCredentials } from "../mesh/handshake_local.ts";
 import { fingerprint, newIdentity } from "../mesh/identity.ts";
 import { parseInvite } from "../mesh/invite.ts";
 import { type Link, openLink } from "../mesh/link.ts";
+import { nativeTransport } from "../mesh/native_transport.ts";
 import { signalPair } from "../mesh/signal_pair.ts";
 import { weriftTransport } from "../mesh/werift_transport.ts";
 import { ownKey } from "../worker/deno.ts";
@@ -19,7 +20,7 @@ import { measureDevice } from "../worker/device_profile.ts";
 import { reach } from "../worker/join.ts";
 import { quietDriver } from "./driver.ts";
 import { natState, serversOf, TURN_HELP, turnState } from "./turn.ts";
-import { printJson, readFlags, say, type Verb } from "./verb.ts";
+import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 /** The Deno that this program is tried with. */
 const TRIED = "2.9";
@@ -37,13 +38,15 @@ interface Finding {
 export const verb: Verb = {
   name: "doctor",
   summary: "check this machine: device, permissions, connections",
-  help: `volary doctor [INVITE] [--key FILE] [--json]
+  help: `volary doctor [INVITE] [--key FILE] [--transport werift] [--json]
 
 Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is known), a link inside this
 machine, with --stun what kind of NAT there is, with --turn whether that server gives addresses, and with an invite whether
-its coordinator can be reached, is the one that made the invite, and agrees on the time. A line for each: ok, or what to do.
+its coordinator can be reached, is the one that made the invite, and agrees on the time, and how far away it is: the time
+there and back, and how much comes from it. A line for each: ok, or what to do.
 
   --key FILE  the key that \`volary join\` would be given
+  --transport WAY  of the link inside this machine: werift, or native (start it by \`deno task volary:native\`)
 ${TURN_HELP}
   --json      one JSON object for each line on stdout
 
@@ -52,20 +55,26 @@ Exit code 0: everything is ok; 1: something is not.`,
   async run(args) {
     const flags = readFlags(args, {
       boolean: ["json", "relay-only"],
-      string: ["key", "stun", "turn", "turn-credentials"],
+      string: ["key", "transport", "stun", "turn", "turn-credentials"],
       positional: ["INVITE?"],
     });
-    const servers = await serversOf(flags);
+    const servers = await serversOf(flags), transport = flags.text("transport") ?? "werift";
+    if (transport !== "werift" && transport !== "native") {
+      throw new UsageError(`--transport takes werift or native, not "${transport}".`);
+    }
     const [invite] = flags.positional;
     const checks: [name: string, check: () => Promise<Omit<Finding, "check">>][] = [
       ["deno", deno],
       ["permissions", permissions],
       ["key", () => key(flags.text("key"))],
       ["device", device],
-      ["webrtc", webrtc],
+      ["webrtc", () => webrtc(transport)],
       ...(servers?.stun === undefined ? [] : [["nat", () => natState(servers)] as [string, typeof deno]]),
       ...(servers?.turn === undefined ? [] : [["turn", () => turnState(servers)] as [string, typeof deno]]),
-      ...(invite === undefined ? [] : [["coordinator", () => coordinator(invite)] as [string, typeof deno]]),
+      ...(invite === undefined ? [] : [
+        ["coordinator", () => coordinator(invite)] as [string, typeof deno],
+        ["road", () => road(invite)] as [string, typeof deno],
+      ]),
     ];
     let problems = 0;
     for (const [check, look] of checks) {
@@ -153,9 +162,9 @@ async function sameProduct(...devices: Device[]): Promise<boolean> {
 }
 
 /** Two ends in this process, over the loopback interface. */
-async function webrtc(): Promise<Omit<Finding, "check">> {
+async function webrtc(kind: "werift" | "native"): Promise<Omit<Finding, "check">> {
   const clock = denoRuntime(), began = clock.now();
-  const transport = weriftTransport({ clock, loopback: true });
+  const transport = (kind === "native" ? nativeTransport : weriftTransport)({ clock, loopback: true });
   const [one, other] = signalPair();
   const channels = await Promise.all([transport.open(one, true), transport.open(other, false)]);
   const lanes = { pipeline: 1 << 20, request: 1 << 10, reply: 1 << 10 };
@@ -231,4 +240,30 @@ async function coordinator(line: string): Promise<Omit<Finding, "check">> {
   if (expires > clock.wall()) return { ok: true, found: `${found}; the invite is good until ${until}` };
   const advice = "Ask for a new one (volary invite), unless this machine was admitted before.";
   return { ok: false, found: `${found}; the invite expired on ${until}`, advice };
+}
+
+/** Small answers of which the quickest tells the way there and back, and the time in which large ones are counted, ms. */
+const LOOKS = 5, COUNTED_MS = 1_000;
+
+/** How far away the coordinator is, by the page that it gives to browsers: what anybody may ask for. */
+async function road(line: string): Promise<Omit<Finding, "check">> {
+  const { address } = parseInvite(line), clock = denoRuntime();
+  const page = new URL("/", address.replace(/^ws/, "http"));
+  const get = async (path: string) => {
+    const began = clock.now(), response = await fetch(new URL(path, page));
+    const { byteLength } = await response.arrayBuffer();
+    return { bytes: response.ok ? byteLength : 0, ms: clock.now() - began };
+  };
+  await get("/"); // opens the connection
+  let shortest = Infinity;
+  for (let i = 0; i < LOOKS; i++) shortest = Math.min(shortest, (await get("/")).ms);
+  const found = `${page.host}: ${shortest.toFixed(1)} ms there and back`;
+  if ((await get("/page.js")).bytes === 0) return { ok: true, found }; // put together when it is first asked for
+  let bytes = 0, ms = 0;
+  while (ms < COUNTED_MS) {
+    const more = await get("/page.js");
+    bytes += more.bytes;
+    ms += Math.max(more.ms, 1);
+  }
+  return { ok: true, found: `${found}, ${number(bytes / ms * 1_000)}B/s from it` };
 }

@@ -28,8 +28,8 @@ import type { Channel, ChannelBinding, Clock, Signal, Transport } from "./runtim
 /** What a {@linkcode nativeTransport} is given. */
 export interface NativeOptions {
   readonly clock: Clock;
-  /** Use 127.0.0.1 and nothing else: for workers on one machine. */
-  readonly loopback?: boolean;
+  /** Use 127.0.0.1, or the address of this machine that is named, and nothing else: for workers on one machine. */
+  readonly loopback?: boolean | string;
   /** Servers that help to reach the peer; TURN over UDP only. */
   readonly servers?: () => IceServers;
 }
@@ -101,7 +101,7 @@ async function open(
     iceTransportPolicy: relayOnly ? "relay" : "all",
     maxMessageSize: limits.channelBytes,
     disableAutoNegotiation: true,
-    ...(loopback ? { bindAddress: "127.0.0.1" } : {}),
+    ...(loopback ? { bindAddress: loopback === true ? "127.0.0.1" : loopback } : {}),
   });
   const channel = new NativeChannel(connection);
   const certificates = await openPeer(clock, channel, signal, () => {

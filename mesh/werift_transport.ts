@@ -22,8 +22,8 @@ import { WeriftChannel } from "./werift_channel.ts";
 
 export interface WeriftOptions {
   readonly clock: Clock;
-  /** Also offer 127.0.0.1: for workers on one machine. */
-  readonly loopback?: boolean;
+  /** Also offer 127.0.0.1, or the address of this machine that is named: for workers on one machine. */
+  readonly loopback?: boolean | string;
   /** Servers that help to reach a peer, now. Without any, no packet leaves for an address that is not the peer's. */
   readonly servers?: () => IceServers;
 }
@@ -57,7 +57,7 @@ async function open(
   const { RTCPeerConnection } = await (library ??= import("werift"));
   const connection = new RTCPeerConnection({
     ...iceOptions(servers),
-    iceAdditionalHostAddresses: loopback ? ["127.0.0.1"] : [],
+    iceAdditionalHostAddresses: loopback ? [loopback === true ? "127.0.0.1" : loopback] : [],
     maxMessageSize: limits.channelBytes,
   });
   const channel = new WeriftChannel(connection, limits.channelBytes);

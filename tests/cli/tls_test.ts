@@ -63,7 +63,9 @@ Deno.test({
       const env = { DENO_CERT: cert };
       const doctor = await start(["doctor", invite, "--key", join(folder, "w.key")], undefined, [], env)
         .output();
-      assertMatch(new TextDecoder().decode(doctor.stderr), /ok\s+coordinator\s+localhost:\d+ \(.*answers in/);
+      const told = new TextDecoder().decode(doctor.stderr);
+      assertMatch(told, /ok\s+coordinator\s+localhost:\d+ \(.*answers in/);
+      assertMatch(told, /ok\s+road\s+localhost:\d+: [\d.]+ ms there and back/);
       assertEquals((await volary("workers", "--state", state)).code, 0);
       await fetch(`http://127.0.0.1:${port}/`).then(
         () => Promise.reject(new Error("plain HTTP was answered")),

@@ -6,7 +6,13 @@
  */
 import { assertEquals } from "@std/assert";
 import { floodLink } from "../../bench/hostile_datagrams.ts";
+import { localCredentials } from "../../mesh/handshake_local.ts";
+import { openLink } from "../../mesh/link.ts";
 import { nativeTransport } from "../../mesh/native_transport.ts";
+import { PeerDescription } from "../../mesh/peer_description.ts";
+import type { Signal } from "../../mesh/runtime.ts";
+import { signalPair } from "../../mesh/signal_pair.ts";
+import { weriftTransport } from "../../mesh/werift_transport.ts";
 import { clock, testsInTheMiddle, transport as werift } from "../mesh/in_the_middle.ts";
 import { testsOfStun } from "../mesh/stun_server.ts";
 import { lenient } from "./clean.ts";
@@ -26,4 +32,65 @@ for (const [name, one] of [["native", native], ["werift", werift]] as const) {
       assertEquals([arrived, orderly], [sent, true]);
     },
   );
+}
+
+/** Passes on what `signal` says, but of the addresses ::1 alone. */
+function overIpv6(signal: Signal): Signal {
+  const send = (body: unknown) => {
+    const { candidates, ...rest } = PeerDescription.parse(body);
+    signal.send({ ...rest, candidates: candidates.filter(({ address }) => address === "::1") });
+  };
+  return {
+    send,
+    get onbody() {
+      return signal.onbody;
+    },
+    set onbody(handler) {
+      signal.onbody = handler;
+    },
+  };
+}
+
+const ipv6 = { clock, loopback: "::1" };
+for (
+  const [name, one, other] of [
+    ["werift", weriftTransport(ipv6), weriftTransport(ipv6)],
+    ["native", nativeTransport(ipv6), nativeTransport(ipv6)],
+    ["werift to native", weriftTransport(ipv6), nativeTransport(ipv6)],
+  ] as const
+) {
+  Deno.test({
+    name: `a link over IPv6 (::1) alone: ${name}`,
+    ...lenient,
+    ignore: !Deno.networkInterfaces().some(({ address }) => address === "::1"),
+    async fn() {
+      const signals = signalPair().map(overIpv6),
+        credentials = await localCredentials(clock, "run", ["a", "b"]);
+      const channels = await Promise.all([one.open(signals[0], true), other.open(signals[1], false)]);
+      const common = { clock, run: "run", generation: 1, lanes: { pipeline: 1 << 20, request: 0, reply: 0 } };
+      const [a, b] = await Promise.all([
+        openLink(channels[0], { ...common, self: "a", peer: "b", credentials: credentials.a }),
+        openLink(channels[1], { ...common, self: "b", peer: "a", credentials: credentials.b }),
+      ]);
+      const arrived: number[] = [];
+      b.onframe = (_lane, _header, payload, consumed) => {
+        arrived.push(payload.reduce((sum, byte) => sum + byte, 0));
+        consumed();
+      };
+      const header = {
+        what: "activation",
+        evaluate: false,
+        generation: 1,
+        round: 0,
+        index: 0,
+        microbatch: 0,
+      } as const;
+      for (let sequence = 1; sequence <= 3; sequence++) {
+        await a.send("pipeline", { ...header, sequence }, [new Uint8Array(1 << 20).fill(sequence)]);
+      }
+      assertEquals((await a.close()).orderly, true);
+      assertEquals((await b.closed).orderly, true);
+      assertEquals(arrived, [1, 2, 3].map((each) => each << 20));
+    },
+  });
 }

@@ -144,17 +144,34 @@ async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
         ...["--relay-only", ...more],
       ], variables);
 
+    /** What `doctor` finds about a TURN server. */
+    const doctor = async (turn: string, variables?: Record<string, string>) => {
+      const running = start(
+        "a",
+        "doctor",
+        ["doctor", "--turn", turn, "--key", join(state, "d.key")],
+        variables,
+      );
+      const found = (await drain(running)).find(({ check }) => check === "turn");
+      assertEquals((await running.status).code, 1);
+      return { found: String(found?.found), advice: String(found?.advice) };
+    };
+
     if (!given) {
       const refused = joins("a", ["--turn", turn], { VOLARY_TURN_PASSWORD: "wrong" });
       await drain(refused);
       assertEquals((await refused.status).code, 1);
       assertStringIncludes(refused.said(), "refuses: 401");
+      const found = await doctor(turn, { VOLARY_TURN_PASSWORD: "wrong" });
+      assertStringIncludes(found.found, "refuses: 401");
+      assertStringIncludes(found.advice, "password is wrong");
     }
     if (transport === "tcp") {
       const blocked = joins("a", ["--turn", turn.replace("tcp", "udp")]);
       await drain(blocked);
       assertEquals((await blocked.status).code, 1);
       assertStringIncludes(blocked.said(), "UDP seems to be blocked");
+      assertStringIncludes((await doctor(turn.replace("tcp", "udp"))).advice, "UDP seems to be blocked");
     }
 
     const workers = ["a", "b"].map((home) => joins(home, given ? [] : ["--turn", turn]));
