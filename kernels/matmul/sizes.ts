@@ -74,7 +74,7 @@ export const TALL: Size = together(40, 8, 22.3, 4 * LARGEST);
  * In tn, where a turn may have two steps, the loop stays as short with more rows, which are never those of a group. Packed
  * factors load less, so that two steps do not pay.
  */
-export const TALLEST: Size = together(64, 8, 23, 4 * LARGEST, 2);
+export const TALLEST: Size = together(64, 8, 23, LARGEST, 2);
 
 /** All of them, each family from the quickest to compile to the quickest to run. */
 export const SIZES: readonly Size[] = [SHARED, ...SMALL, ...LARGE, ...SUBGROUP, TALL, TALLEST];
