@@ -242,9 +242,9 @@ function checkMemory(workers: readonly Candidate[], held: readonly Holding[], re
       ? `The model does not fit, although activations would be computed again: ${
         lines.join("; ")
       }. More workers or more ` +
-        `microbatches (smaller ones) need less memory on each.`
+        `microbatches (smaller ones) need less memory on each; join --memory lends more.`
       : `The model does not fit: ${lines.join("; ")}. More workers, more microbatches (smaller ones) or ` +
-        `recompute = true in the phase need less memory on each.`,
+        `recompute = true in the phase need less memory on each; join --memory lends more.`,
   );
 }
 
