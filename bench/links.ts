@@ -15,13 +15,14 @@ import { VirtualClock } from "../mesh/virtual_clock.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
 import { memoryChannelPair } from "../mesh/memory_transport.ts";
 import { ends, lines } from "./link_pair.ts";
+import { faults } from "./link_faults.ts";
 import { type Failures, roads } from "./link_roads.ts";
 import type { Received } from "./link_process.ts";
 import type { BenchOptions } from "./main.ts";
 
 /** One line for the list of benches. */
 export const title =
-  "links against raw data channels; --frames[=TRANSPORT], --stall, --codecs, --roads[=MS,LOSS]: one part";
+  "links against raw data channels; --frames[=TRANSPORT], --stall, --codecs, --roads[=MS,LOSS], --faults: one part";
 
 const MIB = 1 << 20;
 const SIZES = [64 << 10, MIB, 8 * MIB];
@@ -34,7 +35,13 @@ const CODEC_WORDS = 1 << 20, CODEC_ROUNDS = 9;
 
 /** Measures and prints. */
 export async function run({ json, args }: BenchOptions): Promise<boolean> {
-  const parts = { "--frames": frames, "--stall": stall, "--codecs": codecs, "--roads": roads };
+  const parts = {
+    "--frames": frames,
+    "--stall": stall,
+    "--codecs": codecs,
+    "--roads": roads,
+    "--faults": faults,
+  };
   const failures: Failures = [];
   for (const [flag, part] of Object.entries(parts)) {
     const asked = args.find((arg) => arg === flag || arg.startsWith(`${flag}=`));
