@@ -3,7 +3,8 @@
  * beside two that add their gradients in every step, on the same tokens of real text, with three seeds. As in DiLoCo's paper
  * both go on from one short phase of ordinary training: replicas that begin at random weights move too fast to be averaged
  * (over 500 steps from scratch local training ended 3 to 4 % higher here, also with a cosine and a warm-up of 50 steps; most
- * of it is lost in the first hundred). Loss and traffic are those of the phase behind it.
+ * of it is lost in the first hundred). Loss and traffic that count are those of the 500 steps behind it; what both phases
+ * together sent is said beside them.
  *
  * `--seed=1` measures one seed alone; the whole takes a while.
  *
@@ -71,6 +72,8 @@ interface Result {
   readonly nll: number;
   /** Bytes that all workers sent in a step, on average. */
   readonly bytes: number;
+  /** Bytes that they sent in both phases. */
+  readonly all: number;
   readonly tokens: number;
 }
 
@@ -86,17 +89,18 @@ async function train(folder: string, seed: number, local: boolean): Promise<Resu
   if (!success) throw new Error("A run of the bench did not come to its end");
   const events = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
     .map((line) => JSON.parse(line));
-  const steps = events.filter(({ event, phase }) => event === "step" && phase === 1);
-  const sent = steps.reduce(
-    (sum: number, { workers }) =>
-      sum + workers.reduce((all: number, { sent }: { sent: number }) => all + sent, 0),
-    0,
+  const [before, steps] = [0, 1].map((own) =>
+    events.filter(({ event, phase }) => event === "step" && phase === own)
   );
+  const bytesOf = (steps: readonly { readonly workers: readonly { readonly sent: number }[] }[]) =>
+    steps.reduce((sum, { workers }) => sum + workers.reduce((all, { sent }) => all + sent, 0), 0);
+  const sent = bytesOf(steps);
   // What the last exchange sends is reported with the round behind it, of which there is none: these are one less.
   const counted = local ? STEPS - EVERY : STEPS - 1;
   return {
     nll: events.findLast(({ event }) => event === "evaluation").nll,
     bytes: sent / counted,
+    all: bytesOf(before) + sent,
     tokens: steps.reduce((sum: number, { tokens }: { tokens: number }) => sum + tokens, 0),
   };
 }
@@ -112,7 +116,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
       await Deno.writeTextFile(join(folder, `${language}-validation.txt`), validation);
     }
     let good = true;
-    const rows: string[][] = [["seed", "every step", "local", "loss", "traffic"]];
+    const rows: string[][] = [["seed", "every step", "local", "loss", "traffic", "with the common phase"]];
     for (const seed of given === undefined ? SEEDS : [Number(given)]) {
       const sync = await train(folder, seed, false), local = await train(folder, seed, true);
       const loss = local.nll / sync.nll, traffic = local.bytes / sync.bytes;
@@ -126,6 +130,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
         `${local.nll.toFixed(4)}, ${size(local.bytes)} a step`,
         `${loss.toFixed(4)} x (wanted ${MOST_LOSS})`,
         `${traffic.toFixed(3)} x (wanted ${MOST_TRAFFIC})`,
+        `${(local.all / sync.all).toFixed(3)} x`,
       ]);
     }
     if (!json) { for (const line of table(rows)) console.log(line); }

@@ -2,15 +2,16 @@
  * Twenty workers in twelve regions, simulated: the schedules published with SkipPipe under their own rules (calibration)
  * and under ours, routes of our own, full pipelines, and the same with workers of unequal speed. Nothing here is timed on
  * this machine: every number is seconds of the virtual clock. With `--svg=FOLDER` it also draws pictures; `--full` searches
- * full pipelines only, `--forward=0.44` one of the two times, `--changes=N` shorter or longer, `--as-meant` with
- * 1,985 instead of 2 Mbit/s between London and the Netherlands.
+ * full pipelines only, `--paths` everything else, `--forward=0.44` one of the two times, `--changes=N` shorter or longer,
+ * `--as-meant` with 1,985 instead of 2 Mbit/s between London and the Netherlands. With `--plans=FOLDER` full pipelines that were
+ * found are kept there and not searched for again, so that a bench which was stopped goes on.
  *
  * @module
  */
 import { ganttSvg } from "../coordinator/gantt.ts";
 import { table } from "../coordinator/report.ts";
 import { type Route, routeRound, type RouteRules } from "../coordinator/route_round.ts";
-import { searchRoutes } from "../coordinator/route_search.ts";
+import { type FoundRoutes, searchPipelines, searchRoutes } from "../coordinator/route_search.ts";
 import type { Timeline } from "../coordinator/simulator.ts";
 import {
   forwardSeconds,
@@ -27,6 +28,9 @@ export const title = "twenty workers in twelve regions: SkipPipe's published sch
 
 /** Changes that a search tries for each order of service. */
 const CHANGES = 60_000;
+
+/** Searches for a full pipeline from the same start. */
+const STARTS = 10;
 
 const WORKERS = 20;
 
@@ -96,6 +100,15 @@ function search(
   return answers.reduce((best, answer) => answer.seconds < best.seconds ? answer : best);
 }
 
+/** A full pipeline in which places and the numbers of workers of the stages are free; it is kept in the file `known`. */
+async function pipeline(rules: RouteRules, changes: number, known?: string): Promise<Answer> {
+  const kept = known && await Deno.readTextFile(known).catch(() => undefined);
+  const options = { workers: WORKERS, stages, rules, seed: 1, changes, starts: STARTS };
+  const found: FoundRoutes = kept ? JSON.parse(kept) : searchPipelines(inTurn(), options);
+  if (known && !kept) await Deno.writeTextFile(known, JSON.stringify(found));
+  return round(found.routes, found.stages, rules);
+}
+
 /** Every microbatch through all stages, workers of a stage in turn. */
 function inTurn(): Route[] {
   return Array.from({ length: microbatches }, (_, m) => stages.map((holders) => holders[m % holders.length]));
@@ -133,7 +146,8 @@ function bound(rules: RouteRules): number {
 /** Runs everything; with `json` one object a line on stdout. */
 export async function run({ json, args = [] }: BenchOptions): Promise<void> {
   const flag = (name: string) => args.find((arg) => arg.startsWith(`--${name}=`))?.slice(`--${name}=`.length);
-  const pictures = flag("svg"), fullOnly = args.includes("--full"), only = flag("forward");
+  const pictures = flag("svg"), fullOnly = args.includes("--full"), pathsOnly = args.includes("--paths");
+  const only = flag("forward"), plans = flag("plans");
   const asMeant = args.includes("--as-meant");
   const changes = Number(flag("changes") ?? CHANGES);
   const lines: Line[] = [];
@@ -151,20 +165,34 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       return { busy, first: own[0]?.start ?? 0, last: own.at(-1)?.end ?? 0, sent: 0, received: 0 };
     });
     const timeline: Timeline = { seconds, workers, traffic: new Map(), spans };
-    const names = workers.map((_, w) => `worker ${w}`), rows = places.flat();
+    const stageOf = (w: number) => places.findIndex((holders) => holders.includes(w)) + 1;
+    const names = workers.map((_, w) => `stage ${stageOf(w)}, worker ${w}`), rows = places.flat();
     await Deno.writeTextFile(`${pictures}/${name}.svg`, ganttSvg(timeline, { title, names, rows }));
   };
-  const whole = { ordered: true, freeStarts: true },
-    everywhere = { ...whole, freePlaces: true };
   /** A plan made for equal workers and one made for unequal ones, both on unequal workers. */
-  const onUnequal = async (what: string, forward: number, plan: Answer, freedom: Freedom) => {
-    const unequal = await rulesOf("ours", forward, slower, asMeant),
-      blind = round(plan.routes, plan.places, unequal);
-    // Twice as long as for equal ones: there is more to find.
-    const own = search([plan], unequal, freedom, changes), again = search([own], unequal, freedom, changes);
+  const onUnequal = async (
+    what: string,
+    i: number,
+    plan: Answer,
+    of: (rules: RouteRules) => Answer | Promise<Answer>,
+  ) => {
+    const forward = forwardSeconds[i], unequal = await rulesOf("ours", forward, slower, asMeant);
+    const blind = round(plan.routes, plan.places, unequal), own = await of(unequal);
     say(`speeds 1, 1/2, 1/4: ${what}, planned as if equal`, forward, blind.seconds);
-    say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, again.seconds);
-    say("  ratio", forward, blind.seconds / again.seconds);
+    say(`speeds 1, 1/2, 1/4: ${what}, planned for them`, forward, own.seconds);
+    say("  ratio", forward, blind.seconds / own.seconds);
+    const name = what === "full pipeline" ? "full" : "skippipe";
+    for (const [kind, answer] of [["as-if-equal", blind], ["unequal", own]] as const) {
+      const how = kind === "unequal" ? "planned for them" : "planned as if equal";
+      await draw(
+        `${name}-${kind}-${i}`,
+        `${what[0].toUpperCase()}${
+          what.slice(1)
+        } on unequal workers, ${how}, ${forward} s a forward pass of the ` +
+          `fastest: ${answer.seconds.toFixed(2)} s`,
+        answer,
+      );
+    }
   };
   const paths = async (i: number, forward: number) => {
     const theirs = await rulesOf("published", forward, [], asMeant),
@@ -196,13 +224,20 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       `Our paths, our rules, ${forward} s a forward pass: ${free.seconds.toFixed(2)} s`,
       free,
     );
-    await onUnequal("our paths", forward, free, { freeStarts: true });
+    // Twice as long as for equal ones: there is more to find.
+    await onUnequal("our paths", i, free, (rules) => {
+      const own = search([free], rules, { freeStarts: true }, changes);
+      return search([own], rules, { freeStarts: true }, changes);
+    });
   };
   const pipelines = async (i: number, forward: number) => {
     const ours = await rulesOf("ours", forward, [], asMeant);
+    const whole = { ordered: true, freeStarts: true };
     const routed = search([{ routes: inTurn(), places: stages }], ours, whole, changes);
     say("our rules, full pipeline, 30 microbatches, published places, free routing", forward, routed.seconds);
-    const full = search([routed], ours, everywhere, changes);
+    const file = (kind: string) =>
+      plans && `${plans}/${kind}-${forward}-${changes}${asMeant ? "-as-meant" : ""}.json`;
+    const full = await pipeline(ours, changes, file("equal"));
     say("our rules, full pipeline, 30 microbatches, our places, free routing", forward, full.seconds);
     say("published full pipeline (27 microbatches, 18 workers)", forward, NaN, publishedSeconds.full[i]);
     await draw(
@@ -210,12 +245,12 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
       `Full pipeline, our rules, ${forward} s a forward pass: ${full.seconds.toFixed(2)} s`,
       full,
     );
-    await onUnequal("full pipeline", forward, full, everywhere);
+    await onUnequal("full pipeline", i, full, (rules) => pipeline(rules, changes, file("unequal")));
   };
   for (const [i, forward] of forwardSeconds.entries()) {
     if (only !== undefined && Number(only) !== forward) continue;
     if (!fullOnly) await paths(i, forward);
-    await pipelines(i, forward);
+    if (!pathsOnly) await pipelines(i, forward);
   }
   if (json) return;
   const rows = lines.map(({ what, forward, seconds, published }) => [

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { published, publishedSeconds, routesOf, rulesOf, stages } from "../../bench/skippipe_case.ts";
 import { type Route, routeRound, type RouteRules } from "../../coordinator/route_round.ts";
-import { searchRoutes } from "../../coordinator/route_search.ts";
+import { searchPipelines, searchRoutes } from "../../coordinator/route_search.ts";
 import { RouteClock } from "../../coordinator/route_times.ts";
 import { simulate } from "../../coordinator/simulator.ts";
 import { randomStream } from "../../model/random.ts";
@@ -131,4 +131,9 @@ Deno.test("where stages may have other numbers of workers, every worker is still
     route.forEach((worker, s) => assert(free.stages[s].includes(worker), `worker ${worker} has stage ${s}`));
   }
   assertAlmostEquals(routeRound(20, free.routes, rules).seconds, free.seconds, 1e-12);
+  const many = { workers: 20, stages, rules, seed: 1, changes: 1_000, starts: 2 };
+  const best = searchPipelines(start, many);
+  const one = searchRoutes(start, { ...options, freeCounts: true, heat: 0.006, changes: 1_000 });
+  assert(best.seconds < one.seconds, "several starts and a longer search");
+  assertEquals(searchPipelines(start, many), best);
 });
