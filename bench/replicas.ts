@@ -12,7 +12,7 @@ import type { BenchOptions } from "./main.ts";
 export const title = "two replicas on memory links against one worker";
 
 /** Steps of a run, how many of them come before the devices are warm, and runs of each kind. */
-const STEPS = 16, WARM = 4, TURNS = 2;
+const STEPS = 12, WARM = 4, TURNS = 2;
 /** Share of the tokens a second of one worker that two replicas must reach. */
 const LEAST = 1.7;
 
