@@ -12,6 +12,7 @@
  */
 import type { Bundle } from "./bundle.ts";
 import { LinkError } from "./errors.ts";
+import { Farewell } from "./farewell.ts";
 import type { FrameHeader } from "./frame.ts";
 import { type Arrived, frameCost, LaneBounds, Receiver, Sender } from "./lanes.ts";
 import { limits } from "./limits.ts";
@@ -60,12 +61,7 @@ export class ChannelLink implements Link {
   private state: "new" | "ready" | "open" | "over" = "new";
   /** Why the link is over, once it is. */
   private reason = "";
-  private closing = false;
-  private byeSent = false;
-  private byeReceived = false;
-  private byeAcknowledged = false;
-  private finReceived = false;
-  private finSent = false;
+  private readonly farewell: Farewell;
   /** The channel is full, or the budget used up; a continuation waits for it. */
   private draining = false;
   private scheduled = false;
@@ -79,22 +75,27 @@ export class ChannelLink implements Link {
     const bounds = LANES.map((lane) => new LaneBounds(options.lanes[lane]));
     this.senders = bounds.map((bound, lane) => new Sender(lane, bound));
     this.receivers = bounds.map((bound) => new Receiver(bound, options.generation));
+    this.farewell = new Farewell(
+      options.self < options.peer,
+      (kind) => this.transmit(Uint8Array.of(kind)),
+      () => this.end("closed", false),
+    );
     this.opened = new Promise((resolve, reject) => {
       this.resolveOpened = resolve;
       this.rejectOpened = reject;
     });
     this.opened.catch(() => {}); // whoever opened the link has the promise too
-    this.closed = bundle.closed.then(() => ({ orderly: this.complete, reason: this.reason }));
+    this.closed = bundle.closed.then(() => ({ orderly: this.farewell.complete, reason: this.reason }));
     bundle.listen({
       opened: () => this.ready(),
       message: (message) => this.receive(message),
       suspected: (suspected) => {
         // All is done here and the other end was told so: it has closed, or is gone, which makes no difference.
-        if (suspected && this.finSent && this.complete) return this.end("closed", false);
+        if (suspected && this.farewell.told) return this.end("closed", false);
         this.onsuspected?.(suspected);
       },
       alone: (reason, final) => {
-        if (this.complete) this.end("closed", false);
+        if (this.farewell.complete) this.end("closed", false);
         else if (final) this.end(`the connection is gone: ${reason}`, false);
       },
       failed: (reason, tell) => this.end(reason, tell),
@@ -120,7 +121,9 @@ export class ChannelLink implements Link {
 
   send(lane: Lane, header: FrameHeader, parts: readonly Uint8Array[]): Promise<void> {
     if (this.state === "over") return rejected(this.gone());
-    if (this.closing) return rejected(new LinkError(`Cannot send to ${this.peer}: the link is closing`));
+    if (this.farewell.closing) {
+      return rejected(new LinkError(`Cannot send to ${this.peer}: the link is closing`));
+    }
     try {
       const sent = this.senders[LANES.indexOf(lane)].add(header, parts);
       // The end of a link shows in `closed` too: a caller that does not wait for a send must not bring the program down.
@@ -134,7 +137,7 @@ export class ChannelLink implements Link {
 
   close(): Promise<LinkClosed> {
     if (this.state === "open") {
-      this.closing = true;
+      this.farewell.closing = true;
       this.pump();
     } else if (this.state !== "over") {
       this.abort("closed before it was open");
@@ -144,11 +147,6 @@ export class ChannelLink implements Link {
 
   abort(reason: string): void {
     this.end(reason, true);
-  }
-
-  /** Both directions are done and each end knows it. */
-  private get complete(): boolean {
-    return this.byeReceived && this.byeAcknowledged;
   }
 
   private gone(): LinkError {
@@ -236,12 +234,7 @@ export class ChannelLink implements Link {
         frame.handedOver();
       }
     }
-    if (
-      this.closing && !this.byeSent && this.state === "open" && this.senders.every((sender) => sender.empty)
-    ) {
-      this.byeSent = true;
-      this.transmit(Uint8Array.of(KIND.bye));
-    }
+    if (this.state === "open" && this.senders.every((sender) => sender.empty)) this.farewell.lastLeft();
   }
 
   private receive(message: Uint8Array): void {
@@ -287,33 +280,11 @@ export class ChannelLink implements Link {
         this.credit(message);
         return this.schedule();
       case KIND.bye:
-        if (this.byeReceived || this.receivers.some((receiver) => receiver.busy)) {
-          throw new LinkError("The peer says bye in the middle of a frame or twice");
-        }
-        this.byeReceived = this.closing = true;
-        this.transmit(Uint8Array.of(KIND.byeAck));
-        this.pump();
-        return this.finish();
       case KIND.byeAck:
-        if (!this.byeSent) throw new LinkError("The peer answers a bye that was not said");
-        this.byeAcknowledged = true;
-        return this.finish();
       case KIND.fin:
-        this.finReceived = true;
-        return this.finish();
+        return this.farewell.receive(message[0], this.receivers.some(({ busy }) => busy), () => this.pump());
       default:
         throw new LinkError(`The peer sends a message of the unknown kind ${message[0]}`);
-    }
-  }
-
-  /** Goes on with the close handshake once both directions are done. */
-  private finish(): void {
-    if (!this.complete) return;
-    if (this.options.self < this.peer) {
-      if (!this.finSent) this.transmit(Uint8Array.of(KIND.fin));
-      this.finSent = true;
-    } else if (this.finReceived) {
-      this.end("closed", false);
     }
   }
 
@@ -326,7 +297,7 @@ export class ChannelLink implements Link {
   private data(message: Uint8Array): void {
     const receiver = this.receivers[message[1]];
     if (receiver === undefined) throw new LinkError("The peer sends on an unknown lane");
-    if (this.byeReceived) throw new LinkError("The peer sends behind its bye");
+    if (this.farewell.heard) throw new LinkError("The peer sends behind its bye");
     this.streamed(message.length);
     receiver.piece(message.subarray(DATA_PREFIX), (arrived) => {
       this.measure();
@@ -356,7 +327,9 @@ export class ChannelLink implements Link {
       if (!held) return;
       held = false;
       const grant = this.receivers[lane].consumed(cost);
-      if (grant > 0 && this.state === "open" && !this.byeReceived) this.transmit(encodeCredit(lane, grant));
+      if (grant > 0 && this.state === "open" && !this.farewell.heard) {
+        this.transmit(encodeCredit(lane, grant));
+      }
     };
     if (payload === undefined) {
       this.count.dropped++;
