@@ -61,7 +61,7 @@ export function phaseChoices(
   });
 }
 
-/** Measures texts over a generation that has begun. */
+/** Measures texts over a generation that has begun; its rounds are counted from 0, so once for each. */
 export async function measureTexts(generation: Generation, texts: readonly CandidateText[]): Promise<void> {
   const { batch, sequence, microbatches } = generation.plan.shape, together = batch * microbatches;
   const rounds = Math.ceil(texts.length / together);

@@ -173,11 +173,12 @@ export async function measureTasks(
     phase,
     { ...start, saved: undefined, load: undefined },
     async ({ generation, end }) => {
-      for (const file of phase.tasks) {
-        const { texts, scores } = phaseChoices(phase, text.tokenizer, tasks.get(file)!, file);
-        await Promise.race([measureTexts(generation, texts), aborted(end)]);
-        tell({ event: "tasks", phase: index, file, scores: scores() });
-      }
+      const files = phase.tasks.map((file) => ({
+        file,
+        ...phaseChoices(phase, text.tokenizer, tasks.get(file)!, file),
+      }));
+      await Promise.race([measureTexts(generation, files.flatMap(({ texts }) => texts)), aborted(end)]);
+      for (const { file, scores } of files) tell({ event: "tasks", phase: index, file, scores: scores() });
     },
   );
 }

@@ -28,7 +28,7 @@ batch = 6
 microbatches = 3
 sequence = 24
 batches = 1
-tasks = ["tasks.jsonl"]
+tasks = ["tasks.jsonl", "more.jsonl"]
 `;
 
 const lines = (all: readonly unknown[]) => all.map((task) => JSON.stringify(task)).join("\n");
@@ -37,28 +37,34 @@ Deno.test("tasks over a mesh are scored as on one device, told and reported", as
   const mesh = await smallMesh("reference", 3);
   try {
     mesh.storage.text("/tasks.jsonl", lines(tasks));
+    mesh.storage.text("/more.jsonl", lines(tasks.slice(0, 4)));
     const outcome = await mesh.run(recipe);
     assert(outcome.event === "done", JSON.stringify(outcome));
     const told = mesh.events.filter((event) => event.event === "tasks");
-    assertEquals(told.map(({ phase, file }) => [phase, file]), [[1, "/tasks.jsonl"]]);
+    assertEquals(told.map(({ phase, file }) => [phase, file]), [[1, "/tasks.jsonl"], [1, "/more.jsonl"]]);
 
     const device = await openDevice({ kind: "reference" });
     const model = await LoadedModel.load(device, await openCheckpoint(mesh.storage, outcome.path));
     const numbered = await readTasks(mesh.storage, "/tasks.jsonl");
-    const [alone] = await scoreTasks(model, byteTokenizer(), numbered);
-    model.release();
-    assert(alone.kind === "choose");
-    const { scores } = told[0];
-    assertEquals(scores.tasks, 11);
-    for (const by of ["total", "tokens", "characters", "relative", "promptless"] as const) {
-      assertEquals(scores[by].right, alone[by].right, by);
-      assertAlmostEquals(scores[by].chance, alone[by].chance);
+    for (const [f, asked] of [numbered, numbered.slice(0, 4)].entries()) {
+      const [alone] = await scoreTasks(model, byteTokenizer(), asked), { scores } = told[f];
+      assert(alone.kind === "choose");
+      assertEquals(scores.tasks, asked.length);
+      for (const by of ["total", "tokens", "characters", "relative", "promptless"] as const) {
+        assertEquals(scores[by].right, alone[by].right, by);
+        assertAlmostEquals(scores[by].chance, alone[by].chance);
+      }
     }
+    model.release();
+    const { scores } = told[0];
 
     const shown = new Report(() => 0, false).print(told[0]).text!;
     assertStringIncludes(shown, `tasks  /tasks.jsonl: 11, right by chance ${percent(scores.total.chance)}`);
     const data = reportData(mesh.events);
-    assertEquals(data.tasks.map(({ file, scores }) => [file, scores.tasks]), [["/tasks.jsonl", 11]]);
+    assertEquals(data.tasks.map(({ file, scores }) => [file, scores.tasks]), [
+      ["/tasks.jsonl", 11],
+      ["/more.jsonl", 4],
+    ]);
     const page = reportPage(data);
     assertStringIncludes(page, "tasks.jsonl");
     assertStringIncludes(page, percent(scores.relative.accuracy));
@@ -76,6 +82,7 @@ Deno.test("tasks that a phase cannot put are named before anything is trained", 
     await assertRejects(() => mesh.run(recipe), Error, said);
   };
   try {
+    mesh.storage.text("/more.jsonl", lines(tasks));
     await assertRejects(() => mesh.run(recipe), Error, "There is no file of tasks /tasks.jsonl");
     await refused({ kind: "generate", prompt: "a", answers: ["b"] }, "/tasks.jsonl:2 is a generate task");
     await refused(
