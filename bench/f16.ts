@@ -44,6 +44,7 @@ function forms(own: boolean): Form[] {
     rows: 32,
     columns: 8,
     together: true,
+    steps: 4,
     vectorA: true,
     vectorB: true,
     vectorC: true,
