@@ -73,7 +73,7 @@ function withReplicas(request: PlanRequest): Chosen {
   const pinned = [stages, expertHosts, shares, local, schedule, visits].some((key) => key !== undefined);
   if (pinned || cluster === undefined || request.workers.length > mostSearched) return alone;
   const found = findReplicas({ ...request, schedule: undefined, cluster });
-  if (found === undefined || !(found.seconds < gain * alone.seconds!)) return alone;
+  if (found === undefined) return alone;
   // The search's pipelines were made for 1F1B and have one stage on a worker: other orders of the same stages may be quicker.
   const orders = scheduleNames.filter((name) => defaultChunks(name) === 1);
   const deep = found.plan.pipelines.some(({ stages }) => stages.length > 1);
@@ -88,6 +88,7 @@ function withReplicas(request: PlanRequest): Chosen {
   const plain = tried.find(({ schedule }) => schedule === "1f1b");
   if (plain === undefined || plain.idle.length > alone.idle.length) return alone;
   const best = quickest(tried, plain);
+  if (!(best.seconds < gain * alone.seconds!)) return alone;
   return { ...best, others: besides(best.schedule, tried) };
 }
 

@@ -133,6 +133,25 @@ Deno.test('replicas = "auto": several pipelines where they are quicker, one wher
   );
 });
 
+Deno.test('replicas = "auto": pipelines of several stages take the schedule that suits their links', () => {
+  const shape = { batch: 1, sequence: 64, microbatches: 16 };
+  const alike = (memory: number) =>
+    Array.from({ length: 4 }, (_, w) => ({
+      id: `w${w}`,
+      profile: { flops: 1e10, bandwidth: 1e11, memory, deviceName: "alike" },
+    }));
+  // Not enough for a worker that has the whole model, more than enough for one that has half of it.
+  const whole = makePlan({ ...request, shape, workers: alike(2 ** 32).slice(0, 1) }).holdings[0].bytes;
+  const link = () => ({ latency: 0.05, bandwidth: 1e10 });
+  const far = { ...request, shape, workers: alike(0.95 * whole), link };
+  const chosen = choosePlan({ ...far, replicas: "auto" });
+  assertEquals(chosen.plan.pipelines.map(({ stages }) => stages.length), [2, 2]);
+  assertEquals(chosen.schedule, "eager-1f1b");
+  const plain = chosen.others.find(({ schedule }) => schedule === "1f1b")!;
+  assert(chosen.seconds! < 0.95 * plain.seconds!);
+  assertEquals(chosen.seconds, simulatePlan(chosen.plan, assumedCluster(far.workers, link)!).seconds);
+});
+
 Deno.test('replicas = "auto" trains', async () => {
   const mesh = await smallMesh("reference", 3);
   try {
