@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { DryDevice } from "../kernels/dry_device.ts";
 import { freshModel } from "../model/init.ts";
 import { LoadedModel } from "../model/local_model.ts";
-import { DryDevice } from "./dry_device.ts";
 import { batch, config } from "./step_model.ts";
 
 /** Bytes at the highest, beside the parameters', of a forward and a backward pass over one sequence. */

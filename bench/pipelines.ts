@@ -18,7 +18,7 @@ import { chooseVariant } from "../kernels/webgpu/call.ts";
 import { parseConfig } from "../model/config.ts";
 import { freshModel } from "../model/init.ts";
 import { LoadedModel } from "../model/local_model.ts";
-import { DryDevice } from "./dry_device.ts";
+import { DryDevice } from "../kernels/dry_device.ts";
 import { held } from "./held.ts";
 import { models } from "./mesh_runs.ts";
 import { batch, settings } from "./step_model.ts";

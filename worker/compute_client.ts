@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Slice } from "../mesh/plan.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import {
   type FromThread,
@@ -44,7 +45,8 @@ export function startThread(address: URL = threadAddress()): Thread {
 }
 
 /**
- * Opens a device on `thread`; `keep` is told what its tuning found out and how fast it was. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
+ * Opens a device on `thread`; `keep` is told what its tuning found out and how fast it was, `loading` which slice it is about
+ * to load. Rejects with the device's own error, by name (`NoAdapterError`, ...), and
  * {@linkcode ComputeThreadError} where the thread cannot start.
  */
 export function openComputeThread(
@@ -52,8 +54,9 @@ export function openComputeThread(
   exchanger: Exchanger,
   thread: Thread = startThread(),
   keep: (what: "tuned" | "measured", known: string) => void = () => {},
+  loading: (slice: Slice) => void = () => {},
 ): Promise<Compute> {
-  const client = new ComputeClient(thread, exchanger, keep);
+  const client = new ComputeClient(thread, exchanger, keep, loading);
   return client.open(options).then(() => client);
 }
 
@@ -67,6 +70,7 @@ class ComputeClient implements Compute {
     private readonly thread: Thread,
     private readonly exchanger: Exchanger,
     private readonly keep: (what: "tuned" | "measured", known: string) => void,
+    private readonly loading: (slice: Slice) => void,
   ) {
     thread.onmessage = (event) => this.#receive(event.data as FromThread);
     thread.onerror = (event) => {
@@ -143,7 +147,10 @@ class ComputeClient implements Compute {
   }
 
   profile: Compute["profile"] = () => this.#call("profile");
-  load: Compute["load"] = (slice) => this.#call("load", slice);
+  load: Compute["load"] = (slice) => {
+    this.loading(slice);
+    return this.#call("load", slice);
+  };
   put: Compute["put"] = (...args) => this.#call("put", ...args);
   get: Compute["get"] = (...args) => this.#call("get", ...args);
   forward: Compute["forward"] = (input) => this.#call("forward", input);

@@ -20,6 +20,7 @@ import { loadWerift, weriftTransport } from "../mesh/werift_transport.ts";
 import { zstd } from "../mesh/zstd_deno.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
 import { cacheFolder, readKnown, writeKnown } from "./deno_known_files.ts";
+import { type Rehearsal, startRehearsal } from "./deno_rehearsal.ts";
 import { join, type JoinOptions } from "./join.ts";
 import type { DeviceChoice } from "./thread_protocol.ts";
 import type { RunningWorker } from "./worker.ts";
@@ -60,6 +61,9 @@ export async function joinMesh(
   const runtime = denoRuntime();
   const held = key === undefined ? await ownKey(runtime, name) : await holdKey(key, runtime);
   let granted: TurnServer | undefined;
+  // Who lends a part of a machine has not offered a second core for a moment, nor memory for it; arrays have no programs.
+  const alone = device === "reference" || options.lent?.share !== undefined || options.memory !== undefined;
+  let rehearsal: Rehearsal | undefined;
   try {
     const worker = await join({ ...options, name: name ?? ownName(held.identity) }, {
       clock: runtime,
@@ -89,17 +93,26 @@ export async function joinMesh(
           },
           exchanger,
           thread,
-          (what, text) => void writeKnown(cache, what, text),
+          (what, text) => {
+            // A device that had to be measured is new here, and so are its programs.
+            if (what === "measured" && !alone) rehearsal = startRehearsal();
+            void writeKnown(cache, what, text);
+          },
+          (slice) => rehearsal?.begin(slice),
         );
       },
       zstd,
       software: `volary ${project.version} (deno ${Deno.version.deno})`,
     });
-    worker.ended.catch(() => {}).finally(held.release);
+    worker.ended.catch(() => {}).finally(() => {
+      rehearsal?.forget();
+      held.release();
+    });
     // While the device opens on its thread; the first link finds it loaded.
     if (transport === "werift") void loadWerift().catch(() => {}); // whoever opens a link hears of it
     return worker;
   } catch (error) {
+    rehearsal?.forget();
     held.release();
     throw error;
   }

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Bindings, Device, DeviceInfo, Kernel, Params, Values, View, Words } from "../kernels/mod.ts";
+import type { Device, DeviceInfo, View, Words } from "./device.ts";
+import type { Bindings, Kernel, Params, Values } from "./kernel.ts";
 
 /** Kernels leave everything as it is, and whatever is read is zero. */
 export class DryDevice implements Device {

@@ -1,0 +1,141 @@
+/** What a slice of a plan is found to run before it runs, against what it runs. */
+import { assertEquals } from "@std/assert";
+import {
+  type Bindings,
+  type Kernel,
+  type Params,
+  referenceDevice,
+  type Values,
+  type View,
+} from "../../kernels/mod.ts";
+import { chooseVariant } from "../../kernels/webgpu/call.ts";
+import type { Slice } from "../../mesh/plan.ts";
+import { parseConfig } from "../../model/config.ts";
+import { freshModel } from "../../model/init.ts";
+import { Lease } from "../../model/lease.ts";
+import { elements } from "../../model/tensors.ts";
+import { LocalCompute } from "../../worker/local_compute.ts";
+import { compileBackwards, rehearse } from "../../worker/rehearsal.ts";
+
+const model = {
+  hidden_size: 16,
+  intermediate_size: 8,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  head_dim: 8,
+  vocab_size: 32,
+  num_local_experts: 4,
+  num_experts_per_tok: 2,
+};
+const shape = { batch: 2, sequence: 6, microbatches: 1 };
+const tokens = shape.batch * shape.sequence;
+
+/** Two stages, of which the first has an expert of each layer at "h". */
+function slice(self: string): Slice {
+  const stage = (worker: string, from: number) => ({
+    worker,
+    from,
+    to: from + 1,
+    embedding: from === 0,
+    head: from === 1,
+    experts: [from === 0 ? ["a", "h", "a", "a"] : ["b", "b", "b", "b"]],
+  });
+  return {
+    run: "test",
+    generation: 1,
+    model,
+    shape,
+    stages: [stage("a", 0), stage("b", 1)],
+    recompute: false,
+    self,
+    operations: { train: [], evaluate: [] },
+  };
+}
+
+/** Runs everything and remembers the programs. */
+class Witness extends Lease {
+  readonly programs: string[] = [];
+
+  override run<B extends Bindings, P extends Params>(
+    kernel: Kernel<B, P>,
+    views: { readonly [Name in keyof B]: View },
+    values: Values<P>,
+  ): void {
+    const { name } = chooseVariant(kernel as unknown as Kernel, values, this.info);
+    this.programs.push(`${kernel.name} / ${name}`);
+    super.run(kernel, views, values);
+  }
+}
+
+/** The programs of a real round of one slice; rows that leave come back as they are. */
+async function played(self: string): Promise<Set<string>> {
+  const device = new Witness(referenceDevice()), given = slice(self);
+  const compute = new LocalCompute({
+    device,
+    exchanger: ({ parts }) => Promise.resolve(parts.map(({ rows }) => rows)),
+    now: () => 0,
+    memory: 1e9,
+  });
+  const source = freshModel(parseConfig(model), 5);
+  for (const { name, shape } of await compute.load(given)) {
+    await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
+  }
+  const words = Uint32Array.from({ length: tokens }, (_, i) => i),
+    border = () => new Float32Array(tokens * model.hidden_size).fill(0.5).buffer;
+  if (self === "a") {
+    await compute.forward({ stage: 0, microbatch: 0, mode: "train", ids: words, validLabels: tokens });
+    await compute.backward(0, 0, border());
+  } else if (self === "b") {
+    const given = { activation: border(), labels: words, validLabels: tokens };
+    await compute.forward({ stage: 1, microbatch: 0, mode: "train", ...given });
+    await compute.backward(1, 0);
+  } else {
+    for (const pass of ["forward", "backward"] as const) {
+      const rows = new Float32Array(6 * model.hidden_size).buffer;
+      await compute.host({
+        layer: 0,
+        microbatch: 0,
+        pass,
+        mode: "train",
+        part: { counts: Uint32Array.of(6), rows },
+      });
+    }
+  }
+  await compute.finish();
+  await compute.step({
+    commit: true,
+    clip: 1,
+    learningRate: 0.1,
+    step: 1,
+    beta1: 0.9,
+    beta2: 0.95,
+    epsilon: 1e-8,
+    weightDecay: 0,
+  });
+  compute.close();
+  return new Set(device.programs);
+}
+
+for (const self of ["a", "b", "h"]) {
+  Deno.test(`the programs that a rehearsal of ${self}'s slice finds are those of its round`, async () => {
+    const found = await rehearse(slice(self), referenceDevice().info);
+    assertEquals(
+      found.map(({ kernel, variant }) => `${kernel.name} / ${variant}`).toSorted(),
+      [
+        ...await played(self),
+      ].toSorted(),
+    );
+  });
+}
+
+Deno.test("programs are compiled from the last to the first, each once, and memory is given back", async () => {
+  const device = new Witness(referenceDevice());
+  const found = await rehearse(slice("a"), device.info);
+  await compileBackwards(device, found);
+  assertEquals(
+    device.programs,
+    found.map(({ kernel, variant }) => `${kernel.name} / ${variant}`).toReversed(),
+  );
+  assertEquals(device.memory().used, 0);
+});
