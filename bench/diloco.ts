@@ -10,10 +10,11 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 import { size, table } from "../coordinator/report.ts";
 import { chinese, english } from "../demo/corpus.ts";
 import type { BenchOptions } from "./main.ts";
+import { memoryMesh } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
 export const title = "local training (DiLoCo) against gradients in every step: validation loss and traffic";
@@ -77,31 +78,28 @@ interface Result {
   readonly tokens: number;
 }
 
+/** A step as its run tells it. */
+interface Told {
+  readonly tokens: number;
+  readonly workers: readonly { readonly sent: number }[];
+}
+
 async function train(folder: string, seed: number, local: boolean): Promise<Result> {
-  const name = `diloco-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
-  await Deno.writeTextFile(path, recipe(name, seed, local));
-  const process = fromFileUrl(new URL("mesh_process.ts", import.meta.url));
-  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", process, path, folder, "2", "reference"],
-    stdin: "null",
-    stderr: "inherit",
-  }).output();
-  if (!success) throw new Error("A run of the bench did not come to its end");
-  const events = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line));
+  const text = recipe(`diloco-${crypto.randomUUID()}`, seed, local);
+  const events = await Array.fromAsync(memoryMesh([text], folder, { workers: 2, device: "reference" }));
   const [before, steps] = [0, 1].map((own) =>
-    events.filter(({ event, phase }) => event === "step" && phase === own)
+    events.filter(({ event, phase }) => event === "step" && phase === own) as unknown as readonly Told[]
   );
-  const bytesOf = (steps: readonly { readonly workers: readonly { readonly sent: number }[] }[]) =>
+  const bytesOf = (steps: readonly Told[]) =>
     steps.reduce((sum, { workers }) => sum + workers.reduce((all, { sent }) => all + sent, 0), 0);
   const sent = bytesOf(steps);
   // What the last exchange sends is reported with the round behind it, of which there is none: these are one less.
   const counted = local ? STEPS - EVERY : STEPS - 1;
   return {
-    nll: events.findLast(({ event }) => event === "evaluation").nll,
+    nll: Number(events.findLast(({ event }) => event === "evaluation")!.nll),
     bytes: sent / counted,
     all: bytesOf(before) + sent,
-    tokens: steps.reduce((sum: number, { tokens }: { tokens: number }) => sum + tokens, 0),
+    tokens: steps.reduce((sum, { tokens }) => sum + tokens, 0),
   };
 }
 

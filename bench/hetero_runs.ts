@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { join } from "@std/path";
-import { type Line, lines, median, script } from "./mesh_runs.ts";
+import { type Line, median, memoryMesh } from "./mesh_runs.ts";
 
 /** Layers of the model, and microbatches of a step. */
 export const LAYERS = 12, MICROBATCHES = 8;
@@ -96,35 +95,14 @@ export async function sharedRuns(
   lengths: readonly number[],
   width: number,
 ): Promise<Ran[]> {
-  const paths = await Promise.all(lengths.map(async (steps, i) => {
-    const name = `${told ? "told" : "untold"}-${i}`, path = join(folder, `${name}.toml`);
-    await Deno.writeTextFile(path, recipe(name, steps, width));
-    return path;
-  }));
-  const process = script(
-    "mesh_process.ts",
-    [
-      paths.join(","),
-      folder,
-      `${shares.length}`,
-      "auto",
-      shares.join(","),
-      told ? "told" : "untold",
-    ],
-    "null",
-    { LP_NUM_THREADS: "1" },
-  );
+  const recipes = lengths.map((steps, i) => recipe(`${told ? "told" : "untold"}-${i}`, steps, width));
   const found: Ran[] = [];
   let events: Line[] = [];
-  for await (const line of lines(process.stdout)) {
+  for await (const line of memoryMesh(recipes, folder, { workers: shares.length, lent: { shares, told } })) {
     events.push(line);
     if (line.event !== "done") continue;
     found.push(ran(events, (worker) => `${shares[Number(worker.slice(1))]}`));
     events = [];
-  }
-  await process.status;
-  if (found.length < lengths.length) {
-    throw new Error(`A run did not come to its end: ${JSON.stringify(events.at(-1))}`);
   }
   return found;
 }

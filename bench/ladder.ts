@@ -6,14 +6,14 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 import { uniformCluster } from "../coordinator/cluster.ts";
 import { makePlan } from "../coordinator/planner.ts";
 import { table } from "../coordinator/report.ts";
 import { simulatePlan } from "../coordinator/simulate_plan.ts";
 import { parseConfig } from "../model/config.ts";
 import type { BenchOptions } from "./main.ts";
-import { median } from "./mesh_runs.ts";
+import { median, memoryMesh } from "./mesh_runs.ts";
 import { benchText, numbers, progress, runLeg } from "./one_worker.ts";
 
 /** One line for the list of benches. */
@@ -97,29 +97,18 @@ function simulated(ladder: boolean, latency: number): number {
 
 /** Median seconds of a step of two workers in one process whose link has a delay. */
 async function measured(ladder: boolean, latency: number, data: string, folder: string): Promise<number> {
-  const name = `timed-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
   const keys = Object.entries({ ...timed, ladder_residual: ladder, seed: 1 })
     .filter(([key]) => key !== "vocab_size").map(([key, value]) => `${key} = ${value}\n`).join("");
-  await Deno.writeTextFile(
-    path,
-    `name = "${name}"\n[model]\n${keys}${data}[mesh]\nstages = 1\nexpert_hosts = 1\n[[phase]]\nkind = "train"
-steps = ${STEPS}\nbatch = ${TIMED_BATCH}\nmicrobatches = ${MICROBATCHES}\nsequence = ${SEQUENCE}
-learning_rate = 1e-3\nevaluate_batches = 0\n`,
+  const recipe =
+    `name = "timed-${crypto.randomUUID()}"\n[model]\n${keys}${data}[mesh]\nstages = 1\nexpert_hosts = 1
+[[phase]]\nkind = "train"\nsteps = ${STEPS}\nbatch = ${TIMED_BATCH}\nmicrobatches = ${MICROBATCHES}
+sequence = ${SEQUENCE}\nlearning_rate = 1e-3\nevaluate_batches = 0\n`;
+  const events = await Array.fromAsync(
+    memoryMesh([recipe], folder, { workers: 2, latencyMs: latency }),
   );
-  const process = fromFileUrl(new URL("mesh_process.ts", import.meta.url));
-  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--allow-all", process, path, folder, "2", "auto", "", "untold", String(latency)],
-    env: { LP_NUM_THREADS: "1" },
-    stdin: "null",
-    stderr: "inherit",
-  }).output();
-  if (!success) throw new Error("A run of the bench did not come to its end");
-  const events = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line));
   // The first steps compile and tune.
-  return median(
-    events.filter(({ event, step }) => event === "step" && step > 3).map(({ seconds }) => seconds),
-  );
+  const warm = events.filter(({ event, step }) => event === "step" && Number(step) > 3);
+  return median(warm.map(({ seconds }) => Number(seconds)));
 }
 
 /** Runs the bench. */

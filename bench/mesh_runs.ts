@@ -148,21 +148,60 @@ export function script(
   }).spawn();
 }
 
-/** A mesh on memory links. */
+/** What a {@linkcode memoryMesh} is made of. */
+export interface MemoryMesh {
+  readonly workers: number;
+  /** Default "auto". */
+  readonly device?: "auto" | "reference";
+  /** Threads of each worker's software adapter; default 1. */
+  readonly threads?: number;
+  /** The share of its device that each worker lends, and whether they say so; default: everything. */
+  readonly lent?: { readonly shares: readonly number[]; readonly told: boolean };
+  /** From worker to worker; default none. */
+  readonly latencyMs?: number;
+}
+
+/**
+ * Runs recipes one after the other on one mesh on memory links, in a process of its own, and gives their events. Relative paths
+ * lie in `folder`, runs too. Throws where one does not come to its end.
+ */
+export async function* memoryMesh(
+  recipes: readonly string[],
+  folder: string,
+  { workers, device = "auto", threads = 1, lent, latencyMs }: MemoryMesh,
+): AsyncGenerator<Line> {
+  const paths = recipes.map(() => join(folder, `${crypto.randomUUID()}.toml`));
+  await Promise.all(recipes.map((recipe, i) => Deno.writeTextFile(paths[i], recipe)));
+  const lending = [lent?.shares.join(",") ?? "", lent?.told === false ? "untold" : "told"];
+  const process = script(
+    "mesh_process.ts",
+    [
+      paths.join(","),
+      folder,
+      String(workers),
+      device,
+      ...lending,
+      ...(latencyMs === undefined ? [] : [String(latencyMs)]),
+    ],
+    "null",
+    { LP_NUM_THREADS: String(threads) },
+  );
+  let last: Line = {};
+  for await (last of lines(process.stdout)) yield last;
+  if (!(await process.status).success) {
+    throw new Error(`A run did not come to its end: ${JSON.stringify(last)}`);
+  }
+}
+
+/** The benches' mesh on memory links. */
 export async function inMemory(
   folder: string,
   workers: number,
   threads: number,
   phase: Phase,
-) {
-  const name = `memory-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
-  await Deno.writeTextFile(path, recipe(name, workers, phase));
-  const process = script("mesh_process.ts", [path, folder, String(workers)], "null", {
-    LP_NUM_THREADS: String(threads),
-  });
-  const found = await steps(lines(process.stdout));
-  await process.status;
-  return found;
+): Promise<Step[]> {
+  const text = recipe(`memory-${crypto.randomUUID()}`, workers, phase);
+  return await steps(memoryMesh([text], folder, { workers, threads }));
 }
 
 /** The same mesh as processes, over werift. */

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 import { size, table } from "../coordinator/report.ts";
 import type { BenchOptions } from "./main.ts";
+import { median, memoryMesh } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
 export const title = "two replicas on memory links against one worker";
@@ -60,36 +61,18 @@ interface Step {
 }
 
 async function train(folder: string, replicas: number): Promise<Step[]> {
-  const name = `replicas-${crypto.randomUUID()}`, path = join(folder, `${name}.toml`);
-  await Deno.writeTextFile(path, recipe(name, replicas));
-  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--allow-all",
-      fromFileUrl(new URL("mesh_process.ts", import.meta.url)),
-      path,
-      folder,
-      String(replicas),
-    ],
-    env: { LP_NUM_THREADS: "1" },
-    stdin: "null",
-    stderr: "inherit",
-  }).output();
-  if (!success) throw new Error("A run of the bench did not come to its end");
-  const found = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line)).filter((line) => line.event === "step")
-    .map((step): Step => ({
-      seconds: step.seconds,
-      tokens: step.tokens,
-      bytes: step.workers.reduce((sum: number, { sent }: { sent: number }) => sum + sent, 0),
-      busy: Math.max(...step.workers.map(({ busy }: { busy: number }) => busy)),
-    }));
+  const text = recipe(`replicas-${crypto.randomUUID()}`, replicas), found: Step[] = [];
+  for await (const line of memoryMesh([text], folder, { workers: replicas })) {
+    if (line.event !== "step") continue;
+    const workers = line.workers as { sent: number; busy: number }[];
+    found.push({
+      seconds: Number(line.seconds),
+      tokens: Number(line.tokens),
+      bytes: workers.reduce((sum, { sent }) => sum + sent, 0),
+      busy: Math.max(...workers.map(({ busy }) => busy)),
+    });
+  }
   return found.slice(WARM);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** Measures and prints; false where two replicas are worth less than they must be. */
