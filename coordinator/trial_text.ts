@@ -166,7 +166,9 @@ export function replicaLines(trial: Trial): string[] {
   const verdict = percent === 0 ? "no difference" : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
   const shares = found.plan.pipelines.map(({ shares }) => shares[0]);
   return [
-    `${found.teams.length} replicas under 1F1B: ${shortTime(found.seconds)} a step (${verdict}); [mesh] replicas = ` +
+    `${found.teams.length} replicas under 1F1B: ${
+      shortTime(found.seconds)
+    } a step (${verdict}); [mesh] replicas = ` +
     `${found.teams.length}, shares = [${shares.join(", ")}]`,
     ...found.teams.map((team, t) =>
       `  ${team.map((w) => cluster.workers[w].id).join(", ")}: ${
