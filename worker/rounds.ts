@@ -7,8 +7,9 @@
  */
 import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
 import { type Operation, ownMicrobatches, type Slice } from "../mesh/plan.ts";
-import type { Compute, HeldTensor } from "./compute.ts";
+import { Between } from "./between.ts";
 import { free } from "./buffers.ts";
+import type { Compute, HeldTensor } from "./compute.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { ExpertClient, ExpertServer } from "./experts.ts";
 import type { Inbox } from "./inbox.ts";
@@ -61,8 +62,7 @@ const PASSES = 2;
 
 /** Runs rounds, one after the other. */
 export class RoundExecutor {
-  /** Tensors between operations, by kind, own stage and microbatch; some are still being made. */
-  readonly #at = new Map<string, Promise<ArrayBuffer>>();
+  readonly #between: Between;
   /** Passes of this round that have not ended, and all of them by pass, stage and microbatch. */
   readonly #running = new Set<Promise<unknown>>();
   readonly #passes = new Map<string, Promise<unknown>>();
@@ -84,6 +84,7 @@ export class RoundExecutor {
   readonly #microbatches: { readonly from: number; readonly to: number };
 
   constructor(private readonly parts: RoundParts) {
+    this.#between = new Between(parts.slice.self);
     this.#tied = new Tied(parts, (sending) => this.#sends.push(sending));
     this.#replicas = new Replicas(parts, (sending) => {
       // Whoever asked the device hears of a failure when the round waits for its sends.
@@ -104,7 +105,7 @@ export class RoundExecutor {
     inbox.enter(round, evaluate);
     client.enter(round, evaluate);
     server.enter(round, evaluate);
-    this.#at.clear();
+    this.#between.clear();
     this.#passes.clear();
     this.#decision = undefined;
     this.#share = 0;
@@ -208,7 +209,7 @@ export class RoundExecutor {
     const place = microbatch - this.#microbatches.from;
     const ofMicrobatch = (words: Uint32Array<ArrayBuffer>) =>
       words.slice(place * tokens, (place + 1) * tokens);
-    const received = embedding ? undefined : this.#take("activation", stage, microbatch);
+    const received = embedding ? undefined : this.#between.take("activation", stage, microbatch);
     const [pass] = await this.#begin(
       `forward ${stage} ${microbatch}`,
       failed,
@@ -222,7 +223,7 @@ export class RoundExecutor {
           ...(head ? { labels: ofMicrobatch(labels!) } : {}),
         }),
     );
-    if (!head) this.#keep("activation out", stage, microbatch, pass);
+    if (!head) this.#between.keep("activation out", stage, microbatch, pass);
   }
 
   /** A whole backward pass, or its first half. */
@@ -231,7 +232,7 @@ export class RoundExecutor {
     failed: (error: unknown) => void,
   ): Promise<void> {
     const { compute } = this.parts, { embedding, head } = this.#stage(stage);
-    const received = head ? undefined : this.#take("gradient", stage, microbatch);
+    const received = head ? undefined : this.#between.take("gradient", stage, microbatch);
     await Promise.all([this.#lastBackward, this.#passes.get(`forward ${stage} ${microbatch}`)]);
     const [pass] = await this.#begin(
       `backward ${stage} ${microbatch}`,
@@ -244,7 +245,7 @@ export class RoundExecutor {
       },
     );
     this.#lastBackward = pass;
-    if (!embedding) this.#keep("gradient out", stage, microbatch, pass);
+    if (!embedding) this.#between.keep("gradient out", stage, microbatch, pass);
   }
 
   /** The second half of a backward pass. */
@@ -271,8 +272,8 @@ export class RoundExecutor {
     const { what, stage, peer, microbatch } = operation, { slice, inbox, roads, meter } = this.parts;
     const other = this.#stage(peer).worker;
     if (operation.do === "send") {
-      const made = this.#take(`${what} out`, stage, microbatch);
-      if (other === slice.self) return this.#keep(what, peer, microbatch, made);
+      const made = this.#between.take(`${what} out`, stage, microbatch);
+      if (other === slice.self) return this.#between.keep(what, peer, microbatch, made);
       const heading = {
         what,
         round: message.round,
@@ -289,7 +290,7 @@ export class RoundExecutor {
       this.#sends.push(begun.then(([handedOver]) => handedOver, () => {}));
     } else if (other !== slice.self) {
       const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence: 0 }));
-      this.#keep(what, stage, microbatch, Promise.resolve(payload.buffer));
+      this.#between.keep(what, stage, microbatch, Promise.resolve(payload.buffer));
     }
   }
 
@@ -331,26 +332,5 @@ export class RoundExecutor {
       throw new PlanViolationError(`An operation names stage ${index}, which the plan lacks`);
     }
     return stage;
-  }
-
-  #keep(what: string, stage: number, microbatch: number, made: Promise<ArrayBuffer | undefined>): void {
-    const words = made.then((words) => {
-      if (words === undefined) throw new Error(`Stage ${stage} gave no ${what} for microbatch ${microbatch}`);
-      return words;
-    });
-    words.catch(() => {}); // whoever takes it hears of it
-    this.#at.set(`${what} ${stage} ${microbatch}`, words);
-  }
-
-  #take(what: string, stage: number, microbatch: number): Promise<ArrayBuffer> {
-    const key = `${what} ${stage} ${microbatch}`, words = this.#at.get(key);
-    if (words === undefined) {
-      throw new PlanViolationError(
-        `The operations of ${this.parts.slice.self} use the ${what} of stage ${stage}, microbatch ${microbatch}, ` +
-          "before it is there",
-      );
-    }
-    this.#at.delete(key);
-    return words;
   }
 }
