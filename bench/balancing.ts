@@ -8,7 +8,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { chinese, english } from "../demo/corpus.ts";
 import { type Device, openDevice } from "../kernels/mod.ts";

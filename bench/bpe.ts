@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { trainBpe, WordCounts } from "../data/bpe.ts";
 import { chinese, english } from "../demo/corpus.ts";
 import { bpeTokenizer } from "../model/bpe_tokenizer.ts";

@@ -11,7 +11,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { size, table } from "../coordinator/report.ts";
+import { size, table } from "../coordinator/amounts.ts";
 import { chinese, english } from "../demo/corpus.ts";
 import type { BenchOptions } from "./main.ts";
 import { memoryMesh } from "./mesh_runs.ts";

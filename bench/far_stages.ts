@@ -9,7 +9,7 @@
 import { Admission } from "../coordinator/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import type { ScheduleName } from "../coordinator/schedules.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { newIdentity } from "../mesh/identity.ts";

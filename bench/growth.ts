@@ -7,7 +7,7 @@
  * @module
  */
 import { fromFileUrl, join } from "@std/path";
-import { size, table } from "../coordinator/report.ts";
+import { size, table } from "../coordinator/amounts.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { drawNormal } from "../model/init.ts";

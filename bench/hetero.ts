@@ -11,7 +11,7 @@
  * @module
  */
 import { UsageError } from "../cli/verb.ts";
-import { number, table } from "../coordinator/report.ts";
+import { number, table } from "../coordinator/amounts.ts";
 import { findSwiftShader, kindsRuns } from "./hetero_kinds.ts";
 import { LAYERS, type Ran, sharedRuns, WARM } from "./hetero_runs.ts";
 import { withText } from "./mesh_runs.ts";

@@ -9,7 +9,7 @@
 import { join } from "@std/path";
 import { uniformCluster } from "../coordinator/cluster.ts";
 import { makePlan } from "../coordinator/planner.ts";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { simulatePlan } from "../coordinator/simulate_plan.ts";
 import { parseConfig } from "../model/config.ts";
 import type { BenchOptions } from "./main.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { size, table } from "../coordinator/report.ts";
+import { size, table } from "../coordinator/amounts.ts";
 import { inMemory, overWerift, type Step, withText } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { size, table } from "../coordinator/report.ts";
+import { size, table } from "../coordinator/amounts.ts";
 import type { BenchOptions } from "./main.ts";
 import {
   inMemory,

@@ -5,7 +5,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { size, table } from "../coordinator/report.ts";
+import { size, table } from "../coordinator/amounts.ts";
 import type { BenchOptions } from "./main.ts";
 import { median, memoryMesh } from "./mesh_runs.ts";
 

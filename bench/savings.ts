@@ -10,7 +10,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { duration, number, table } from "../coordinator/report.ts";
+import { duration, number, table } from "../coordinator/amounts.ts";
 import { reaches } from "../coordinator/report_data.ts";
 import { extrapolated, paperLegs, savings } from "../coordinator/savings.ts";
 import { parseConfig } from "../model/config.ts";

@@ -11,7 +11,7 @@
 import { dirname, join } from "@std/path";
 import { files } from "../cli/model_folder.ts";
 import { textLoss } from "../cli/text_loss.ts";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { openDevice } from "../kernels/mod.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { keptLayers, onlyLayers } from "../model/fewer_layers.ts";

@@ -9,7 +9,7 @@
  * @module
  */
 import { ganttSvg } from "../coordinator/gantt.ts";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { type Route, routeRound, type RouteRules } from "../coordinator/route_round.ts";
 import { type FoundRoutes, searchPipelines, searchRoutes } from "../coordinator/route_search.ts";
 import type { Timeline } from "../coordinator/simulator.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { join } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { type Running, volary } from "../demo/processes.ts";
 import { median, recipe, withText } from "./mesh_runs.ts";
 

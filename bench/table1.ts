@@ -8,7 +8,7 @@
  * @module
  */
 import { join, relative } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { type Device, openDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { dirname, resolve } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { parseConfig } from "../data/config.ts";
 import { prepare, type PrepareProgress, reportFile } from "../data/prepare.ts";
 import { reportRows } from "../data/report.ts";

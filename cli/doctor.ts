@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { number, size } from "../coordinator/report.ts";
+import { number, size } from "../coordinator/amounts.ts";
 import { type Device, matmulNT, openDevice, referenceDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { holdKey } from "../mesh/deno_key_file.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import { basename } from "@std/path";
-import { scoreNames, table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
+import { scoreNames } from "../coordinator/report.ts";
 import type { Device } from "../kernels/mod.ts";
 import { LoadedModel } from "../model/local_model.ts";
 import type { TensorSource } from "../model/source.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { number, size, table } from "../coordinator/report.ts";
+import { number, size, table } from "../coordinator/amounts.ts";
 import { openCheckpoint } from "../model/checkpoint.ts";
 import { configToJson, type ModelConfig } from "../model/config.ts";
 import { inspectModel, type ModelReport, type UnitReport } from "../model/inspect.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { duration, number, size } from "../coordinator/report.ts";
+import { duration, number, size } from "../coordinator/amounts.ts";
 import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";

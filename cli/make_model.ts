@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { duration, size, table } from "../coordinator/report.ts";
+import { duration, size, table } from "../coordinator/amounts.ts";
 import type { Provenance } from "../model/card.ts";
 import type { ChangeSummary, TensorKind } from "../model/change.ts";
 import { refuseExisting } from "../model/checkpoint_writer.ts";

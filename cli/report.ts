@@ -4,7 +4,7 @@
  * @module
  */
 import { relative } from "@std/path";
-import { duration, number } from "../coordinator/report.ts";
+import { duration, number } from "../coordinator/amounts.ts";
 import { writeReport } from "../coordinator/report_files.ts";
 import { files } from "./model_folder.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";

@@ -6,7 +6,7 @@
 import { PlanInfeasible } from "../coordinator/errors.ts";
 import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
 import { ganttSvg } from "../coordinator/gantt.ts";
-import { number, size, table } from "../coordinator/report.ts";
+import { number, size, table } from "../coordinator/amounts.ts";
 import { scheduleLines, shortTime } from "../coordinator/schedule_text.ts";
 import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
 import { firstWorkers, runTrial, scaledBandwidth, summary, type TrialSummary } from "../coordinator/trial.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { number } from "../coordinator/report.ts";
+import { number } from "../coordinator/amounts.ts";
 import type { Checkpoint } from "../model/checkpoint.ts";
 import type { DType } from "../model/dtypes.ts";
 import type { TensorSource } from "../model/source.ts";

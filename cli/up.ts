@@ -8,7 +8,7 @@ import { Admission, type InviteTerms } from "../coordinator/admission.ts";
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
 import { Paces } from "../coordinator/paces.ts";
 import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
-import { number } from "../coordinator/report.ts";
+import { number } from "../coordinator/amounts.ts";
 import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/server.ts";
 import { base64url } from "../mesh/base64url.ts";
 import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/deno_key_file.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Known } from "../coordinator/membership.ts";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { lentText } from "./lent.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";

@@ -11,7 +11,7 @@ import type { Member } from "./member.ts";
 import type { Paces } from "./paces.ts";
 import type { Recipe } from "./recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type Phase } from "./recipe_phases.ts";
-import { size } from "./report.ts";
+import { size } from "./amounts.ts";
 import { planPhase } from "./run_phase.ts";
 import { layerVisits, stepFlops, validationFlops } from "./work.ts";
 

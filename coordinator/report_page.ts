@@ -4,7 +4,8 @@
  * @module
  */
 import { basename } from "@std/path";
-import { duration, scoreNames } from "./report.ts";
+import { duration } from "./amounts.ts";
+import { scoreNames } from "./report.ts";
 import { curveChart, escape, loadChart, type Series, short } from "./report_charts.ts";
 import type { ReportData, SwitchPoint } from "./report_data.ts";
 

@@ -32,7 +32,7 @@ import {
   stepsBefore,
   trainPhase,
 } from "./run_phase.ts";
-import { number } from "./report.ts";
+import { number } from "./amounts.ts";
 import { openText } from "./run_text.ts";
 import { applySwitch, modelsOf, sizesOf } from "./switches.ts";
 

@@ -18,7 +18,7 @@ import { pause } from "./pause.ts";
 import type { PhaseData } from "./phase.ts";
 import type { Recipe } from "./recipe.ts";
 import type { ComputePhase, Phase } from "./recipe_phases.ts";
-import { number } from "./report.ts";
+import { number } from "./amounts.ts";
 import { type RunText, tokensBefore, validationBatches } from "./run_text.ts";
 
 /** Validation tokens that are held: documents are in random order, so the first of each domain stand for all. */

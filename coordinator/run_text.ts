@@ -23,7 +23,7 @@ import { RecipeError } from "./errors.ts";
 import type { Recipe } from "./recipe.ts";
 import type { ComputePhase, Phase } from "./recipe_phases.ts";
 import { openShards } from "./run_shards.ts";
-import { number } from "./report.ts";
+import { number } from "./amounts.ts";
 
 /** A label that does not count. */
 const IGNORED = 0xffff_ffff;

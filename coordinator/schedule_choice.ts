@@ -11,7 +11,7 @@ import type { Division, Part } from "./division.ts";
 import { CoordinatorError, PlanInfeasible } from "./errors.ts";
 import { findPlan, type FindRequest, type FoundPlan, stagesOf } from "./find_plan.ts";
 import { passes } from "./holdings.ts";
-import { size } from "./report.ts";
+import { size } from "./amounts.ts";
 import { schedulePlan } from "./schedule.ts";
 import {
   type Action,

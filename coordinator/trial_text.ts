@@ -8,7 +8,7 @@ import type { ArrangeRequest } from "./schedule_choice.ts";
 import { scheduleLines, shortTime } from "./schedule_text.ts";
 import { findReplicas } from "./find_replicas.ts";
 import { ganttText } from "./gantt.ts";
-import { number, size, table } from "./report.ts";
+import { number, size, table } from "./amounts.ts";
 import { firstWorkers, runTrial, scaledBandwidth, summary, type Trial } from "./trial.ts";
 
 /** A table of the workers with a part, the round's numbers, and a picture in characters. */

@@ -6,7 +6,7 @@
  * @module
  */
 import { fromFileUrl, join, relative } from "@std/path";
-import { table } from "../coordinator/report.ts";
+import { table } from "../coordinator/amounts.ts";
 import { writeReport } from "../coordinator/report_files.ts";
 import { quietDriver } from "../cli/driver.ts";
 import { files, modelFolder } from "../cli/model_folder.ts";
