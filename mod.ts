@@ -35,21 +35,21 @@ export {
 } from "./kernels/errors.ts";
 export { openDevice } from "./kernels/open.ts";
 
-export { type Checkpoint, openCheckpoint } from "./model/checkpoint.ts";
+export { type Checkpoint, openCheckpoint } from "./model/checkpoint/checkpoint.ts";
 export { configToJson, type ModelConfig, parseConfig } from "./model/config.ts";
 export { ModelError } from "./model/errors.ts";
-export { generate } from "./model/generate.ts";
-export { growModel } from "./model/growth.ts";
+export { generate } from "./model/text/generate.ts";
+export { growModel } from "./model/growth/growth.ts";
 export { freshModel } from "./model/init.ts";
-export { LoadedModel } from "./model/local_model.ts";
+export { LoadedModel } from "./model/layers/local_model.ts";
 export type { TensorSource } from "./model/source.ts";
 export { parameterTable, type TensorSpec } from "./model/tensors.ts";
-export { loadTokenizer, type Tokenizer } from "./model/tokenizer.ts";
-export { upcycleModel } from "./model/upcycle.ts";
+export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer.ts";
+export { upcycleModel } from "./model/growth/upcycle.ts";
 
-export { Admission } from "./coordinator/admission.ts";
+export { Admission } from "./coordinator/admission/admission.ts";
 export { Coordinator } from "./coordinator/coordinator.ts";
-export { parseRecipe, type Recipe } from "./coordinator/recipe.ts";
+export { parseRecipe, type Recipe } from "./coordinator/recipe/recipe.ts";
 export { denoRuntime } from "./mesh/deno_runtime.ts";
 export type { Operation, Plan, Stage } from "./mesh/plan.ts";
 export type { Channel, Clock, Runtime, Storage, Transport } from "./mesh/runtime.ts";

@@ -5,7 +5,7 @@
  */
 import { DryDevice } from "../kernels/dry_device.ts";
 import { freshModel } from "../model/init.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import { batch, config } from "./step_model.ts";
 
 /** Bytes at the highest, beside the parameters', of a forward and a backward pass over one sequence. */

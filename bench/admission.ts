@@ -5,14 +5,14 @@
  * @module
  */
 import { fromFileUrl } from "@std/path";
-import { Admission } from "../coordinator/admission.ts";
+import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
-import { serve } from "../coordinator/server.ts";
+import { serve } from "../coordinator/admission/server.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { applyToCoordinator } from "../mesh/handshake_control.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { type Invite, parseInvite } from "../mesh/invite.ts";
-import { WebSocketChannel, webSocketChannel } from "../mesh/websocket_channel.ts";
+import { applyToCoordinator } from "../mesh/control/handshake_control.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { type Invite, parseInvite } from "../mesh/identity/invite.ts";
+import { WebSocketChannel, webSocketChannel } from "../mesh/transports/websocket_channel.ts";
 import type { BenchOptions } from "./main.ts";
 
 /** One line for the list of benches. */

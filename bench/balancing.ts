@@ -13,9 +13,9 @@ import { textLoss } from "../cli/text_loss.ts";
 import { chinese, english } from "../demo/corpus.ts";
 import { type Device, openDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { byteTokenizer } from "../model/byte_tokenizer.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { byteTokenizer } from "../model/text/byte_tokenizer.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import type { BenchOptions } from "./main.ts";
 import { numbers, progress, runLeg } from "./one_worker.ts";
 

@@ -8,7 +8,7 @@
 import { table } from "../coordinator/amounts.ts";
 import { trainBpe, WordCounts } from "../data/bpe.ts";
 import { chinese, english } from "../demo/corpus.ts";
-import { bpeTokenizer } from "../model/bpe_tokenizer.ts";
+import { bpeTokenizer } from "../model/text/bpe_tokenizer.ts";
 import type { BenchOptions } from "./main.ts";
 import { numbers } from "./one_worker.ts";
 

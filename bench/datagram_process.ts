@@ -5,8 +5,8 @@
  * @module
  */
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { nativeTransport } from "../mesh/native_transport.ts";
-import { weriftTransport } from "../mesh/werift_transport.ts";
+import { nativeTransport } from "../mesh/transports/native_transport.ts";
+import { weriftTransport } from "../mesh/transports/werift_transport.ts";
 import { floodLink } from "./hostile_datagrams.ts";
 
 const [one, other, count, seed] = Deno.args, clock = denoRuntime();

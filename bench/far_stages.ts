@@ -6,18 +6,18 @@
  *
  * @module
  */
-import { Admission } from "../coordinator/admission.ts";
+import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
 import { table } from "../coordinator/amounts.ts";
-import type { ScheduleName } from "../coordinator/schedules.ts";
+import type { ScheduleName } from "../coordinator/schedule/schedules.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
 import { limits } from "../mesh/limits.ts";
-import { memoryChannelPair } from "../mesh/memory_transport.ts";
+import { memoryChannelPair } from "../mesh/transports/memory_transport.ts";
 import type { Transport } from "../mesh/runtime.ts";
-import { weriftTransport } from "../mesh/werift_transport.ts";
+import { weriftTransport } from "../mesh/transports/werift_transport.ts";
 import type { Compute } from "../worker/compute.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";

@@ -5,10 +5,10 @@
  * @module
  */
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { meetCoordinator } from "../mesh/handshake_control.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
-import { webSocketChannel } from "../mesh/websocket_channel.ts";
+import { meetCoordinator } from "../mesh/control/handshake_control.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
+import { webSocketChannel } from "../mesh/transports/websocket_channel.ts";
 
 const [line, count, how] = Deno.args, invite = parseInvite(line), runtime = denoRuntime();
 const identity = await newIdentity();

@@ -4,15 +4,15 @@
  *
  * @module
  */
-import { Bundle } from "../mesh/bundle.ts";
-import { ChannelLink } from "../mesh/channel_link.ts";
-import { decodeMessage, encodeMessage } from "../mesh/codec.ts";
+import { Bundle } from "../mesh/link/bundle.ts";
+import { ChannelLink } from "../mesh/link/channel_link.ts";
+import { decodeMessage, encodeMessage } from "../mesh/control/codec.ts";
 import { FrameError, LinkError, MessageError } from "../mesh/errors.ts";
-import { decodeFrame, encodeFrame, type FrameHeader } from "../mesh/frame.ts";
+import { decodeFrame, encodeFrame, type FrameHeader } from "../mesh/tensors/frame.ts";
 import { limits } from "../mesh/limits.ts";
-import { encodeCredit, encodeNumber, KIND } from "../mesh/link_wire.ts";
-import { FromCoordinator, FromWorker } from "../mesh/messages.ts";
-import { PeerDescription } from "../mesh/peer_description.ts";
+import { encodeCredit, encodeNumber, KIND } from "../mesh/link/link_wire.ts";
+import { FromCoordinator, FromWorker } from "../mesh/control/messages.ts";
+import { PeerDescription } from "../mesh/transports/peer_description.ts";
 import type { Channel } from "../mesh/runtime.ts";
 import { VirtualClock } from "../mesh/virtual_clock.ts";
 

@@ -11,7 +11,7 @@ import { size, table } from "../coordinator/amounts.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { drawNormal } from "../model/init.ts";
-import { writeModel } from "../model/interchange.ts";
+import { writeModel } from "../model/checkpoint/interchange.ts";
 import type { TensorSource } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
 

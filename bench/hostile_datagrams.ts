@@ -5,12 +5,12 @@
  */
 import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
-import { openLink } from "../mesh/link.ts";
-import { localCredentials } from "../mesh/handshake_local.ts";
-import { PeerDescription } from "../mesh/peer_description.ts";
+import { openLink } from "../mesh/link/link.ts";
+import { localCredentials } from "../mesh/link/handshake_local.ts";
+import { PeerDescription } from "../mesh/transports/peer_description.ts";
 import type { Chance, Clock, Signal, Transport } from "../mesh/runtime.ts";
 import { VirtualClock } from "../mesh/virtual_clock.ts";
-import { signalPair } from "../mesh/signal_pair.ts";
+import { signalPair } from "../mesh/transports/signal_pair.ts";
 
 /** A DTLS record with a plaintext body. */
 function record(type: number, epoch: number, body: Uint8Array): Uint8Array {

@@ -17,7 +17,7 @@ import {
 import { parseConfig } from "../model/config.ts";
 import { freshModel } from "../model/init.ts";
 import { Lease } from "../model/lease.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import { randomStream } from "../model/random.ts";
 import { median, MICROBATCHES, models, type Phase } from "./mesh_runs.ts";
 import { settings } from "./step_model.ts";

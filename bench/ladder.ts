@@ -7,10 +7,10 @@
  * @module
  */
 import { join } from "@std/path";
-import { uniformCluster } from "../coordinator/cluster.ts";
-import { makePlan } from "../coordinator/planner.ts";
+import { uniformCluster } from "../coordinator/cost/cluster.ts";
+import { makePlan } from "../coordinator/planner/planner.ts";
 import { table } from "../coordinator/amounts.ts";
-import { simulatePlan } from "../coordinator/simulate_plan.ts";
+import { simulatePlan } from "../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../model/config.ts";
 import type { BenchOptions } from "./main.ts";
 import { median, memoryMesh } from "./mesh_runs.ts";

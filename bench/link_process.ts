@@ -6,11 +6,11 @@
  */
 import { cpuUsage } from "node:process";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import type { FrameHeader } from "../mesh/frame.ts";
-import { localCredentials } from "../mesh/handshake_local.ts";
-import { identityOfSeed } from "../mesh/identity.ts";
-import { nativeTransport } from "../mesh/native_transport.ts";
-import { weriftTransport } from "../mesh/werift_transport.ts";
+import type { FrameHeader } from "../mesh/tensors/frame.ts";
+import { localCredentials } from "../mesh/link/handshake_local.ts";
+import { identityOfSeed } from "../mesh/identity/identity.ts";
+import { nativeTransport } from "../mesh/transports/native_transport.ts";
+import { weriftTransport } from "../mesh/transports/werift_transport.ts";
 import { Linking } from "../worker/linking.ts";
 
 /** What an end does. */

@@ -6,14 +6,14 @@
  */
 import { fromFileUrl } from "@std/path";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import type { FrameHeader } from "../mesh/frame.ts";
-import { localCredentials } from "../mesh/handshake_local.ts";
-import { frameCost, LaneBounds } from "../mesh/lanes.ts";
-import { type Link, openLink } from "../mesh/link.ts";
-import { CODECS, decodeWords, encodeWords } from "../mesh/tensor_codec.ts";
+import type { FrameHeader } from "../mesh/tensors/frame.ts";
+import { localCredentials } from "../mesh/link/handshake_local.ts";
+import { frameCost, LaneBounds } from "../mesh/link/lanes.ts";
+import { type Link, openLink } from "../mesh/link/link.ts";
+import { CODECS, decodeWords, encodeWords } from "../mesh/tensors/tensor_codec.ts";
 import { VirtualClock } from "../mesh/virtual_clock.ts";
-import { zstd } from "../mesh/zstd_deno.ts";
-import { memoryChannelPair } from "../mesh/memory_transport.ts";
+import { zstd } from "../mesh/tensors/zstd_deno.ts";
+import { memoryChannelPair } from "../mesh/transports/memory_transport.ts";
 import { ends, lines } from "./link_pair.ts";
 import { faults } from "./link_faults.ts";
 import { type Failures, roads } from "./link_roads.ts";

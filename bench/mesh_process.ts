@@ -7,13 +7,13 @@
  * @module
  */
 import { dirname, join } from "@std/path";
-import { Admission } from "../coordinator/admission.ts";
+import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
 import { limits } from "../mesh/limits.ts";
-import { memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
+import { memoryChannelPair, MemoryHub } from "../mesh/transports/memory_transport.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";
 import type { DeviceChoice } from "../worker/thread_protocol.ts";

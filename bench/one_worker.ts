@@ -5,17 +5,17 @@
  * @module
  */
 import { join } from "@std/path";
-import { Admission } from "../coordinator/admission.ts";
+import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
-import { parseRecipe } from "../coordinator/recipe.ts";
-import type { ReportData } from "../coordinator/report_data.ts";
-import { writeReport } from "../coordinator/report_files.ts";
+import { parseRecipe } from "../coordinator/recipe/recipe.ts";
+import type { ReportData } from "../coordinator/report/report_data.ts";
+import { writeReport } from "../coordinator/report/report_files.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
 import { limits } from "../mesh/limits.ts";
-import { memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
+import { memoryChannelPair, MemoryHub } from "../mesh/transports/memory_transport.ts";
 import { openComputeThread } from "../worker/compute_client.ts";
 import { joinOver } from "../worker/join.ts";
 import { chinese, english } from "../demo/corpus.ts";

@@ -17,7 +17,7 @@ import type { Params } from "../kernels/kernel.ts";
 import { chooseVariant } from "../kernels/webgpu/call.ts";
 import { parseConfig } from "../model/config.ts";
 import { freshModel } from "../model/init.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import { DryDevice } from "../kernels/dry_device.ts";
 import { held } from "./held.ts";
 import { models } from "./mesh_runs.ts";

@@ -5,10 +5,10 @@
  *
  * @module
  */
-import type { Cluster } from "../coordinator/cluster.ts";
-import { type Division, Judge, type Part } from "../coordinator/division.ts";
-import { findPlan } from "../coordinator/find_plan.ts";
-import { simulatePlan } from "../coordinator/simulate_plan.ts";
+import type { Cluster } from "../coordinator/cost/cluster.ts";
+import { type Division, Judge, type Part } from "../coordinator/planner/division.ts";
+import { findPlan } from "../coordinator/planner/find_plan.ts";
+import { simulatePlan } from "../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../model/config.ts";
 import { type RandomStream, randomStream } from "../model/random.ts";
 

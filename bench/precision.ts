@@ -8,7 +8,7 @@ import { chinese, english } from "../demo/corpus.ts";
 import { type Device, webgpuDevice } from "../kernels/mod.ts";
 import { parseConfig } from "../model/config.ts";
 import { freshModel } from "../model/init.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import type { Precision } from "../model/precision.ts";
 import { randomStream } from "../model/random.ts";
 import type { BenchOptions } from "./main.ts";

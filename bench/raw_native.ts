@@ -30,7 +30,7 @@ for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream(
   rest += piece;
   if (!rest.includes("\n")) continue;
   const { sdp, type } = JSON.parse(rest) as { sdp: string; type: "offer" | "answer" };
-  // The offering end sends first packets: see mesh/native_transport.ts.
+  // The offering end sends first packets: see mesh/transports/native_transport.ts.
   const heard = sends ? sdp : sdp.replace(/^a=(candidate|end-of-candidates).*\r?\n/gm, "");
   connection.setRemoteDescription(heard, type);
   if (!sends) {

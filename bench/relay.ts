@@ -6,8 +6,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
-import { keepOrder } from "../mesh/orderly_socket.ts";
-import { PeerDescription } from "../mesh/peer_description.ts";
+import { keepOrder } from "../mesh/transports/orderly_socket.ts";
+import { PeerDescription } from "../mesh/transports/peer_description.ts";
 
 /** Timers fire late by a millisecond or so: what is due this soon goes at once, ms. */
 const EARLY = 0.5;

@@ -11,8 +11,8 @@
  */
 import { join } from "@std/path";
 import { duration, number, table } from "../coordinator/amounts.ts";
-import { reaches } from "../coordinator/report_data.ts";
-import { extrapolated, paperLegs, savings } from "../coordinator/savings.ts";
+import { reaches } from "../coordinator/report/report_data.ts";
+import { extrapolated, paperLegs, savings } from "../coordinator/report/savings.ts";
 import { parseConfig } from "../model/config.ts";
 import { countParameters } from "../model/tensors.ts";
 import type { BenchOptions } from "./main.ts";

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { Route } from "../coordinator/route_round.ts";
-import { searchRoutes } from "../coordinator/route_search.ts";
-import { skipPaths } from "../coordinator/skip_schedule.ts";
+import type { Route } from "../coordinator/routes/route_round.ts";
+import { searchRoutes } from "../coordinator/routes/route_search.ts";
+import { skipPaths } from "../coordinator/routes/skip_schedule.ts";
 import { forwardSeconds, microbatches, rulesOf } from "./skippipe_case.ts";
 
 /** Stages that the model is cut into here; the published case has six, of two thirds of the work each. */

@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { ganttSvg } from "../coordinator/gantt.ts";
+import { ganttSvg } from "../coordinator/simulator/gantt.ts";
 import { table } from "../coordinator/amounts.ts";
-import { type Route, routeRound, type RouteRules } from "../coordinator/route_round.ts";
-import { type FoundRoutes, searchPipelines, searchRoutes } from "../coordinator/route_search.ts";
-import type { Timeline } from "../coordinator/simulator.ts";
+import { type Route, routeRound, type RouteRules } from "../coordinator/routes/route_round.ts";
+import { type FoundRoutes, searchPipelines, searchRoutes } from "../coordinator/routes/route_search.ts";
+import type { Timeline } from "../coordinator/simulator/simulator.ts";
 import {
   forwardSeconds,
   microbatches,
@@ -76,7 +76,7 @@ function round(routes: readonly Route[], places: Answer["places"], rules: RouteR
   );
 }
 
-/** What a search may change; see coordinator/route_search.ts. */
+/** What a search may change; see coordinator/routes/route_search.ts. */
 interface Freedom {
   readonly ordered?: boolean;
   readonly freeStarts?: boolean;

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { parseCluster } from "../coordinator/cluster.ts";
-import type { Route, RouteRules } from "../coordinator/route_round.ts";
+import { parseCluster } from "../coordinator/cost/cluster.ts";
+import type { Route, RouteRules } from "../coordinator/routes/route_round.ts";
 
 /** Workers of each stage. */
 export const stages: readonly (readonly number[])[] = [

@@ -8,7 +8,7 @@
  */
 import { type TimedCall, type WebGpuDevice, webgpuDevice } from "../kernels/mod.ts";
 import { freshModel } from "../model/init.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import type { Precision } from "../model/precision.ts";
 import { countParameters } from "../model/tensors.ts";
 import { activationBytes } from "./activations.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { StepSettings } from "../model/local_model.ts";
+import type { StepSettings } from "../model/layers/local_model.ts";
 import { parseConfig } from "../model/config.ts";
 import { randomStream } from "../model/random.ts";
 

@@ -14,8 +14,8 @@ import { Screen } from "../cli/screen.ts";
 import { cedictEntries, wordnetEntries } from "../data/dictionaries.ts";
 import { choiceTasks, definition, translation } from "../data/task_builders.ts";
 import { openDevice } from "../kernels/mod.ts";
-import { byteTokenizer } from "../model/byte_tokenizer.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { byteTokenizer } from "../model/text/byte_tokenizer.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import type { BenchOptions } from "./main.ts";
 import { benchText, numbers, progress, runLeg } from "./one_worker.ts";
 

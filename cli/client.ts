@@ -4,10 +4,10 @@
  * @module
  */
 import { join, resolve } from "@std/path";
-import type { InviteTerms, KnownWorker } from "../coordinator/admission.ts";
+import type { InviteTerms, KnownWorker } from "../coordinator/admission/admission.ts";
 import type { Status } from "../coordinator/coordinator.ts";
-import { CoordinatorFile, type RunBody, type RunLine } from "../coordinator/owner_protocol.ts";
-import { readOwn } from "../mesh/deno_key_file.ts";
+import { CoordinatorFile, type RunBody, type RunLine } from "../coordinator/admission/owner_protocol.ts";
+import { readOwn } from "../mesh/identity/deno_key_file.ts";
 import { CommandError } from "./verb.ts";
 
 /** Folder of runs and of coordinator.json where --state does not say another. */

@@ -4,15 +4,15 @@
  * @module
  */
 import { basename, dirname, isAbsolute, join, resolve } from "@std/path";
-import { type Cluster, parseCluster } from "../coordinator/cluster.ts";
-import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
-import { openModel } from "../coordinator/model_source.ts";
-import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
-import { isCompute } from "../coordinator/recipe_phases.ts";
-import { meshOf } from "../coordinator/run_phase.ts";
-import { openTokenizer } from "../coordinator/run_text.ts";
-import { modelsOf } from "../coordinator/switches.ts";
-import { type Codec, CODECS } from "../mesh/tensor_codec.ts";
+import { type Cluster, parseCluster } from "../coordinator/cost/cluster.ts";
+import type { ArrangeRequest } from "../coordinator/planner/schedule_choice.ts";
+import { openModel } from "../coordinator/recipe/model_source.ts";
+import { parseRecipe, type Recipe } from "../coordinator/recipe/recipe.ts";
+import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
+import { meshOf } from "../coordinator/run/run_phase.ts";
+import { openTokenizer } from "../coordinator/recipe/run_text.ts";
+import { modelsOf } from "../coordinator/recipe/switches.ts";
+import { type Codec, CODECS } from "../mesh/tensors/tensor_codec.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { files, modelFolder } from "./model_folder.ts";
 import { readRecipe } from "./run.ts";

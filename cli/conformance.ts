@@ -5,9 +5,19 @@
  */
 import { type Device, NoAdapterError, referenceDevice, webgpuDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { checkGrownCase } from "../model/conformance_growth.ts";
-import { type CaseKind, caseKind, readGrownCase, readTrainingCase } from "../model/conformance_files.ts";
-import { checkTrainingCase, conformanceLimits, passes, type Verdict } from "../model/conformance.ts";
+import { checkGrownCase } from "../model/conformance/conformance_growth.ts";
+import {
+  type CaseKind,
+  caseKind,
+  readGrownCase,
+  readTrainingCase,
+} from "../model/conformance/conformance_files.ts";
+import {
+  checkTrainingCase,
+  conformanceLimits,
+  passes,
+  type Verdict,
+} from "../model/conformance/conformance.ts";
 import type { FileStore } from "../model/files.ts";
 import { joinPath, withoutSlash } from "../model/files.ts";
 import { quietDriver } from "./driver.ts";

@@ -9,7 +9,7 @@ import { documentsOf } from "../data/documents.ts";
 import { findFiles } from "../data/sources.ts";
 import { writeAtomic } from "../model/files.ts";
 import { randomStream } from "../model/random.ts";
-import { byteLength } from "../model/text.ts";
+import { byteLength } from "../model/text/text.ts";
 import { files } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
 import { printJson, readFlags, UsageError } from "./verb.ts";

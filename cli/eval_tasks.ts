@@ -5,14 +5,14 @@
  */
 import { basename } from "@std/path";
 import { table } from "../coordinator/amounts.ts";
-import { scoreNames } from "../coordinator/report.ts";
+import { scoreNames } from "../coordinator/report/report.ts";
 import type { Device } from "../kernels/mod.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import type { TensorSource } from "../model/source.ts";
-import type { Score } from "../model/task_choices.ts";
-import { scoreTasks, type TaskScores } from "../model/task_scores.ts";
-import { type NumberedTask, readTasks } from "../model/tasks.ts";
-import { checkVocabulary, type Tokenizer } from "../model/tokenizer.ts";
+import type { Score } from "../model/text/task_choices.ts";
+import { scoreTasks, type TaskScores } from "../model/text/task_scores.ts";
+import { type NumberedTask, readTasks } from "../model/text/tasks.ts";
+import { checkVocabulary, type Tokenizer } from "../model/text/tokenizer.ts";
 import { files } from "./model_folder.ts";
 import type { Screen } from "./screen.ts";
 

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { openCheckpoint } from "../model/checkpoint.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import { plainestType } from "../model/config.ts";
 import { type ModelType, modelTypes } from "../model/families.ts";
-import { forExport, storedFormat } from "../model/interchange.ts";
+import { forExport, storedFormat } from "../model/checkpoint/interchange.ts";
 import { files, modelFolder } from "./model_folder.ts";
 import { transfer, transferFlags } from "./transfer.ts";
 import { readFlags, UsageError, type Verb } from "./verb.ts";

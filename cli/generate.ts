@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { generate } from "../model/generate.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { generate } from "../model/text/generate.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import { chosenDevice, openModelFolder, write } from "./model_folder.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { readJson } from "../model/checkpoint.ts";
+import { readJson } from "../model/checkpoint/checkpoint.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { joinPath } from "../model/files.ts";
-import { describeGrowth, growModel, parseGrowthOptions } from "../model/growth.ts";
+import { describeGrowth, growModel, parseGrowthOptions } from "../model/growth/growth.ts";
 import { dtypeOf } from "./make_model.ts";
 import { files } from "./model_folder.ts";
 import { runSwitch, switchFlags, switchHelp } from "./switch.ts";

@@ -5,12 +5,12 @@
  * @module
  */
 import { basename, dirname, resolve } from "@std/path";
-import { parseRecipe, type Recipe } from "../coordinator/recipe.ts";
-import type { Provenance } from "../model/card.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import { parseRecipe, type Recipe } from "../coordinator/recipe/recipe.ts";
+import type { Provenance } from "../model/checkpoint/card.ts";
+import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import { joinPath, readText } from "../model/files.ts";
-import { readProvenance, statedLicense } from "../model/provenance.ts";
-import { openState } from "../model/training_state.ts";
+import { readProvenance, statedLicense } from "../model/checkpoint/provenance.ts";
+import { openState } from "../model/checkpoint/training_state.ts";
 import { files } from "./model_folder.ts";
 
 /** The history of a checkpoint, for the card of what is made from it. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { openCheckpoint } from "../model/checkpoint.ts";
-import { storedFormat } from "../model/interchange.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { storedFormat } from "../model/checkpoint/interchange.ts";
 import { transfer, transferFlags } from "./transfer.ts";
 import { readFlags, type Verb } from "./verb.ts";
 import { files } from "./model_folder.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
-import type { Lent } from "../mesh/messages.ts";
+import type { Lent } from "../mesh/control/messages.ts";
 import { CommandError, type Flags, UsageError } from "./verb.ts";
 
 /** The lines of a help text for {@linkcode LENT_FLAGS}. */

@@ -5,16 +5,21 @@
  * @module
  */
 import { duration, size, table } from "../coordinator/amounts.ts";
-import type { Provenance } from "../model/card.ts";
-import type { ChangeSummary, TensorKind } from "../model/change.ts";
-import { refuseExisting } from "../model/checkpoint_writer.ts";
+import type { Provenance } from "../model/checkpoint/card.ts";
+import type { ChangeSummary, TensorKind } from "../model/growth/change.ts";
+import { refuseExisting } from "../model/checkpoint/checkpoint_writer.ts";
 import type { DType } from "../model/dtypes.ts";
 import { joinPath } from "../model/files.ts";
-import { writeModel } from "../model/interchange.ts";
-import { historyFiles, originalCard, provenanceFiles, readProvenance } from "../model/provenance.ts";
+import { writeModel } from "../model/checkpoint/interchange.ts";
+import {
+  historyFiles,
+  originalCard,
+  provenanceFiles,
+  readProvenance,
+} from "../model/checkpoint/provenance.ts";
 import type { TensorSource } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
-import { tokenizerFiles } from "../model/tokenizer.ts";
+import { tokenizerFiles } from "../model/text/tokenizer.ts";
 import { files } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
 import { CommandError, type Flags, printJson, UsageError } from "./verb.ts";

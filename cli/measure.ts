@@ -4,10 +4,10 @@
  * @module
  */
 import type { Device } from "../kernels/mod.ts";
-import { LoadedModel } from "../model/local_model.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
 import type { TensorSource } from "../model/source.ts";
-import { readDocumentFile } from "../model/text.ts";
-import { checkVocabulary, type Tokenizer } from "../model/tokenizer.ts";
+import { readDocumentFile } from "../model/text/text.ts";
+import { checkVocabulary, type Tokenizer } from "../model/text/tokenizer.ts";
 import { files } from "./model_folder.ts";
 import type { Screen } from "./screen.ts";
 import { type TextLoss, textLoss } from "./text_loss.ts";

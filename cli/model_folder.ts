@@ -7,9 +7,9 @@ import { basename, dirname, join } from "@std/path";
 import type { Device } from "../kernels/mod.ts";
 import { openDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
-import { loadTokenizer, type Tokenizer } from "../model/tokenizer.ts";
-import { readLatest } from "../model/training_state.ts";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { loadTokenizer, type Tokenizer } from "../model/text/tokenizer.ts";
+import { readLatest } from "../model/checkpoint/training_state.ts";
 import { quietDriver } from "./driver.ts";
 import { CommandError, UsageError } from "./verb.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { fromFileUrl } from "@std/path";
-import type { PageFile } from "../coordinator/server.ts";
+import type { PageFile } from "../coordinator/admission/server.ts";
 import css from "./page/page.css" with { type: "text" };
 import html from "./page/index.html" with { type: "text" };
 

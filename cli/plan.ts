@@ -4,18 +4,18 @@
  * @module
  */
 import { dirname, isAbsolute, join, resolve } from "@std/path";
-import { openModel } from "../coordinator/model_source.ts";
-import type { KnownLink, Paces } from "../coordinator/paces.ts";
-import type { Candidate } from "../coordinator/planner.ts";
-import { parseRecipe } from "../coordinator/recipe.ts";
-import { isCompute } from "../coordinator/recipe_phases.ts";
+import { openModel } from "../coordinator/recipe/model_source.ts";
+import type { KnownLink, Paces } from "../coordinator/planner/paces.ts";
+import type { Candidate } from "../coordinator/planner/planner.ts";
+import { parseRecipe } from "../coordinator/recipe/recipe.ts";
+import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
 import { number, table } from "../coordinator/amounts.ts";
-import { planText } from "../coordinator/report.ts";
-import { describe, planPhase } from "../coordinator/run_phase.ts";
-import { openTokenizer } from "../coordinator/run_text.ts";
-import { modelsOf } from "../coordinator/switches.ts";
-import { runTrial, summary } from "../coordinator/trial.ts";
-import { improvements, reasons, replicaLines, trialText } from "../coordinator/trial_text.ts";
+import { planText } from "../coordinator/report/report.ts";
+import { describe, planPhase } from "../coordinator/run/run_phase.ts";
+import { openTokenizer } from "../coordinator/recipe/run_text.ts";
+import { modelsOf } from "../coordinator/recipe/switches.ts";
+import { runTrial, summary } from "../coordinator/planner/trial.ts";
+import { improvements, reasons, replicaLines, trialText } from "../coordinator/planner/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { readCluster, readModel, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";

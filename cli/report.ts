@@ -5,7 +5,7 @@
  */
 import { relative } from "@std/path";
 import { duration, number } from "../coordinator/amounts.ts";
-import { writeReport } from "../coordinator/report_files.ts";
+import { writeReport } from "../coordinator/report/report_files.ts";
 import { files } from "./model_folder.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
 

@@ -4,8 +4,8 @@
  * @module
  */
 import { dirname, join, relative, resolve } from "@std/path";
-import type { RunLine } from "../coordinator/owner_protocol.ts";
-import { Report } from "../coordinator/report.ts";
+import type { RunLine } from "../coordinator/admission/owner_protocol.ts";
+import { Report } from "../coordinator/report/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { Screen } from "./screen.ts";
 import { CommandError, printJson, readFlags, type Verb } from "./verb.ts";

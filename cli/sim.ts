@@ -4,13 +4,19 @@
  * @module
  */
 import { PlanInfeasible } from "../coordinator/errors.ts";
-import type { ArrangeRequest } from "../coordinator/schedule_choice.ts";
-import { ganttSvg } from "../coordinator/gantt.ts";
+import type { ArrangeRequest } from "../coordinator/planner/schedule_choice.ts";
+import { ganttSvg } from "../coordinator/simulator/gantt.ts";
 import { number, size, table } from "../coordinator/amounts.ts";
-import { scheduleLines, shortTime } from "../coordinator/schedule_text.ts";
-import { type ScheduleName, scheduleNames } from "../coordinator/schedules.ts";
-import { firstWorkers, runTrial, scaledBandwidth, summary, type TrialSummary } from "../coordinator/trial.ts";
-import { trialText } from "../coordinator/trial_text.ts";
+import { scheduleLines, shortTime } from "../coordinator/schedule/schedule_text.ts";
+import { type ScheduleName, scheduleNames } from "../coordinator/schedule/schedules.ts";
+import {
+  firstWorkers,
+  runTrial,
+  scaledBandwidth,
+  summary,
+  type TrialSummary,
+} from "../coordinator/planner/trial.ts";
+import { trialText } from "../coordinator/planner/trial_text.ts";
 import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
 import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 

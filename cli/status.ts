@@ -6,7 +6,7 @@
 import type { Status } from "../coordinator/coordinator.ts";
 import type { WorkerStep } from "../coordinator/events.ts";
 import { number, size, table } from "../coordinator/amounts.ts";
-import { planText, Report } from "../coordinator/report.ts";
+import { planText, Report } from "../coordinator/report/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { lentText } from "./lent.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";

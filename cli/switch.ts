@@ -4,14 +4,14 @@
  *
  * @module
  */
-import type { Provenance } from "../model/card.ts";
-import { summarizeChange } from "../model/change.ts";
-import { type Checkpoint, openCheckpoint } from "../model/checkpoint.ts";
+import type { Provenance } from "../model/checkpoint/card.ts";
+import { summarizeChange } from "../model/growth/change.ts";
+import { type Checkpoint, openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import type { DType } from "../model/dtypes.ts";
-import { asStored } from "../model/interchange.ts";
+import { asStored } from "../model/checkpoint/interchange.ts";
 import type { TensorSource } from "../model/source.ts";
 import { countParameters } from "../model/tensors.ts";
-import { loadTokenizer } from "../model/tokenizer.ts";
+import { loadTokenizer } from "../model/text/tokenizer.ts";
 import { historyOf, nameOf } from "./history.ts";
 import { changeText, checkTarget, makeModel, reportMade, shardOf } from "./make_model.ts";
 import { lossJson, lossText, type Measure, measure, measureFlags, measureOf } from "./measure.ts";

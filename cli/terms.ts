@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { InviteTerms } from "../coordinator/admission.ts";
+import type { InviteTerms } from "../coordinator/admission/admission.ts";
 import { limits } from "../mesh/limits.ts";
 import { type Flags, UsageError } from "./verb.ts";
 

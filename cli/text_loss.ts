@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { LoadedModel } from "../model/local_model.ts";
-import { bitsPerByte, byteLength } from "../model/text.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { LoadedModel } from "../model/layers/local_model.ts";
+import { bitsPerByte, byteLength } from "../model/text/text.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { TextError } from "../model/errors.ts";
 
 /** What a text costs. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { number } from "../coordinator/amounts.ts";
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { DType } from "../model/dtypes.ts";
 import type { TensorSource } from "../model/source.ts";
 import { countParameters } from "../model/tensors.ts";

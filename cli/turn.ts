@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { TurnGrants } from "../coordinator/turn_grants.ts";
-import { readOwn } from "../mesh/deno_key_file.ts";
+import { TurnGrants } from "../coordinator/admission/turn_grants.ts";
+import { readOwn } from "../mesh/identity/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { LinkError } from "../mesh/errors.ts";
-import { type IceServers, parseStun, parseTurn, turnText } from "../mesh/ice_servers.ts";
-import { natOf, probeStun } from "../mesh/stun_probe.ts";
-import { probeTurn } from "../mesh/turn_probe.ts";
+import { type IceServers, parseStun, parseTurn, turnText } from "../mesh/transports/ice_servers.ts";
+import { natOf, probeStun } from "../mesh/transports/stun_probe.ts";
+import { probeTurn } from "../mesh/transports/turn_probe.ts";
 import { CommandError, UsageError } from "./verb.ts";
 
 /** Lines of `--help`. */

@@ -4,19 +4,19 @@
  * @module
  */
 import { join, resolve } from "@std/path";
-import { Admission, type InviteTerms } from "../coordinator/admission.ts";
+import { Admission, type InviteTerms } from "../coordinator/admission/admission.ts";
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
-import { Paces } from "../coordinator/paces.ts";
-import type { CoordinatorFile } from "../coordinator/owner_protocol.ts";
+import { Paces } from "../coordinator/planner/paces.ts";
+import type { CoordinatorFile } from "../coordinator/admission/owner_protocol.ts";
 import { number } from "../coordinator/amounts.ts";
-import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/server.ts";
-import { base64url } from "../mesh/base64url.ts";
-import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/deno_key_file.ts";
+import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/admission/server.ts";
+import { base64url } from "../mesh/identity/base64url.ts";
+import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/identity/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { fingerprint } from "../mesh/identity.ts";
-import { sameSecret } from "../mesh/secret.ts";
+import { fingerprint } from "../mesh/identity/identity.ts";
+import { sameSecret } from "../mesh/identity/secret.ts";
 import type { Clock } from "../mesh/runtime.ts";
-import { WebSocketChannel } from "../mesh/websocket_channel.ts";
+import { WebSocketChannel } from "../mesh/transports/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
 import { pageFiles } from "./page.ts";
 import { DEFAULT_TERMS, termsOf } from "./terms.ts";

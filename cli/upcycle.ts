@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Checkpoint } from "../model/checkpoint.ts";
+import type { Checkpoint } from "../model/checkpoint/checkpoint.ts";
 import type { DType } from "../model/dtypes.ts";
 import { initialDeviation } from "../model/init.ts";
 import { parameterTable } from "../model/tensors.ts";
-import { defaultShare, denseName, upcycledConfig, upcycleModel } from "../model/upcycle.ts";
+import { defaultShare, denseName, upcycledConfig, upcycleModel } from "../model/growth/upcycle.ts";
 import { dtypeOf } from "./make_model.ts";
 import { runSwitch, switchFlags, switchHelp } from "./switch.ts";
 import { type Flags, readFlags, UsageError, type Verb } from "./verb.ts";

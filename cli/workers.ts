@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Known } from "../coordinator/membership.ts";
+import type { Known } from "../coordinator/admission/membership.ts";
 import { table } from "../coordinator/amounts.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { lentText } from "./lent.ts";

@@ -4,17 +4,17 @@
  *
  * @module
  */
-import type { Lent } from "../mesh/messages.ts";
+import type { Lent } from "../mesh/control/messages.ts";
 import type { Channel, Runtime } from "../mesh/runtime.ts";
-import type { Admission } from "./admission.ts";
+import type { Admission } from "./admission/admission.ts";
 import { CoordinatorError } from "./errors.ts";
 import type { RunEvent } from "./events.ts";
-import { measureLinks } from "./link_trial.ts";
+import { measureLinks } from "./run/link_trial.ts";
 import type { Member } from "./member.ts";
-import { type Known, Membership } from "./membership.ts";
-import { type KnownLink, Paces } from "./paces.ts";
-import { type Outcome, run, type RunRequest } from "./run.ts";
-import type { TurnGrants } from "./turn_grants.ts";
+import { type Known, Membership } from "./admission/membership.ts";
+import { type KnownLink, Paces } from "./planner/paces.ts";
+import { type Outcome, run, type RunRequest } from "./run/run.ts";
+import type { TurnGrants } from "./admission/turn_grants.ts";
 
 export interface CoordinatorOptions {
   readonly runtime: Runtime;

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { LinkReport } from "../mesh/messages.ts";
-import type { Alternative, OrderName } from "./schedules.ts";
-import type { ChooseScores } from "../model/task_choices.ts";
+import type { LinkReport } from "../mesh/control/messages.ts";
+import type { Alternative, OrderName } from "./schedule/schedules.ts";
+import type { ChooseScores } from "../model/text/task_choices.ts";
 
 /** Where a run stands. Data order is a function of the seed and `step`; AdamW's bias corrections of `committed`. */
 export interface Position {

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { Heard, PullRequest } from "../mesh/control.ts";
-import type { Delegation } from "../mesh/identity.ts";
-import type { FromCoordinator, FromWorker, Profile } from "../mesh/messages.ts";
+import type { Heard, PullRequest } from "../mesh/control/control.ts";
+import type { Delegation } from "../mesh/identity/identity.ts";
+import type { FromCoordinator, FromWorker, Profile } from "../mesh/control/messages.ts";
 
 /** What a member says, but for heartbeats and tensors, which the connection itself answers. */
 export type MemberMessage = Heard<FromWorker>;

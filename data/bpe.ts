@@ -7,9 +7,9 @@
  *
  * @module
  */
-import { bpeFiles, type Merge, wordPattern } from "../model/bpe_tokenizer.ts";
-import { visibleBytes } from "../model/byte_tokenizer.ts";
-import { PairHeap } from "../model/pair_heap.ts";
+import { bpeFiles, type Merge, wordPattern } from "../model/text/bpe_tokenizer.ts";
+import { visibleBytes } from "../model/text/byte_tokenizer.ts";
+import { PairHeap } from "../model/text/pair_heap.ts";
 import { DataError } from "./errors.ts";
 
 /** Ids that are no merges: 256 bytes, and beginning, end and padding. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { basename } from "@std/path";
-import { byteLength } from "../model/text.ts";
+import { byteLength } from "../model/text/text.ts";
 import type { FileStore } from "../model/files.ts";
 import { cleanText, qualityFault } from "./clean.ts";
 import type { Domain, PrepareConfig } from "./config.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { permutation } from "../model/data_order.ts";
+import { permutation } from "../model/text/data_order.ts";
 import { randomStream } from "../model/random.ts";
 
 /** A domain as it is drawn from. */

@@ -4,12 +4,12 @@
  *
  * @module
  */
-import { permutation } from "../model/data_order.ts";
+import { permutation } from "../model/text/data_order.ts";
 import { TokenizerError } from "../model/errors.ts";
 import type { FileStore } from "../model/files.ts";
 import { joinPath } from "../model/files.ts";
 import { randomStream } from "../model/random.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { type DocumentStore, fate } from "./document_store.ts";
 import { checksum } from "./hash.ts";
 import { excerpt } from "./report.ts";

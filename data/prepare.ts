@@ -6,11 +6,11 @@
  *
  * @module
  */
-import { byteTokenizer, byteTokenizerFiles } from "../model/byte_tokenizer.ts";
+import { byteTokenizer, byteTokenizerFiles } from "../model/text/byte_tokenizer.ts";
 import { TokenizerError } from "../model/errors.ts";
 import { type FileStore, folderOf, joinPath, readText, withoutSlash, writeAtomic } from "../model/files.ts";
 import { randomStream } from "../model/random.ts";
-import { loadTokenizer, type Tokenizer, tokenizerFiles } from "../model/tokenizer.ts";
+import { loadTokenizer, type Tokenizer, tokenizerFiles } from "../model/text/tokenizer.ts";
 import { DocumentStore, DocumentWriter, fate } from "./document_store.ts";
 import type { PrepareConfig } from "./config.ts";
 import { markExact, markLeaks, markNear, Signatures } from "./duplicates.ts";

@@ -8,7 +8,7 @@
  * @module
  */
 import { randomStream } from "../model/random.ts";
-import type { ChooseTask } from "../model/tasks.ts";
+import type { ChooseTask } from "../model/text/tasks.ts";
 import { type Entry, isHeldOut, lineOf } from "./dictionaries.ts";
 import { DataError } from "./errors.ts";
 

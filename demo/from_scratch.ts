@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ReportData } from "../coordinator/report_data.ts";
+import type { ReportData } from "../coordinator/report/report_data.ts";
 import { configToJson, type ModelConfig } from "../model/config.ts";
 
 /**

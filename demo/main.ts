@@ -7,15 +7,15 @@
  */
 import { fromFileUrl, join, relative } from "@std/path";
 import { table } from "../coordinator/amounts.ts";
-import { writeReport } from "../coordinator/report_files.ts";
+import { writeReport } from "../coordinator/report/report_files.ts";
 import { quietDriver } from "../cli/driver.ts";
 import { files, modelFolder } from "../cli/model_folder.ts";
 import { textLoss } from "../cli/text_loss.ts";
 import { openDevice } from "../kernels/mod.ts";
-import { openCheckpoint } from "../model/checkpoint.ts";
-import { generate } from "../model/generate.ts";
-import { LoadedModel } from "../model/local_model.ts";
-import { loadTokenizer } from "../model/tokenizer.ts";
+import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
+import { generate } from "../model/text/generate.ts";
+import { LoadedModel } from "../model/layers/local_model.ts";
+import { loadTokenizer } from "../model/text/tokenizer.ts";
 import { baselines } from "./baselines.ts";
 import { chinese, type Corpus, english } from "./corpus.ts";
 import { fromScratch } from "./from_scratch.ts";

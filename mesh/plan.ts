@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { limits } from "./limits.ts";
-import { CODECS } from "./tensor_codec.ts";
+import { CODECS } from "./tensors/tensor_codec.ts";
 
 const index = z.int().min(0).max(0xffff_ffff);
 const workerId = z.string().min(1).max(limits.nameLength);

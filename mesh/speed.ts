@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Profile } from "./messages.ts";
+import type { Profile } from "./control/messages.ts";
 
 /** What a profile says about time. */
 export type Speeds =

@@ -1,15 +1,15 @@
 /** A whole mesh in one process: a coordinator and workers with real devices, joined by channels in memory (or werift). */
-import { Admission } from "../coordinator/admission.ts";
+import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
 import type { RunEvent } from "../coordinator/events.ts";
-import type { Outcome } from "../coordinator/run.ts";
+import type { Outcome } from "../coordinator/run/run.ts";
 import type { Device } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
-import { newIdentity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
+import { newIdentity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
 import { limits } from "../mesh/limits.ts";
-import { zstd } from "../mesh/zstd_deno.ts";
-import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/memory_transport.ts";
+import { zstd } from "../mesh/tensors/zstd_deno.ts";
+import { type MemoryChannel, memoryChannelPair, MemoryHub } from "../mesh/transports/memory_transport.ts";
 import type { Storage, Transport } from "../mesh/runtime.ts";
 import type { Compute } from "../worker/compute.ts";
 import { LocalCompute } from "../worker/local_compute.ts";

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { browserTransport } from "../mesh/browser_transport.ts";
-import type { TurnServer } from "../mesh/ice_servers.ts";
-import { type Identity, newIdentity } from "../mesh/identity.ts";
+import { browserTransport } from "../mesh/transports/browser_transport.ts";
+import type { TurnServer } from "../mesh/transports/ice_servers.ts";
+import { type Identity, newIdentity } from "../mesh/identity/identity.ts";
 import type { Clock, Transport } from "../mesh/runtime.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
 import { join, type JoinOptions } from "./join.ts";

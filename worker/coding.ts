@@ -5,7 +5,7 @@
  * @module
  */
 import { FrameError } from "../mesh/errors.ts";
-import type { FrameHeader, What } from "../mesh/frame.ts";
+import type { FrameHeader, What } from "../mesh/tensors/frame.ts";
 import type { Slice } from "../mesh/plan.ts";
 import {
   type Codec,
@@ -14,7 +14,7 @@ import {
   lossless,
   offeredCodecs,
   type Zstd,
-} from "../mesh/tensor_codec.ts";
+} from "../mesh/tensors/tensor_codec.ts";
 import { PlanViolationError } from "./errors.ts";
 
 /** Tensors that may lose some bits: their error is one of this round. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Losses, Part, Profile } from "../mesh/messages.ts";
+import type { Losses, Part, Profile } from "../mesh/control/messages.ts";
 import type { Slice } from "../mesh/plan.ts";
 import type { OuterSettings } from "./outer_optimizer.ts";
 

@@ -8,16 +8,16 @@
  */
 import project from "../deno.json" with { type: "json" };
 import { join as inFolder } from "@std/path";
-import { type HeldKey, holdKey, KeyInUseError } from "../mesh/deno_key_file.ts";
+import { type HeldKey, holdKey, KeyInUseError } from "../mesh/identity/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { KeyFileError } from "../mesh/errors.ts";
-import type { IceServers, TurnServer } from "../mesh/ice_servers.ts";
-import { fingerprint, type Identity } from "../mesh/identity.ts";
-import { parseInvite } from "../mesh/invite.ts";
-import { nativeTransport } from "../mesh/native_transport.ts";
+import type { IceServers, TurnServer } from "../mesh/transports/ice_servers.ts";
+import { fingerprint, type Identity } from "../mesh/identity/identity.ts";
+import { parseInvite } from "../mesh/identity/invite.ts";
+import { nativeTransport } from "../mesh/transports/native_transport.ts";
 import type { Chance } from "../mesh/runtime.ts";
-import { loadWerift, weriftTransport } from "../mesh/werift_transport.ts";
-import { zstd } from "../mesh/zstd_deno.ts";
+import { loadWerift, weriftTransport } from "../mesh/transports/werift_transport.ts";
+import { zstd } from "../mesh/tensors/zstd_deno.ts";
 import { openComputeThread, startThread } from "./compute_client.ts";
 import { cacheFolder, readKnown, writeKnown } from "./deno_known_files.ts";
 import { type Rehearsal, startRehearsal } from "./deno_rehearsal.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Losses, Profile, RoundReport } from "../mesh/messages.ts";
+import type { Losses, Profile, RoundReport } from "../mesh/control/messages.ts";
 
 /** Something that happened in a worker, in order. */
 export type WorkerEvent =

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { FrameHeader, What } from "../mesh/frame.ts";
+import type { FrameHeader, What } from "../mesh/tensors/frame.ts";
 import { limits } from "../mesh/limits.ts";
 import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import type { Compute, Exchange, ExpertRows } from "./compute.ts";

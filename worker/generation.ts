@@ -4,15 +4,15 @@
  *
  * @module
  */
-import type { SendBudget } from "../mesh/budget.ts";
-import type { FrameHeader } from "../mesh/frame.ts";
-import type { Credentials } from "../mesh/handshake.ts";
+import type { SendBudget } from "../mesh/link/budget.ts";
+import type { FrameHeader } from "../mesh/tensors/frame.ts";
+import type { Credentials } from "../mesh/link/handshake.ts";
 import { limits } from "../mesh/limits.ts";
-import type { Lane, LaneSize, Link } from "../mesh/link.ts";
-import type { FromCoordinator, FromWorker, Part } from "../mesh/messages.ts";
+import type { Lane, LaneSize, Link } from "../mesh/link/link.ts";
+import type { FromCoordinator, FromWorker, Part } from "../mesh/control/messages.ts";
 import { type Slice, sliceLinks } from "../mesh/plan.ts";
 import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
-import type { Zstd } from "../mesh/tensor_codec.ts";
+import type { Zstd } from "../mesh/tensors/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { FrameHeader, What } from "../mesh/frame.ts";
+import type { FrameHeader, What } from "../mesh/tensors/frame.ts";
 import type { Operation, Slice } from "../mesh/plan.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 import type { Bundle } from "./replicas.ts";

@@ -3,16 +3,16 @@
  *
  * @module
  */
-import { control } from "../mesh/control.ts";
+import { control } from "../mesh/control/control.ts";
 import { LinkError } from "../mesh/errors.ts";
-import { applyToCoordinator } from "../mesh/handshake_control.ts";
-import type { TurnServer } from "../mesh/ice_servers.ts";
-import type { Identity } from "../mesh/identity.ts";
-import { type Invite, parseInvite } from "../mesh/invite.ts";
-import { FromCoordinator, type FromWorker, type Lent } from "../mesh/messages.ts";
+import { applyToCoordinator } from "../mesh/control/handshake_control.ts";
+import type { TurnServer } from "../mesh/transports/ice_servers.ts";
+import type { Identity } from "../mesh/identity/identity.ts";
+import { type Invite, parseInvite } from "../mesh/identity/invite.ts";
+import { FromCoordinator, type FromWorker, type Lent } from "../mesh/control/messages.ts";
 import type { Chance, Channel, Clock, Transport } from "../mesh/runtime.ts";
-import type { Zstd } from "../mesh/tensor_codec.ts";
-import { webSocketChannel } from "../mesh/websocket_channel.ts";
+import type { Zstd } from "../mesh/tensors/tensor_codec.ts";
+import { webSocketChannel } from "../mesh/transports/websocket_channel.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { RefusedError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";

@@ -6,12 +6,12 @@
  * @module
  */
 import { z } from "zod";
-import { Bundle } from "../mesh/bundle.ts";
-import { ChannelLink } from "../mesh/channel_link.ts";
+import { Bundle } from "../mesh/link/bundle.ts";
+import { ChannelLink } from "../mesh/link/channel_link.ts";
 import { LinkError } from "../mesh/errors.ts";
-import { greet } from "../mesh/greeting.ts";
+import { greet } from "../mesh/link/greeting.ts";
 import { limits } from "../mesh/limits.ts";
-import type { Link, LinkOptions } from "../mesh/link.ts";
+import type { Link, LinkOptions } from "../mesh/link/link.ts";
 import type { Signal, Timer, Transport } from "../mesh/runtime.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
 

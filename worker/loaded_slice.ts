@@ -6,16 +6,16 @@
 import type { Device } from "../kernels/mod.ts";
 import { hostedExperts, type Slice, type Stage as PlannedStage } from "../mesh/plan.ts";
 import { parseConfig } from "../model/config.ts";
-import { ExpertBank } from "../model/expert_bank.ts";
-import type { RowExchanger } from "../model/expert_exchange.ts";
+import { ExpertBank } from "../model/layers/expert_bank.ts";
+import type { RowExchanger } from "../model/layers/expert_exchange.ts";
 import type { Holding } from "../model/layout.ts";
 import { Lease } from "../model/lease.ts";
-import type { Notes } from "../model/notes.ts";
-import { Optimizer } from "../model/optimizer.ts";
+import type { Notes } from "../model/layers/notes.ts";
+import { Optimizer } from "../model/layers/optimizer.ts";
 import { Parameters } from "../model/parameters.ts";
-import { PassTables } from "../model/pass.ts";
-import { ShareSums } from "../model/share_sums.ts";
-import { Stage } from "../model/stage.ts";
+import { PassTables } from "../model/layers/pass.ts";
+import { ShareSums } from "../model/layers/share_sums.ts";
+import { Stage } from "../model/layers/stage.ts";
 import { OuterOptimizer } from "./outer_optimizer.ts";
 import { ReplicaTensors } from "./replica_tensors.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
-import type { Part } from "../mesh/messages.ts";
+import type { Part } from "../mesh/control/messages.ts";
 import type { Compute, HeldTensor } from "./compute.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { Residuals } from "./residuals.ts";

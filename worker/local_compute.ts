@@ -7,12 +7,12 @@
  * @module
  */
 import { add, type Device, type View } from "../kernels/mod.ts";
-import type { Losses, Profile } from "../mesh/messages.ts";
+import type { Losses, Profile } from "../mesh/control/messages.ts";
 import { ownMicrobatches, type Slice } from "../mesh/plan.ts";
-import type { HostRequest } from "../model/expert_bank.ts";
-import type { RowExchanger } from "../model/expert_exchange.ts";
-import type { GradientSize } from "../model/optimizer.ts";
-import type { Stage } from "../model/stage.ts";
+import type { HostRequest } from "../model/layers/expert_bank.ts";
+import type { RowExchanger } from "../model/layers/expert_exchange.ts";
+import type { GradientSize } from "../model/layers/optimizer.ts";
+import type { Stage } from "../model/layers/stage.ts";
 import { BusyClock } from "./busy_clock.ts";
 import { type Duty, DutyClock } from "./duty_clock.ts";
 import type { Compute, DevicePart, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";

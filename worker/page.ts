@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { base64url, fromBase64url } from "../mesh/base64url.ts";
-import { fingerprint, type Identity, identityOfSeed, KEY_BYTES } from "../mesh/identity.ts";
+import { base64url, fromBase64url } from "../mesh/identity/base64url.ts";
+import { fingerprint, type Identity, identityOfSeed, KEY_BYTES } from "../mesh/identity/identity.ts";
 import { joinMesh, type RunningWorker, type WorkerEvent } from "./browser.ts";
 
 /** The part of the page that is used. */

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Link, LinkCounters } from "../mesh/link.ts";
-import type { LinkReport, RoundReport } from "../mesh/messages.ts";
+import type { Link, LinkCounters } from "../mesh/link/link.ts";
+import type { LinkReport, RoundReport } from "../mesh/control/messages.ts";
 import type { Clock } from "../mesh/runtime.ts";
 
 /** Measures rounds one after another. */

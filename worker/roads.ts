@@ -3,9 +3,9 @@
  *
  * @module
  */
-import type { FrameHeader } from "../mesh/frame.ts";
+import type { FrameHeader } from "../mesh/tensors/frame.ts";
 import { limits } from "../mesh/limits.ts";
-import type { Lane, Link } from "../mesh/link.ts";
+import type { Lane, Link } from "../mesh/link/link.ts";
 import type { Clock } from "../mesh/runtime.ts";
 import type { Coding } from "./coding.ts";
 import { type GenerationOverError, PlanViolationError } from "./errors.ts";

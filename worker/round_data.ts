@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { FromCoordinator } from "../mesh/messages.ts";
+import type { FromCoordinator } from "../mesh/control/messages.ts";
 import type { Slice } from "../mesh/plan.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { Sizes } from "./sizes.ts";

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { FromCoordinator, FromWorker } from "../mesh/messages.ts";
+import type { FromCoordinator, FromWorker } from "../mesh/control/messages.ts";
 import { type Operation, ownMicrobatches, type Slice } from "../mesh/plan.ts";
 import { Between } from "./between.ts";
 import { free } from "./buffers.ts";

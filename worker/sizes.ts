@@ -4,10 +4,10 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
-import type { Lane, LaneSize } from "../mesh/link.ts";
+import type { Lane, LaneSize } from "../mesh/link/link.ts";
 import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
-import { borderWords } from "../model/residual.ts";
+import { borderWords } from "../model/layers/residual.ts";
 import { parameterTable } from "../model/tensors.ts";
 import type { Bundle } from "./replicas.ts";
 

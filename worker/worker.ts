@@ -6,15 +6,15 @@
  * @module
  */
 import { limits } from "../mesh/limits.ts";
-import { SendBudget } from "../mesh/budget.ts";
-import type { Delegation, Identity } from "../mesh/identity.ts";
-import { parseTurn, type TurnServer } from "../mesh/ice_servers.ts";
-import type { FromCoordinator, FromWorker, Lent, Profile, Turn } from "../mesh/messages.ts";
-import type { Control, Heard, PullRequest } from "../mesh/control.ts";
+import { SendBudget } from "../mesh/link/budget.ts";
+import type { Delegation, Identity } from "../mesh/identity/identity.ts";
+import { parseTurn, type TurnServer } from "../mesh/transports/ice_servers.ts";
+import type { FromCoordinator, FromWorker, Lent, Profile, Turn } from "../mesh/control/messages.ts";
+import type { Control, Heard, PullRequest } from "../mesh/control/control.ts";
 import { hostedExperts } from "../mesh/plan.ts";
 import { timesAsFast } from "../mesh/speed.ts";
 import type { Chance, Clock, Transport } from "../mesh/runtime.ts";
-import { offeredCodecs, type Zstd } from "../mesh/tensor_codec.ts";
+import { offeredCodecs, type Zstd } from "../mesh/tensors/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { PlanViolationError, RefusedError } from "./errors.ts";
 import type { WorkerEvent } from "./events.ts";

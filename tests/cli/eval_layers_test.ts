@@ -2,10 +2,10 @@
 import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { verb as evaluate } from "../../cli/eval.ts";
 import { UsageError } from "../../cli/verb.ts";
-import { writeModel } from "../../model/interchange.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { writeModel } from "../../model/checkpoint/interchange.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { onlyLayers } from "../../model/fewer_layers.ts";
-import { byteTokenizerFiles } from "../../model/byte_tokenizer.ts";
+import { byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";
 import { inFolder, run, storage, writeSmall } from "./models.ts";
 
 Deno.test("eval --layers and --skip-layers measure the model that is left", async () => {

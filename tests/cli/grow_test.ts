@@ -17,7 +17,7 @@ import { refuseChangedLoss } from "../../cli/switch.ts";
 import { verb as upcycle } from "../../cli/upcycle.ts";
 import { CommandError, UsageError } from "../../cli/verb.ts";
 import { referenceDevice } from "../../kernels/mod.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { CheckpointError, GrowthError } from "../../model/errors.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { readAll } from "../model/models.ts";

@@ -1,10 +1,10 @@
 /** Invites, keys and their verbs as people use them: processes, exit codes, one paragraph, and no secret in any word. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { base64url } from "../../mesh/base64url.ts";
+import { base64url } from "../../mesh/identity/base64url.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { newIdentity } from "../../mesh/identity.ts";
-import { formatInvite, newInvite, parseInvite } from "../../mesh/invite.ts";
+import { newIdentity } from "../../mesh/identity/identity.ts";
+import { formatInvite, newInvite, parseInvite } from "../../mesh/identity/invite.ts";
 import { objects, start, volary } from "./program.ts";
 
 interface Process {

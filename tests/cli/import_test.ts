@@ -7,8 +7,8 @@ import { verb as inspect } from "../../cli/inspect.ts";
 import { UsageError } from "../../cli/verb.ts";
 import type { DType } from "../../model/dtypes.ts";
 import { CheckpointError, ConfigError, SafetensorsError } from "../../model/errors.ts";
-import { openSafetensors, readStored, type StoredTensor } from "../../model/safetensors.ts";
-import { SafetensorsWriter } from "../../model/safetensors_writer.ts";
+import { openSafetensors, readStored, type StoredTensor } from "../../model/checkpoint/safetensors.ts";
+import { SafetensorsWriter } from "../../model/checkpoint/safetensors_writer.ts";
 import { elements } from "../../model/tensors.ts";
 import { inFolder, names, run, storage, writeSmall } from "./models.ts";
 

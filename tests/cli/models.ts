@@ -2,9 +2,9 @@
 import { join } from "@std/path";
 import type { Verb } from "../../cli/verb.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { byteTokenizerFiles } from "../../model/byte_tokenizer.ts";
+import { byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { writeModel, type WriteOptions } from "../../model/interchange.ts";
+import { writeModel, type WriteOptions } from "../../model/checkpoint/interchange.ts";
 import { memorySource, randomWeights, smallConfig } from "../model/models.ts";
 
 export const storage = denoRuntime().storage;

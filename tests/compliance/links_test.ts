@@ -1,10 +1,10 @@
 /** What a link promises, on every transport. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { FrameError, LinkError } from "../../mesh/errors.ts";
-import type { FrameHeader } from "../../mesh/frame.ts";
+import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { type Lane, LANES, type Link, type LinkOptions, openLink } from "../../mesh/link.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { type Lane, LANES, type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
 import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { Linking } from "../../worker/linking.ts";
 import { clean, lenient } from "./clean.ts";

@@ -6,13 +6,13 @@
  */
 import { assertEquals } from "@std/assert";
 import { floodLink } from "../../bench/hostile_datagrams.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { openLink } from "../../mesh/link.ts";
-import { nativeTransport } from "../../mesh/native_transport.ts";
-import { PeerDescription } from "../../mesh/peer_description.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { openLink } from "../../mesh/link/link.ts";
+import { nativeTransport } from "../../mesh/transports/native_transport.ts";
+import { PeerDescription } from "../../mesh/transports/peer_description.ts";
 import type { Signal } from "../../mesh/runtime.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { clock, testsInTheMiddle, transport as werift } from "../mesh/in_the_middle.ts";
 import { testsOfStun } from "../mesh/stun_server.ts";
 import { lenient } from "./clean.ts";

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { signalPair } from "../../mesh/signal_pair.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
-import { nativeTransport } from "../../mesh/native_transport.ts";
+import { memoryChannelPair, MemoryHub } from "../../mesh/transports/memory_transport.ts";
+import { nativeTransport } from "../../mesh/transports/native_transport.ts";
 import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 
 /** Two ends of one channel and the time that they live in. */
 export interface Pair {

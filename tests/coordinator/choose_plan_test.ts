@@ -1,10 +1,10 @@
 /** What a run plans over the workers that joined: the search where it wins, everyone still with a part, pins kept. */
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
-import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
+import { assumedCluster, choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
-import { type ScheduleName, scheduleNames } from "../../coordinator/schedules.ts";
+import { makePlan, type PlanRequest } from "../../coordinator/planner/planner.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
+import { type ScheduleName, scheduleNames } from "../../coordinator/schedule/schedules.ts";
 import { parseConfig } from "../../model/config.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ClusterError, parseCluster } from "../../coordinator/cluster.ts";
+import { ClusterError, parseCluster } from "../../coordinator/cost/cluster.ts";
 
 const worker = (name: string, more = "") =>
   `[[worker]]\nname = "${name}"\ntflops = 2.0\nmemory_gbs = 100\nmemory_gib = 4\n${more}\n`;

@@ -1,15 +1,15 @@
 /** Codecs for each link: those that a recipe permits, where the link is slow enough for them to win. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { choosePlan } from "../../coordinator/choose_plan.ts";
-import { type Cluster, uniformCluster } from "../../coordinator/cluster.ts";
+import { choosePlan } from "../../coordinator/planner/choose_plan.ts";
+import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { findPlan } from "../../coordinator/find_plan.ts";
-import type { PlanRequest } from "../../coordinator/planner.ts";
-import { parseRecipe } from "../../coordinator/recipe.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
-import { linkCodecs, quickestCodec } from "../../coordinator/traffic.ts";
+import { findPlan } from "../../coordinator/planner/find_plan.ts";
+import type { PlanRequest } from "../../coordinator/planner/planner.ts";
+import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
+import { linkCodecs, quickestCodec } from "../../coordinator/cost/traffic.ts";
 import { Plan } from "../../mesh/plan.ts";
-import { CODECS } from "../../mesh/tensor_codec.ts";
+import { CODECS } from "../../mesh/tensors/tensor_codec.ts";
 import { parseConfig } from "../../model/config.ts";
 import { smallRecipe } from "./small_run.ts";
 

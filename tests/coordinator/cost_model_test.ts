@@ -8,9 +8,9 @@ import {
   layerCosts,
   secondsOf,
   stepCosts,
-} from "../../coordinator/cost_model.ts";
-import { uniformCluster } from "../../coordinator/cluster.ts";
-import { type Division, Judge } from "../../coordinator/division.ts";
+} from "../../coordinator/cost/cost_model.ts";
+import { uniformCluster } from "../../coordinator/cost/cluster.ts";
+import { type Division, Judge } from "../../coordinator/planner/division.ts";
 import {
   type Bindings,
   type Device,

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { addLosses, decide, VoteError } from "../../coordinator/decide.ts";
-import type { Owned } from "../../coordinator/holdings.ts";
+import { addLosses, decide, VoteError } from "../../coordinator/run/decide.ts";
+import type { Owned } from "../../coordinator/cost/holdings.ts";
 import { parseConfig } from "../../model/config.ts";
 
 const table = ["x", "y", "z"].map((name, order): Owned => ({

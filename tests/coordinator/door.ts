@@ -1,14 +1,14 @@
 /** A coordinator's door in memory on a virtual clock, and workers that knock at it. */
 import type { MemberEvent } from "../../coordinator/coordinator.ts";
-import { Admission, type AdmissionOptions, type InviteTerms } from "../../coordinator/admission.ts";
-import { Membership } from "../../coordinator/membership.ts";
-import type { TurnGrants } from "../../coordinator/turn_grants.ts";
-import { decodeMessage, encodeMessage } from "../../mesh/codec.ts";
-import { applyToCoordinator } from "../../mesh/handshake_control.ts";
-import { type Identity, newIdentity } from "../../mesh/identity.ts";
-import { type Invite, parseInvite } from "../../mesh/invite.ts";
-import { type MemoryChannel, memoryChannelPair } from "../../mesh/memory_transport.ts";
-import { FromCoordinator } from "../../mesh/messages.ts";
+import { Admission, type AdmissionOptions, type InviteTerms } from "../../coordinator/admission/admission.ts";
+import { Membership } from "../../coordinator/admission/membership.ts";
+import type { TurnGrants } from "../../coordinator/admission/turn_grants.ts";
+import { decodeMessage, encodeMessage } from "../../mesh/control/codec.ts";
+import { applyToCoordinator } from "../../mesh/control/handshake_control.ts";
+import { type Identity, newIdentity } from "../../mesh/identity/identity.ts";
+import { type Invite, parseInvite } from "../../mesh/identity/invite.ts";
+import { type MemoryChannel, memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
+import { FromCoordinator } from "../../mesh/control/messages.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
 export const profile = {

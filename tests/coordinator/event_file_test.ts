@@ -1,6 +1,6 @@
 /** TensorBoard's event files, read back by the format's own rules. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { crc32c, EventFile } from "../../coordinator/event_file.ts";
+import { crc32c, EventFile } from "../../coordinator/report/event_file.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 
 Deno.test("CRC-32C gives the answers of RFC 3720, appendix B.4", () => {

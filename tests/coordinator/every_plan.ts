@@ -5,13 +5,13 @@
  * @module
  */
 import { assert } from "@std/assert";
-import type { Cluster } from "../../coordinator/cluster.ts";
-import { type Division, Judge, type Part } from "../../coordinator/division.ts";
-import { type FindRequest, planOf, stagesOf } from "../../coordinator/find_plan.ts";
-import { shareOwnership } from "../../coordinator/holdings.ts";
-import { ReplicaBound, type TeamDivision } from "../../coordinator/replica_bound.ts";
-import { schedulePlan } from "../../coordinator/schedule.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import type { Cluster } from "../../coordinator/cost/cluster.ts";
+import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
+import { type FindRequest, planOf, stagesOf } from "../../coordinator/planner/find_plan.ts";
+import { shareOwnership } from "../../coordinator/cost/holdings.ts";
+import { ReplicaBound, type TeamDivision } from "../../coordinator/planner/replica_bound.ts";
+import { schedulePlan } from "../../coordinator/schedule/schedule.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { links, type Plan } from "../../mesh/plan.ts";
 import { configToJson } from "../../model/config.ts";
 import type { RandomStream } from "../../model/random.ts";

@@ -1,7 +1,7 @@
 /** Recipes that lie in the repository can be read, and their phases fit each other. */
 import { assert, assertEquals } from "@std/assert";
-import { parseRecipe } from "../../coordinator/recipe.ts";
-import { modelsOf } from "../../coordinator/switches.ts";
+import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
+import { modelsOf } from "../../coordinator/recipe/switches.ts";
 import { parseConfig as parseData } from "../../data/config.ts";
 import { parseConfig } from "../../model/config.ts";
 

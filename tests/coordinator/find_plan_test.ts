@@ -1,10 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Cluster, uniformCluster } from "../../coordinator/cluster.ts";
-import { type Division, Judge, type Part } from "../../coordinator/division.ts";
+import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
+import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { countDivisions } from "../../coordinator/exact_search.ts";
-import { findPlan, planOf } from "../../coordinator/find_plan.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { countDivisions } from "../../coordinator/planner/exact_search.ts";
+import { findPlan, planOf } from "../../coordinator/planner/find_plan.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { Plan } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import { type RandomStream, randomStream } from "../../model/random.ts";

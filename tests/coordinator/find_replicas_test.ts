@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { uniformCluster } from "../../coordinator/cluster.ts";
+import { uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { findPlan, type FindRequest } from "../../coordinator/find_plan.ts";
-import { findReplicas } from "../../coordinator/find_replicas.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { findPlan, type FindRequest } from "../../coordinator/planner/find_plan.ts";
+import { findReplicas } from "../../coordinator/planner/find_replicas.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { Plan } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import { randomStream } from "../../model/random.ts";

@@ -1,10 +1,10 @@
 /** What the simulator knows of a ladder residual: attention of one layer takes no time while rows of another are away. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { uniformCluster } from "../../coordinator/cluster.ts";
-import { Judge } from "../../coordinator/division.ts";
-import { makePlan } from "../../coordinator/planner.ts";
-import { Predictor } from "../../coordinator/predict.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { uniformCluster } from "../../coordinator/cost/cluster.ts";
+import { Judge } from "../../coordinator/planner/division.ts";
+import { makePlan } from "../../coordinator/planner/planner.ts";
+import { Predictor } from "../../coordinator/cost/predict.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";
 
 const layers = 4;

@@ -1,15 +1,15 @@
 /** Who is let in, and what strangers are told. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { Admission, type Keeper } from "../../coordinator/admission.ts";
+import { Admission, type Keeper } from "../../coordinator/admission/admission.ts";
 import { AdmissionError } from "../../coordinator/errors.ts";
-import { HELLO_MS } from "../../coordinator/membership.ts";
-import { encodeMessage } from "../../mesh/codec.ts";
-import { applyToCoordinator, meetCoordinator } from "../../mesh/handshake_control.ts";
+import { HELLO_MS } from "../../coordinator/admission/membership.ts";
+import { encodeMessage } from "../../mesh/control/codec.ts";
+import { applyToCoordinator, meetCoordinator } from "../../mesh/control/handshake_control.ts";
 import { ClockError } from "../../mesh/errors.ts";
-import { fingerprint, newIdentity } from "../../mesh/identity.ts";
-import { newInvite } from "../../mesh/invite.ts";
+import { fingerprint, newIdentity } from "../../mesh/identity/identity.ts";
+import { newInvite } from "../../mesh/identity/invite.ts";
 import { limits } from "../../mesh/limits.ts";
-import { PROTOCOL_VERSION } from "../../mesh/messages.ts";
+import { PROTOCOL_VERSION } from "../../mesh/control/messages.ts";
 import { door, hello, said } from "./door.ts";
 
 /** A keeper that shows what it was given. */

@@ -1,11 +1,11 @@
 /** What steps show of workers, and that plans follow it. */
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
-import { assumedCluster, choosePlan } from "../../coordinator/choose_plan.ts";
+import { assumedCluster, choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { CoordinatorError } from "../../coordinator/errors.ts";
-import { everyPair } from "../../coordinator/link_trial.ts";
-import { Paces } from "../../coordinator/paces.ts";
-import { levelled } from "../../coordinator/levelled.ts";
-import type { PlanRequest } from "../../coordinator/planner.ts";
+import { everyPair } from "../../coordinator/run/link_trial.ts";
+import { Paces } from "../../coordinator/planner/paces.ts";
+import { levelled } from "../../coordinator/planner/levelled.ts";
+import type { PlanRequest } from "../../coordinator/planner/planner.ts";
 import { timesAsFast } from "../../mesh/speed.ts";
 import { parseConfig } from "../../model/config.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";

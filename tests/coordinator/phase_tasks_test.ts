@@ -1,14 +1,14 @@
 /** An evaluate phase puts tasks to a model that lies on several workers, and finds what one device finds. */
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { reportData } from "../../coordinator/report_data.ts";
-import { Report } from "../../coordinator/report.ts";
-import { reportPage } from "../../coordinator/report_page.ts";
+import { reportData } from "../../coordinator/report/report_data.ts";
+import { Report } from "../../coordinator/report/report.ts";
+import { reportPage } from "../../coordinator/report/report_page.ts";
 import { openDevice } from "../../kernels/mod.ts";
-import { byteTokenizer } from "../../model/byte_tokenizer.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
-import { LoadedModel } from "../../model/local_model.ts";
-import { scoreTasks } from "../../model/task_scores.ts";
-import { readTasks } from "../../model/tasks.ts";
+import { byteTokenizer } from "../../model/text/byte_tokenizer.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
+import { scoreTasks } from "../../model/text/task_scores.ts";
+import { readTasks } from "../../model/text/tasks.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";
 
 const animals = ["cat", "dog", "owl", "bee"];

@@ -1,7 +1,7 @@
 /** A recipe of several phases over a mesh: switches, measurements, and going on after a kill anywhere. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
-import type { ReportData } from "../../coordinator/report_data.ts";
+import type { ReportData } from "../../coordinator/report/report_data.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { MemoryStorage } from "../memory_storage.ts";

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { holdings, owners } from "../../coordinator/holdings.ts";
-import { partSizes } from "../../coordinator/memory_model.ts";
-import { makePlan, type PlanRequest } from "../../coordinator/planner.ts";
-import { ScheduleError } from "../../coordinator/schedules.ts";
-import { splitLayers } from "../../coordinator/split.ts";
-import { layerVisits } from "../../coordinator/work.ts";
+import { holdings, owners } from "../../coordinator/cost/holdings.ts";
+import { partSizes } from "../../coordinator/cost/memory_model.ts";
+import { makePlan, type PlanRequest } from "../../coordinator/planner/planner.ts";
+import { ScheduleError } from "../../coordinator/schedule/schedules.ts";
+import { splitLayers } from "../../coordinator/cost/split.ts";
+import { layerVisits } from "../../coordinator/cost/work.ts";
 import { links, Plan } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 

@@ -1,8 +1,8 @@
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RecipeError } from "../../coordinator/errors.ts";
-import { parseRecipe } from "../../coordinator/recipe.ts";
-import { learningRate, type TrainPhase } from "../../coordinator/recipe_phases.ts";
-import { checkResume } from "../../coordinator/recipe_resume.ts";
+import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
+import { learningRate, type TrainPhase } from "../../coordinator/recipe/recipe_phases.ts";
+import { checkResume } from "../../coordinator/recipe/recipe_resume.ts";
 
 const good = `
 name = "tiny"

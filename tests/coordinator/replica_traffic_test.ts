@@ -1,8 +1,8 @@
 /** What the all-reduce of replicas costs: as much as a ring's, with sums in one order. */
 import { assert, assertEquals } from "@std/assert";
-import { shareOwnership } from "../../coordinator/holdings.ts";
-import { copiesOf } from "../../coordinator/replica_traffic.ts";
-import { FRAME_BYTES } from "../../mesh/frame.ts";
+import { shareOwnership } from "../../coordinator/cost/holdings.ts";
+import { copiesOf } from "../../coordinator/cost/replica_traffic.ts";
+import { FRAME_BYTES } from "../../mesh/tensors/frame.ts";
 import { parseConfig } from "../../model/config.ts";
 import { countParameters } from "../../model/tensors.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { quietDriver } from "../../cli/driver.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import type { MeshOptions } from "../mesh_in_memory.ts";
 import { smallMesh, type SmallRecipe, smallRecipe, stored } from "./small_run.ts";
 

@@ -1,10 +1,10 @@
 /** Reports and savings: what comes out of events, and of the paper's table. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
-import { curveChart, loadChart, short, ticks } from "../../coordinator/report_charts.ts";
-import { reaches, reportData } from "../../coordinator/report_data.ts";
-import { reportPage } from "../../coordinator/report_page.ts";
-import { extrapolated, paperLegs, savings } from "../../coordinator/savings.ts";
+import { curveChart, loadChart, short, ticks } from "../../coordinator/report/report_charts.ts";
+import { reaches, reportData } from "../../coordinator/report/report_data.ts";
+import { reportPage } from "../../coordinator/report/report_page.ts";
+import { extrapolated, paperLegs, savings } from "../../coordinator/report/savings.ts";
 
 Deno.test("Table 6 comes out as the paper says", () => {
   const { time, compute, days } = savings(paperLegs, extrapolated(paperLegs));

@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { published, publishedSeconds, routesOf, rulesOf, stages } from "../../bench/skippipe_case.ts";
-import { type Route, routeRound, type RouteRules } from "../../coordinator/route_round.ts";
-import { searchPipelines, searchRoutes } from "../../coordinator/route_search.ts";
-import { RouteClock } from "../../coordinator/route_times.ts";
-import { simulate } from "../../coordinator/simulator.ts";
+import { type Route, routeRound, type RouteRules } from "../../coordinator/routes/route_round.ts";
+import { searchPipelines, searchRoutes } from "../../coordinator/routes/route_search.ts";
+import { RouteClock } from "../../coordinator/routes/route_times.ts";
+import { simulate } from "../../coordinator/simulator/simulator.ts";
 import { randomStream } from "../../model/random.ts";
 
 const plain: RouteRules = {

@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { JournalError, PlanInfeasible, RecipeError } from "../../coordinator/errors.ts";
 import type { RunEvent } from "../../coordinator/events.ts";
-import type { Outcome } from "../../coordinator/run.ts";
-import { encodeMessage } from "../../mesh/codec.ts";
+import type { Outcome } from "../../coordinator/run/run.ts";
+import { encodeMessage } from "../../mesh/control/codec.ts";
 import { TextError, TokenizerError } from "../../model/errors.ts";
 import type { Compute } from "../../worker/compute.ts";
 import type { MeshInMemory } from "../mesh_in_memory.ts";

@@ -1,11 +1,11 @@
 /** A run reads prepared shards, and says what does not fit. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { parseRecipe } from "../../coordinator/recipe.ts";
-import type { Phase } from "../../coordinator/recipe_phases.ts";
-import { openText } from "../../coordinator/run_text.ts";
+import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
+import type { Phase } from "../../coordinator/recipe/recipe_phases.ts";
+import { openText } from "../../coordinator/recipe/run_text.ts";
 import { readConfig } from "../../data/config.ts";
 import { prepare } from "../../data/prepare.ts";
-import { byteTokenizerFiles } from "../../model/byte_tokenizer.ts";
+import { byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { randomStream } from "../../model/random.ts";
 import { MemoryStorage } from "../memory_storage.ts";

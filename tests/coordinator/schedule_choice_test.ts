@@ -1,13 +1,17 @@
 /** Which schedule a plan takes: the fastest that memory permits, or the one that is asked for. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Cluster, uniformCluster } from "../../coordinator/cluster.ts";
-import { Judge } from "../../coordinator/division.ts";
+import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
+import { Judge } from "../../coordinator/planner/division.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { divisions } from "../../coordinator/exact_search.ts";
-import { arrangeBest, type ArrangeRequest, SCHEDULE_GAIN } from "../../coordinator/schedule_choice.ts";
-import { ScheduleError, scheduleNames } from "../../coordinator/schedules.ts";
-import { runTrial } from "../../coordinator/trial.ts";
-import { reasons } from "../../coordinator/trial_text.ts";
+import { divisions } from "../../coordinator/planner/exact_search.ts";
+import {
+  arrangeBest,
+  type ArrangeRequest,
+  SCHEDULE_GAIN,
+} from "../../coordinator/planner/schedule_choice.ts";
+import { ScheduleError, scheduleNames } from "../../coordinator/schedule/schedules.ts";
+import { runTrial } from "../../coordinator/planner/trial.ts";
+import { reasons } from "../../coordinator/planner/trial_text.ts";
 import { parseConfig } from "../../model/config.ts";
 
 const config = parseConfig({

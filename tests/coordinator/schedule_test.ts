@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { schedule } from "../../coordinator/schedule.ts";
+import { schedule } from "../../coordinator/schedule/schedule.ts";
 import type { Operation, Stage } from "../../mesh/plan.ts";
 
 const stagesOf = (count: number): Stage[] =>

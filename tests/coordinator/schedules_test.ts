@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { pipelineSteps } from "../../coordinator/pipeline_steps.ts";
+import { pipelineSteps } from "../../coordinator/simulator/pipeline_steps.ts";
 import {
   type Action,
   actions,
@@ -9,8 +9,8 @@ import {
   ScheduleError,
   type ScheduleName,
   scheduleNames,
-} from "../../coordinator/schedules.ts";
-import { simulate, SimulationError } from "../../coordinator/simulator.ts";
+} from "../../coordinator/schedule/schedules.ts";
+import { simulate, SimulationError } from "../../coordinator/simulator/simulator.ts";
 
 /** F = B = W = 1 for all stages of a worker together, no time on links. */
 function run(name: ScheduleName, workers: number, microbatches: number, chunks = defaultChunks(name)) {

@@ -1,13 +1,13 @@
 /** The coordinator's port: who is let near it, what every answer carries, and that its secrets stay where they are. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Admission } from "../../coordinator/admission.ts";
+import { Admission } from "../../coordinator/admission/admission.ts";
 import { Coordinator } from "../../coordinator/coordinator.ts";
-import { Gate } from "../../coordinator/gate.ts";
-import { type CoordinatorServer, serve } from "../../coordinator/server.ts";
+import { Gate } from "../../coordinator/admission/gate.ts";
+import { type CoordinatorServer, serve } from "../../coordinator/admission/server.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { newIdentity } from "../../mesh/identity.ts";
+import { newIdentity } from "../../mesh/identity/identity.ts";
 import { limits } from "../../mesh/limits.ts";
-import { WebSocketChannel } from "../../mesh/websocket_channel.ts";
+import { WebSocketChannel } from "../../mesh/transports/websocket_channel.ts";
 import { clean } from "../compliance/clean.ts";
 import { door } from "./door.ts";
 
@@ -157,7 +157,7 @@ Deno.test("one address holds so many connections and no more; this machine, or a
 
 Deno.test("a flood from one address takes no place of another's", clean, async () => {
   const { membership, clock, invite, knock } = await door();
-  const { memoryChannelPair } = await import("../../mesh/memory_transport.ts");
+  const { memoryChannelPair } = await import("../../mesh/transports/memory_transport.ts");
   const [honest, waiting] = memoryChannelPair();
   let gone = false;
   waiting.closed.then(() => gone = true);

@@ -1,12 +1,12 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type Cluster, uniformCluster } from "../../coordinator/cluster.ts";
+import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import type { ArrangeRequest } from "../../coordinator/schedule_choice.ts";
-import { ganttSvg, ganttText } from "../../coordinator/gantt.ts";
-import { ScheduleError, scheduleNames } from "../../coordinator/schedules.ts";
-import { simulate, type Step } from "../../coordinator/simulator.ts";
-import { firstWorkers, runTrial, scaledBandwidth, summary } from "../../coordinator/trial.ts";
-import { improvements, reasons, trialText } from "../../coordinator/trial_text.ts";
+import type { ArrangeRequest } from "../../coordinator/planner/schedule_choice.ts";
+import { ganttSvg, ganttText } from "../../coordinator/simulator/gantt.ts";
+import { ScheduleError, scheduleNames } from "../../coordinator/schedule/schedules.ts";
+import { simulate, type Step } from "../../coordinator/simulator/simulator.ts";
+import { firstWorkers, runTrial, scaledBandwidth, summary } from "../../coordinator/planner/trial.ts";
+import { improvements, reasons, trialText } from "../../coordinator/planner/trial_text.ts";
 import { parseConfig } from "../../model/config.ts";
 
 const config = parseConfig({

@@ -1,13 +1,13 @@
 /** Names and passwords for a TURN server: how they are made, who gets them, and that they are renewed in time. */
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { createHmac } from "node:crypto";
-import { TurnGrants } from "../../coordinator/turn_grants.ts";
-import { control, type Heard } from "../../mesh/control.ts";
+import { TurnGrants } from "../../coordinator/admission/turn_grants.ts";
+import { control, type Heard } from "../../mesh/control/control.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { needsTurn, parseTurn, turnText } from "../../mesh/ice_servers.ts";
-import { newIdentity } from "../../mesh/identity.ts";
+import { needsTurn, parseTurn, turnText } from "../../mesh/transports/ice_servers.ts";
+import { newIdentity } from "../../mesh/identity/identity.ts";
 import { limits } from "../../mesh/limits.ts";
-import { FromCoordinator, type FromWorker, type Turn } from "../../mesh/messages.ts";
+import { FromCoordinator, type FromWorker, type Turn } from "../../mesh/control/messages.ts";
 import { door, hello, said } from "./door.ts";
 
 const SECRET = "known to coturn and the coordinator";

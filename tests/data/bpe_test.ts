@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { trainBpe, WordCounts } from "../../data/bpe.ts";
-import { BpeEncoder, bpeTokenizer } from "../../model/bpe_tokenizer.ts";
+import { BpeEncoder, bpeTokenizer } from "../../model/text/bpe_tokenizer.ts";
 import { bytesPerToken } from "../../bench/bpe.ts";
 import { chinese, english } from "../../demo/corpus.ts";
 

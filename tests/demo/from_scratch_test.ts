@@ -1,9 +1,9 @@
 /** The demo's comparison in small: a recipe of phases, the same model from scratch for as much, and their report. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
-import { reportData } from "../../coordinator/report_data.ts";
-import { readEvents, writeReport } from "../../coordinator/report_files.ts";
+import { reportData } from "../../coordinator/report/report_data.ts";
+import { readEvents, writeReport } from "../../coordinator/report/report_files.ts";
 import { fromScratch } from "../../demo/from_scratch.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { smallMesh } from "../coordinator/small_run.ts";
 
 const train = `

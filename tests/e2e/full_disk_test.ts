@@ -1,10 +1,10 @@
 /** A disk that is really full: 3 MB of memory, mounted for the test where its user may. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { readEvents } from "../../coordinator/report_files.ts";
+import { readEvents } from "../../coordinator/report/report_files.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { smallRecipe, smallText } from "../coordinator/small_run.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { volary } from "../cli/program.ts";

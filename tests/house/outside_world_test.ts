@@ -7,14 +7,14 @@ const root = fromFileUrl(new URL("../../", import.meta.url));
 /** Files that make a Runtime or are the entry of a process or thread, with what they may use. */
 const makers = new Set([
   "mesh/deno_runtime.ts",
-  "mesh/deno_key_file.ts",
+  "mesh/identity/deno_key_file.ts",
   "mesh/browser_runtime.ts",
-  "mesh/werift_transport.ts",
+  "mesh/transports/werift_transport.ts",
   "worker/deno.ts",
   "worker/deno_known_files.ts",
   "worker/browser.ts",
   "worker/compute_thread.ts",
-  "coordinator/server.ts",
+  "coordinator/admission/server.ts",
 ]);
 
 const outside =

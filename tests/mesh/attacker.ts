@@ -8,7 +8,7 @@ import {
   RTCPeerConnection,
   SignatureAlgorithm,
 } from "werift";
-import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
+import { PeerDescription, sessionDescription } from "../../mesh/transports/peer_description.ts";
 import type { Signal } from "../../mesh/runtime.ts";
 
 type Certificate = Awaited<ReturnType<typeof CipherContext.createSelfSignedCertificateWithKey>>;

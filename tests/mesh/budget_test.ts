@@ -1,10 +1,10 @@
 /** What all links of a worker send together, on a virtual clock. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { SendBudget } from "../../mesh/budget.ts";
+import { SendBudget } from "../../mesh/link/budget.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { openLink } from "../../mesh/link.ts";
-import { memoryChannelPair } from "../../mesh/memory_transport.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { openLink } from "../../mesh/link/link.ts";
+import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
 Deno.test("a budget lets its rate through, however messages are cut, and a silence earns no more than a moment", async () => {

@@ -1,14 +1,14 @@
 /** Links that outlive their channels: faults of single channels and of the whole road, on a virtual clock. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { Bundle } from "../../mesh/bundle.ts";
+import { Bundle } from "../../mesh/link/bundle.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import type { FrameHeader } from "../../mesh/frame.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
+import type { FrameHeader } from "../../mesh/tensors/frame.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
-import type { Link } from "../../mesh/link.ts";
-import { encodeNumber, KIND } from "../../mesh/link_wire.ts";
-import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/memory_transport.ts";
+import type { Link } from "../../mesh/link/link.ts";
+import { encodeNumber, KIND } from "../../mesh/link/link_wire.ts";
+import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/transports/memory_transport.ts";
 import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { Linking } from "../../worker/linking.ts";

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { z } from "zod";
-import { decodeMessage, encodeMessage } from "../../mesh/codec.ts";
+import { decodeMessage, encodeMessage } from "../../mesh/control/codec.ts";
 import { MessageError } from "../../mesh/errors.ts";
 import { limits } from "../../mesh/limits.ts";
-import { FromCoordinator, FromWorker } from "../../mesh/messages.ts";
+import { FromCoordinator, FromWorker } from "../../mesh/control/messages.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
 const any = z.unknown();

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { encodeMessage } from "../../mesh/codec.ts";
-import { type Control, control } from "../../mesh/control.ts";
+import { encodeMessage } from "../../mesh/control/codec.ts";
+import { type Control, control } from "../../mesh/control/control.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { limits } from "../../mesh/limits.ts";
-import { memoryChannelPair } from "../../mesh/memory_transport.ts";
-import { FromCoordinator, FromWorker } from "../../mesh/messages.ts";
+import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
+import { FromCoordinator, FromWorker } from "../../mesh/control/messages.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { clean } from "../compliance/clean.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { FrameError } from "../../mesh/errors.ts";
-import { decodeFrame, encodeFrame, FRAME_BYTES, type FrameHeader, WHATS } from "../../mesh/frame.ts";
+import { decodeFrame, encodeFrame, FRAME_BYTES, type FrameHeader, WHATS } from "../../mesh/tensors/frame.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
 const header: FrameHeader = {

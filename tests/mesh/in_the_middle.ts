@@ -5,12 +5,12 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { HELLO_BYTES, PROOF_BYTES } from "../../mesh/handshake.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { openLink } from "../../mesh/link.ts";
+import { HELLO_BYTES, PROOF_BYTES } from "../../mesh/link/handshake.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { openLink } from "../../mesh/link/link.ts";
 import type { Transport } from "../../mesh/runtime.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
 import { clonedCertificate, ownCertificate, rawEnd } from "./attacker.ts";
 

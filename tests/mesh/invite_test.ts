@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertThrows } from "@std/assert";
 import { InviteError } from "../../mesh/errors.ts";
-import { formatInvite, newInvite, parseInvite } from "../../mesh/invite.ts";
-import { sameSecret } from "../../mesh/secret.ts";
+import { formatInvite, newInvite, parseInvite } from "../../mesh/identity/invite.ts";
+import { sameSecret } from "../../mesh/identity/secret.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
 const clock = new VirtualClock(5);

@@ -1,7 +1,7 @@
 /** Key files: made once, for their owner alone, refused where others may read them. */
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { holdKey, KeyInUseError, readOwn, writeOwn } from "../../mesh/deno_key_file.ts";
+import { holdKey, KeyInUseError, readOwn, writeOwn } from "../../mesh/identity/deno_key_file.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { KeyFileError } from "../../mesh/errors.ts";
 

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
-import { keepOrder, type Sending } from "../../mesh/orderly_socket.ts";
+import { keepOrder, type Sending } from "../../mesh/transports/orderly_socket.ts";
 import { clean } from "../compliance/clean.ts";
 
 Deno.test("a socket is given one datagram at a time, in order, and tells when each has left", clean, () => {

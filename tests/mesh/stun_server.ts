@@ -2,10 +2,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { createSocket, type Socket } from "node:dgram";
-import { type HostPort, type IceServers, stunText } from "../../mesh/ice_servers.ts";
-import { PeerDescription } from "../../mesh/peer_description.ts";
+import { type HostPort, type IceServers, stunText } from "../../mesh/transports/ice_servers.ts";
+import { PeerDescription } from "../../mesh/transports/peer_description.ts";
 import type { Transport } from "../../mesh/runtime.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
 
 const COOKIE = 0x2112a442;

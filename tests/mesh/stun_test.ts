@@ -2,10 +2,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { type HostPort, parseStun } from "../../mesh/ice_servers.ts";
+import { type HostPort, parseStun } from "../../mesh/transports/ice_servers.ts";
 import type { Clock } from "../../mesh/runtime.ts";
-import { natOf, probeStun } from "../../mesh/stun_probe.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { natOf, probeStun } from "../../mesh/transports/stun_probe.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
 import { server, testsOfStun } from "./stun_server.ts";
 

@@ -1,9 +1,15 @@
 /** Codecs: which bits survive, how large errors are, what damaged bytes do. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { FrameError } from "../../mesh/errors.ts";
-import { type Codec, CODECS, decodeWords, encodeWords, offeredCodecs } from "../../mesh/tensor_codec.ts";
+import {
+  type Codec,
+  CODECS,
+  decodeWords,
+  encodeWords,
+  offeredCodecs,
+} from "../../mesh/tensors/tensor_codec.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
-import { zstd } from "../../mesh/zstd_deno.ts";
+import { zstd } from "../../mesh/tensors/zstd_deno.ts";
 
 /** Normally distributed words of very different sizes from block to block. */
 function words(count: number, seed: number): Float32Array<ArrayBuffer> {

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
 import { limits } from "../../mesh/limits.ts";
-import { WebSocketChannel, webSocketChannel } from "../../mesh/websocket_channel.ts";
+import { WebSocketChannel, webSocketChannel } from "../../mesh/transports/websocket_channel.ts";
 import { clean } from "../compliance/clean.ts";
 
 const clock = denoRuntime();

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { limits } from "../../mesh/limits.ts";
-import { type Bursting, sendBursts } from "../../mesh/werift_burst.ts";
+import { type Bursting, sendBursts } from "../../mesh/transports/werift_burst.ts";
 
 const PACKET = 1_170;
 

@@ -2,11 +2,11 @@
 import { assertRejects } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { openLink } from "../../mesh/link.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { openLink } from "../../mesh/link/link.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { clean } from "../compliance/clean.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
 
 Deno.test(
   "connections that closed, died or never opened leave no socket, timer or listener",

@@ -1,10 +1,10 @@
 /** Who is refused over real WebRTC, whose handshake proves nothing: someone in the middle, cloned certificates. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { PROOF_BYTES } from "../../mesh/handshake.ts";
-import { newIdentity } from "../../mesh/identity.ts";
-import { openLink } from "../../mesh/link.ts";
-import { KIND } from "../../mesh/link_wire.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
+import { PROOF_BYTES } from "../../mesh/link/handshake.ts";
+import { newIdentity } from "../../mesh/identity/identity.ts";
+import { openLink } from "../../mesh/link/link.ts";
+import { KIND } from "../../mesh/link/link_wire.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
 import { clonedCertificate, type RawEnd, rawEnd } from "./attacker.ts";
 import { options, testsInTheMiddle, transport, unharmed } from "./in_the_middle.ts";
@@ -13,7 +13,7 @@ testsInTheMiddle("werift", transport, transport);
 
 /** What somebody overheard of b: its hello, which shows the coordinator's word for it. */
 async function overheardHello(): Promise<Uint8Array> {
-  const { memoryChannelPair } = await import("../../mesh/memory_transport.ts");
+  const { memoryChannelPair } = await import("../../mesh/transports/memory_transport.ts");
   const [x, y] = memoryChannelPair();
   const heard = new Promise<Uint8Array>((resolve) => y.onmessage = resolve);
   const link = openLink(x, options.b).catch(() => {});

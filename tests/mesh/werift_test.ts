@@ -5,13 +5,13 @@ import { promises } from "node:dns";
 import { Socket } from "node:dgram";
 import { networkInterfaces } from "node:os";
 import { RTCPeerConnection } from "werift";
-import { isApplicationData } from "../../mesh/datagram.ts";
+import { isApplicationData } from "../../mesh/transports/datagram.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { PeerDescription, sessionDescription } from "../../mesh/peer_description.ts";
+import { PeerDescription, sessionDescription } from "../../mesh/transports/peer_description.ts";
 import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
-import { weriftTransport } from "../../mesh/werift_transport.ts";
-import { signalPair } from "../../mesh/signal_pair.ts";
+import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
+import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
 import { floodLink } from "../../bench/hostile_datagrams.ts";
 

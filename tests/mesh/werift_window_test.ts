@@ -1,6 +1,6 @@
 /** The window of a werift association: what it grows by, what a loss leaves of it, and where it ends. */
 import { assert, assertEquals } from "@std/assert";
-import { MOST_CHUNKS, watchWindow } from "../../mesh/werift_window.ts";
+import { MOST_CHUNKS, watchWindow } from "../../mesh/transports/werift_window.ts";
 
 const CHUNK = 1_000;
 

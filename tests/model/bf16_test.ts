@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Device } from "../../kernels/mod.ts";
 import { wholeModel } from "../../model/layout.ts";
-import { LoadedModel } from "../../model/local_model.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
 import { ModelError } from "../../model/errors.ts";
 import { Parameters } from "../../model/parameters.ts";
 import type { Precision } from "../../model/precision.ts";

@@ -1,20 +1,20 @@
 /** Checkpoint folders: what is written comes back, what does not fit is named, nothing stands half. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import {
   type CheckpointOptions,
   CheckpointWriter,
   type Part,
   recoverCheckpoint,
   removeCheckpoint,
-} from "../../model/checkpoint_writer.ts";
+} from "../../model/checkpoint/checkpoint_writer.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { CheckpointError, SafetensorsError } from "../../model/errors.ts";
 import { readText } from "../../model/files.ts";
-import { SafetensorsWriter } from "../../model/safetensors_writer.ts";
+import { SafetensorsWriter } from "../../model/checkpoint/safetensors_writer.ts";
 import { finiteOnly, pieces } from "../../model/source.ts";
 import { elements, parameterTable, type TensorSpec } from "../../model/tensors.ts";
-import { openState, readLatest, writeLatest } from "../../model/training_state.ts";
+import { openState, readLatest, writeLatest } from "../../model/checkpoint/training_state.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { randomWeights, readAll, smallConfig } from "./models.ts";
 

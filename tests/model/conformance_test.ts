@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { caseKind, readGrownCase, readTrainingCase } from "../../model/conformance_files.ts";
-import { checkGrownCase } from "../../model/conformance_growth.ts";
+import { caseKind, readGrownCase, readTrainingCase } from "../../model/conformance/conformance_files.ts";
+import { checkGrownCase } from "../../model/conformance/conformance_growth.ts";
 import {
   arraySource,
   checkTrainingCase,
   conformanceLimits,
   passes,
   relativeError,
-} from "../../model/conformance.ts";
+} from "../../model/conformance/conformance.ts";
 import { CheckpointError } from "../../model/errors.ts";
 import { devices } from "./devices.ts";
 

@@ -1,7 +1,7 @@
 /** The order of samples: every window once an epoch, the same for everyone, another for each epoch and seed. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { permutation, sampleWindow, windowAt, windowCount } from "../../model/data_order.ts";
+import { permutation, sampleWindow, windowAt, windowCount } from "../../model/text/data_order.ts";
 import { TextError } from "../../model/errors.ts";
 
 Deno.test("a permutation takes every number once", () => {

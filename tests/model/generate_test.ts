@@ -2,15 +2,15 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Device } from "../../kernels/device.ts";
 import { openDevice } from "../../kernels/open.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { Decoder } from "../../model/decoder.ts";
+import { Decoder } from "../../model/text/decoder.ts";
 import { ModelError } from "../../model/errors.ts";
 import type { FileReader } from "../../model/files.ts";
-import { generate, type GenerateOptions } from "../../model/generate.ts";
+import { generate, type GenerateOptions } from "../../model/text/generate.ts";
 import { drawNormal } from "../../model/init.ts";
-import { LoadedModel } from "../../model/local_model.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
 import { randomStream } from "../../model/random.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
-import { loadTokenizer } from "../../model/tokenizer.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
+import { loadTokenizer } from "../../model/text/tokenizer.ts";
 
 const BASE: ModelConfig = {
   modelType: "volary",

@@ -1,6 +1,6 @@
 /** Gradients of a loaded model beside central differences of a loss in float64. */
 import { assertAlmostEquals } from "@std/assert";
-import type { LoadedModel } from "../../model/local_model.ts";
+import type { LoadedModel } from "../../model/layers/local_model.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { parameterTable } from "../../model/tensors.ts";
 

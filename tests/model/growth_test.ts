@@ -10,8 +10,8 @@ import {
   growTensors,
   type GrowthOptions,
   parseGrowthOptions,
-} from "../../model/growth.ts";
-import { simdScale } from "../../model/growth_simd.ts";
+} from "../../model/growth/growth.ts";
+import { simdScale } from "../../model/growth/growth_simd.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
 import { growingPair, growthShapes } from "./growing.ts";

@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseConfig } from "../../model/config.ts";
-import { relativeError } from "../../model/conformance.ts";
-import { headLoss, headOf, rowsPerChunk } from "../../model/head.ts";
+import { relativeError } from "../../model/conformance/conformance.ts";
+import { headLoss, headOf, rowsPerChunk } from "../../model/layers/head.ts";
 import { freshModel } from "../../model/init.ts";
 import { Lease } from "../../model/lease.ts";
 import { Parameters } from "../../model/parameters.ts";
-import { PassTables } from "../../model/pass.ts";
+import { PassTables } from "../../model/layers/pass.ts";
 import { randomStream } from "../../model/random.ts";
 import { devices } from "./devices.ts";
 import { SMALL } from "./small_run.ts";

@@ -1,8 +1,8 @@
 /** What inspect finds: norms, copies, silent layers, routers, weights that are not finite. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { growModel } from "../../model/growth.ts";
-import { inspectModel } from "../../model/inspect.ts";
-import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
+import { growModel } from "../../model/growth/growth.ts";
+import { inspectModel } from "../../model/checkpoint/inspect.ts";
+import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
 
 const config = smallConfig({ num_hidden_layers: 2 }), weights = randomWeights(config);

@@ -1,14 +1,14 @@
 /** Models in and out of folders: lossless, checked, whole or not at all. */
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { modelCard, type Provenance } from "../../model/card.ts";
-import { summarizeChange } from "../../model/change.ts";
-import { openCheckpoint } from "../../model/checkpoint.ts";
+import { modelCard, type Provenance } from "../../model/checkpoint/card.ts";
+import { summarizeChange } from "../../model/growth/change.ts";
+import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { decodeWords, encodeWords } from "../../model/dtypes.ts";
 import { CheckpointError } from "../../model/errors.ts";
-import { growModel } from "../../model/growth.ts";
-import { asStored, forExport, storedFormat, writeModel } from "../../model/interchange.ts";
-import { provenanceFiles, readProvenance, statedLicense } from "../../model/provenance.ts";
-import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
+import { growModel } from "../../model/growth/growth.ts";
+import { asStored, forExport, storedFormat, writeModel } from "../../model/checkpoint/interchange.ts";
+import { provenanceFiles, readProvenance, statedLicense } from "../../model/checkpoint/provenance.ts";
+import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
 

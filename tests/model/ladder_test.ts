@@ -1,9 +1,9 @@
 /** The ladder residual on both devices: against the model in f64, over borders and in what overlaps. */
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { configToJson, type ModelConfig, parseConfig, plainestType } from "../../model/config.ts";
-import { Decoder } from "../../model/decoder.ts";
+import { Decoder } from "../../model/text/decoder.ts";
 import { ConfigError } from "../../model/errors.ts";
-import { LoadedModel } from "../../model/local_model.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
 import type { Bindings, Kernel, Params, Values, View } from "../../kernels/mod.ts";
 import { Lease } from "../../model/lease.ts";
 import { EXPERTS, run as runRounds, SMALL } from "./small_run.ts";

@@ -2,8 +2,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { decodeWords, encodeWords, firstNonFinite } from "../../model/dtypes.ts";
 import { SafetensorsError } from "../../model/errors.ts";
-import { openSafetensors, readStored } from "../../model/safetensors.ts";
-import { SafetensorsWriter, type TensorLayout } from "../../model/safetensors_writer.ts";
+import { openSafetensors, readStored } from "../../model/checkpoint/safetensors.ts";
+import { SafetensorsWriter, type TensorLayout } from "../../model/checkpoint/safetensors_writer.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 
 /** A file with any header over `data` bytes. */

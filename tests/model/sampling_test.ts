@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ModelError } from "../../model/errors.ts";
-import { checkSampling, chooseToken, likeliest } from "../../model/sampling.ts";
+import { checkSampling, chooseToken, likeliest } from "../../model/text/sampling.ts";
 
 const LOGITS = Float32Array.of(1, 3, -2, 3, 0.5, -Infinity);
 

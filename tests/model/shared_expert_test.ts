@@ -1,9 +1,9 @@
 /** A shared expert on both devices: forward and backward against the model in f64, and the loss across upcycling. */
 import { assert, assertAlmostEquals } from "@std/assert";
 import type { ModelConfig } from "../../model/config.ts";
-import { LoadedModel } from "../../model/local_model.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
 import { parameterTable } from "../../model/tensors.ts";
-import { upcycledConfig, upcycleModel } from "../../model/upcycle.ts";
+import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { devices } from "./devices.ts";
 import { assertGradients } from "./gradients.ts";
 import { distance, logitsF64, type Weights } from "./float64_model.ts";

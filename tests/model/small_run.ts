@@ -7,7 +7,7 @@ import type { Device } from "../../kernels/mod.ts";
 import type { Slice, Stage } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import { Lease } from "../../model/lease.ts";
-import { clipFactor, type GradientSize } from "../../model/optimizer.ts";
+import { clipFactor, type GradientSize } from "../../model/layers/optimizer.ts";
 import { randomStream } from "../../model/random.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import type { Exchange } from "../../worker/compute.ts";

@@ -5,12 +5,12 @@
  */
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { openDevice } from "../../kernels/mod.ts";
-import { byteTokenizer } from "../../model/byte_tokenizer.ts";
+import { byteTokenizer } from "../../model/text/byte_tokenizer.ts";
 import { parseConfig } from "../../model/config.ts";
-import { LoadedModel } from "../../model/local_model.ts";
-import { scoreOf } from "../../model/task_choices.ts";
-import { scoreTasks } from "../../model/task_scores.ts";
-import { extractAnswer, isRight, readTasks } from "../../model/tasks.ts";
+import { LoadedModel } from "../../model/layers/local_model.ts";
+import { scoreOf } from "../../model/text/task_choices.ts";
+import { scoreTasks } from "../../model/text/task_scores.ts";
+import { extractAnswer, isRight, readTasks } from "../../model/text/tasks.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { memorySource } from "./models.ts";

@@ -1,7 +1,7 @@
 /** Text: files, documents, validation, ids. */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { byteTokenizer } from "../../model/byte_tokenizer.ts";
+import { byteTokenizer } from "../../model/text/byte_tokenizer.ts";
 import { TextError } from "../../model/errors.ts";
 import {
   bitsPerByte,
@@ -9,7 +9,7 @@ import {
   splitDocuments,
   splitValidation,
   tokenizeDocuments,
-} from "../../model/text.ts";
+} from "../../model/text/text.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 
 const paragraphs = (count: number) =>

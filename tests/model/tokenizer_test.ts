@@ -6,9 +6,14 @@ import {
   byteTokenizer,
   byteTokenizerFiles,
   byteVocabulary,
-} from "../../model/byte_tokenizer.ts";
+} from "../../model/text/byte_tokenizer.ts";
 import { TokenizerError } from "../../model/errors.ts";
-import { checkVocabulary, loadTokenizer, type Tokenizer, tokenizerFiles } from "../../model/tokenizer.ts";
+import {
+  checkVocabulary,
+  loadTokenizer,
+  type Tokenizer,
+  tokenizerFiles,
+} from "../../model/text/tokenizer.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { smallConfig } from "./models.ts";
 

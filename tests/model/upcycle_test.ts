@@ -5,8 +5,13 @@ import type { ModelConfig } from "../../model/config.ts";
 import { GrowthError } from "../../model/errors.ts";
 import { drawNormal } from "../../model/init.ts";
 import { parameterTable } from "../../model/tensors.ts";
-import { upcycledConfig, upcycleModel, type UpcycleOptions, upcycleTensors } from "../../model/upcycle.ts";
-import { droppedNeurons } from "../../model/upcycle_drop.ts";
+import {
+  upcycledConfig,
+  upcycleModel,
+  type UpcycleOptions,
+  upcycleTensors,
+} from "../../model/growth/upcycle.ts";
+import { droppedNeurons } from "../../model/growth/upcycle_drop.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
 import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
 

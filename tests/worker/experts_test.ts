@@ -1,6 +1,6 @@
 /** Experts on other workers: no deadlock, the order of requests, and what is refused. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { FrameHeader } from "../../mesh/frame.ts";
+import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { sliceFor } from "../../mesh/plan.ts";
 import { GenerationOverError } from "../../worker/errors.ts";
 import { Coding } from "../../worker/coding.ts";

@@ -1,6 +1,6 @@
 /** A scripted device: it notes every call and answers with sizes that fit, instantly or when the test lets it. */
 import type { Compute, Exchanger, ForwardInput, HeldTensor, StepDecision } from "../../worker/compute.ts";
-import type { Losses, Part, Profile } from "../../mesh/messages.ts";
+import type { Losses, Part, Profile } from "../../mesh/control/messages.ts";
 import { hostedExperts, type Slice } from "../../mesh/plan.ts";
 
 export interface FakeScript {

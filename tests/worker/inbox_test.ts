@@ -1,6 +1,6 @@
 /** Frames of the pipeline: by key, each once, of the plan's size, with credit given back on taking. */
 import { assertEquals, assertThrows } from "@std/assert";
-import type { FrameHeader } from "../../mesh/frame.ts";
+import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { sliceFor } from "../../mesh/plan.ts";
 import { GenerationOverError, PlanViolationError } from "../../worker/errors.ts";
 import { Inbox } from "../../worker/inbox.ts";

@@ -1,7 +1,7 @@
 /** `volary join` with what people get wrong: one paragraph, the right exit code, no stack trace. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fromFileUrl } from "@std/path";
-import { formatInvite, newInvite } from "../../mesh/invite.ts";
+import { formatInvite, newInvite } from "../../mesh/identity/invite.ts";
 import { clock } from "./small_mesh.ts";
 
 const program = fromFileUrl(new URL("../../cli.ts", import.meta.url));

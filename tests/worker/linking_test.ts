@@ -2,9 +2,9 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
-import { MemoryHub } from "../../mesh/memory_transport.ts";
+import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { GenerationOverError } from "../../worker/errors.ts";

@@ -1,10 +1,10 @@
 /** Every schedule that workers can run: executed in the order that the simulator shows, to the weights of one worker. */
 import { assertEquals, assertThrows } from "@std/assert";
-import { uniformCluster } from "../../coordinator/cluster.ts";
-import { schedule } from "../../coordinator/schedule.ts";
-import { placement, ScheduleError, type ScheduleName } from "../../coordinator/schedules.ts";
-import { skipPaths, skipSchedule } from "../../coordinator/skip_schedule.ts";
-import { simulatePlan } from "../../coordinator/simulate_plan.ts";
+import { uniformCluster } from "../../coordinator/cost/cluster.ts";
+import { schedule } from "../../coordinator/schedule/schedule.ts";
+import { placement, ScheduleError, type ScheduleName } from "../../coordinator/schedule/schedules.ts";
+import { skipPaths, skipSchedule } from "../../coordinator/routes/skip_schedule.ts";
+import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { referenceDevice } from "../../kernels/mod.ts";
 import { type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";

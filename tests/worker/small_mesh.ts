@@ -1,8 +1,8 @@
 /** Generations of several workers in one process, with the coordinator's part played by the test. */
-import type { FromWorker } from "../../mesh/messages.ts";
-import type { Credentials } from "../../mesh/handshake.ts";
-import { localCredentials } from "../../mesh/handshake_local.ts";
-import { MemoryHub } from "../../mesh/memory_transport.ts";
+import type { FromWorker } from "../../mesh/control/messages.ts";
+import type { Credentials } from "../../mesh/link/handshake.ts";
+import { localCredentials } from "../../mesh/link/handshake_local.ts";
+import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { type Operation, type Plan, sliceFor, type Stage } from "../../mesh/plan.ts";
 import type { Transport } from "../../mesh/runtime.ts";

@@ -1,11 +1,11 @@
 /** The worker as a coordinator sees it: hello, refusal, foreign generations, pulls after decisions, leaving. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { DeviceLostError } from "../../kernels/errors.ts";
-import { type Control, control } from "../../mesh/control.ts";
-import { newIdentity } from "../../mesh/identity.ts";
+import { type Control, control } from "../../mesh/control/control.ts";
+import { newIdentity } from "../../mesh/identity/identity.ts";
 import { limits } from "../../mesh/limits.ts";
-import { memoryChannelPair, MemoryHub } from "../../mesh/memory_transport.ts";
-import { FromCoordinator, FromWorker, type Lent } from "../../mesh/messages.ts";
+import { memoryChannelPair, MemoryHub } from "../../mesh/transports/memory_transport.ts";
+import { FromCoordinator, FromWorker, type Lent } from "../../mesh/control/messages.ts";
 import type { Chance, Clock } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { sliceFor } from "../../mesh/plan.ts";

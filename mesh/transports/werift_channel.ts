@@ -1,0 +1,201 @@
+/**
+ * One werift data channel as a `Channel`, with the guards that werift lacks. For Deno only.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import type { RTCDataChannel, RTCPeerConnection } from "werift";
+import { isApplicationData } from "./datagram.ts";
+import { LinkError } from "../errors.ts";
+import { limits } from "../limits.ts";
+import type { Channel, ChannelBinding } from "../runtime.ts";
+import { watchAgreement } from "./werift_binding.ts";
+import { type Bursting, sendBursts } from "./werift_burst.ts";
+import { watchWindow } from "./werift_window.ts";
+
+/** The payload protocol of binary messages on a data channel (RFC 8831). */
+const BINARY = 53;
+/** Both ends know the channel beforehand, so that nobody can open others. */
+const STREAM = 0;
+
+/** What is reached inside werift; its types call some of it private. */
+interface Insides extends Bursting {
+  handleData(packet: Buffer): Promise<void>;
+  onReceive: {
+    allUnsubscribe(): void;
+    subscribe(execute: (stream: number, protocol: number, data: Buffer) => void): unknown;
+  };
+}
+
+export class WeriftChannel implements Channel {
+  readonly kind = "webrtc (werift)";
+  readonly closed: Promise<string>;
+  /** Resolves when messages can be sent. */
+  readonly opened: Promise<void>;
+
+  private channel: RTCDataChannel | undefined;
+  private agreement!: () => ChannelBinding;
+  private over = false;
+  private resolveClosed!: (reason: string) => void;
+  private resolveOpened!: () => void;
+  private handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
+  private early: Uint8Array<ArrayBuffer>[] = [];
+  private readonly waiting: { bytes: number; resolve: () => void }[] = [];
+  /** Bytes of packets since a message was last complete. */
+  private undelivered = 0;
+
+  constructor(private readonly connection: RTCPeerConnection, readonly maxMessage: number) {
+    this.closed = new Promise((resolve) => this.resolveClosed = resolve);
+    this.opened = new Promise((resolve) => this.resolveOpened = resolve);
+    watch(this);
+    connection.connectionStateChange.subscribe((state) => {
+      if (state === "failed") this.close("the network path to the peer is lost");
+      else if (state === "closed") this.close("the peer closed the connection");
+    });
+  }
+
+  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
+    return this.handler;
+  }
+
+  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
+    this.handler = handler;
+    while (this.handler !== undefined && this.early.length > 0) this.handler(this.early.shift()!);
+  }
+
+  /** Makes the data channel; the connection's transports exist from then on. */
+  attach(): void {
+    const channel = this.connection.createDataChannel("volary", {
+      negotiated: true,
+      id: STREAM,
+      ordered: true,
+    });
+    this.channel = channel;
+    this.agreement = watchAgreement(this.connection.dtlsTransports[0]);
+    channel.bufferedAmountLowThreshold = limits.lowWaterBytes;
+    channel.stateChanged.subscribe((state) => {
+      if (state === "open") {
+        this.filterDatagrams();
+        this.resolveOpened();
+      } else if (state === "closed") {
+        this.close("the peer closed the connection");
+      }
+    });
+    this.guard();
+  }
+
+  send(message: Uint8Array<ArrayBuffer>): void {
+    if (this.over || this.channel === undefined) throw new LinkError("Cannot send on a closed channel");
+    if (message.length > this.maxMessage) {
+      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
+    }
+    this.channel.send(Buffer.from(message.buffer, message.byteOffset, message.length));
+  }
+
+  buffered(): number {
+    return this.over ? 0 : this.channel?.bufferedAmount ?? 0;
+  }
+
+  drained(bytes: number): Promise<void> {
+    if (this.over || this.buffered() <= bytes) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.waiting.push({ bytes, resolve });
+      this.expect();
+    });
+  }
+
+  close(reason = "closed"): void {
+    if (this.over) return;
+    this.over = true;
+    unwatch(this);
+    for (const { resolve } of this.waiting.splice(0)) resolve();
+    // Sockets are free once the connection has closed; a fault on the way changes nothing for the caller.
+    this.connection.close().catch(() => {}).then(() => this.resolveClosed(reason));
+  }
+
+  get binding(): ChannelBinding {
+    return this.agreement();
+  }
+
+  /** False when the association is not one that still works. */
+  get healthy(): boolean {
+    return this.connection.dtlsTransports.every(({ state }) => state !== "failed" && state !== "closed");
+  }
+
+  /** Has the library say when the first of those that wait may go on. */
+  private expect(): void {
+    const channel = this.channel!;
+    channel.bufferedAmountLowThreshold = Math.max(...this.waiting.map(({ bytes }) => bytes));
+    channel.bufferedAmountLow.once(() => {
+      const left = this.buffered(), ready = this.waiting.filter(({ bytes }) => left <= bytes);
+      for (const one of ready) this.waiting.splice(this.waiting.indexOf(one), 1);
+      for (const { resolve } of ready) resolve();
+      if (this.waiting.length > 0 && !this.over) this.expect();
+    });
+  }
+
+  /** Takes packets and messages from werift's own handlers, whose failures nobody would see. */
+  private guard(): void {
+    const { sctp, dtlsTransport } = this.connection.sctpTransport!;
+    const insides = sctp as unknown as Insides;
+    watchWindow(sctp);
+    dtlsTransport.dataReceiver = (packet) => {
+      this.undelivered += packet.length;
+      if (this.undelivered > limits.undeliveredBytes) {
+        return this.close("the peer sends without ever completing a message");
+      }
+      insides.handleData(packet).catch(() => this.close("the peer sent a packet that is not valid"));
+    };
+    sendBursts(insides);
+    insides.onReceive.allUnsubscribe();
+    insides.onReceive.subscribe((stream, protocol, data) => {
+      this.undelivered = 0;
+      if (stream !== STREAM || protocol !== BINARY) {
+        return this.close("the peer sent on a channel that does not exist");
+      }
+      if (data.length > this.maxMessage) return this.close("the peer sent a message that is too large");
+      this.deliver(data);
+    });
+  }
+
+  private deliver(data: Buffer): void {
+    if (this.over) return;
+    // A view: whoever keeps it copies it. Never one of shared memory, as werift reads from sockets.
+    const message = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
+    if (this.handler !== undefined) return this.handler(message);
+    this.early.push(message.slice());
+    if (this.early.length > limits.earlyMessages) this.close("nobody listens");
+  }
+
+  /**
+   * From now on only encrypted application data gets through to DTLS: a handshake or alert record, which anyone can
+   * forge, would close the connection. Both ends are past their handshake when a channel opens.
+   */
+  private filterDatagrams(): void {
+    const event = this.connection.iceTransports[0].connection.onData, execute = event.execute;
+    event.execute = (datagram: Buffer) => {
+      if (isApplicationData(datagram)) execute(datagram);
+    };
+  }
+}
+
+/** Channels whose werift may reject a promise that nobody awaits; the listener exists while there are any. */
+const watched = new Set<WeriftChannel>();
+
+function watch(channel: WeriftChannel): void {
+  if (watched.size === 0) globalThis.addEventListener("unhandledrejection", rejected);
+  watched.add(channel);
+}
+
+function unwatch(channel: WeriftChannel): void {
+  watched.delete(channel);
+  if (watched.size === 0) globalThis.removeEventListener("unhandledrejection", rejected);
+}
+
+/** Keeps werift's own failures from ending the process, and ends the connections that no longer work. */
+function rejected(event: PromiseRejectionEvent): void {
+  const stack = event.reason instanceof Error ? event.reason.stack ?? "" : String(event.reason);
+  if (!/werift|waitForReady/.test(stack)) return;
+  event.preventDefault();
+  for (const channel of [...watched]) if (!channel.healthy) channel.close("the connection failed");
+}

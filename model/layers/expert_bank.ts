@@ -1,0 +1,307 @@
+/**
+ * The experts that one device holds, of any layers: run on the device's own rows, or on rows of other workers.
+ *
+ * Legend: R rows (one for each assignment of a token to an expert), D hidden, F width of an expert, G experts held.
+ *
+ * @module
+ */
+import { type Device, part, type View } from "../../kernels/mod.ts";
+import type { ModelConfig } from "../config.ts";
+import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
+import { type BoundBlock, type Parameters, trained } from "../parameters.ts";
+import { type Products, productsOf } from "./products.ts";
+import { Scope } from "../scope.ts";
+import { WeightsAtOnce, type WeightWork } from "./weight_work.ts";
+
+/** The held experts of one layer, ids ascending. */
+export interface HeldExperts {
+  readonly experts: readonly number[];
+  /** [G, 2F, D] */
+  readonly gateUp: BoundBlock;
+  /** [G, D, F] */
+  readonly down: BoundBlock;
+}
+
+/** Rows in groups: expert g's are offsets[g]..offsets[g + 1]. */
+export interface GroupedRows {
+  /** Operand [count, D]. */
+  readonly rows: View;
+  /** u32, at least G + 1 words. */
+  readonly offsets: View;
+  /** How many rows there are, or an upper bound. */
+  readonly count: number;
+}
+
+/** What the backward pass needs besides the rows. */
+export interface ExpertsKept {
+  /** [R, 2F] */
+  readonly gateUp: View;
+  /** Operand [R, F]. */
+  readonly inner: View;
+}
+
+/** Writes down(silu(gate(x)) * up(x)) for each row to `out` [R, D]; what is kept is taken from `scope`. */
+export function expertsForward(
+  device: Device,
+  products: Products,
+  config: ModelConfig,
+  held: HeldExperts,
+  { rows, offsets, count }: GroupedRows,
+  out: View,
+  scope: Scope,
+): ExpertsKept {
+  const { hiddenSize: D, intermediateSize: F } = config;
+  const groups = held.experts.length;
+  const gateUp = scope.take(count * 2 * F, "experts' gate and up");
+  device.run(products.groupedNT, { a: rows, b: held.gateUp.operand, offsets, c: gateUp }, {
+    rows: count,
+    n: 2 * F,
+    k: D,
+    first: 0,
+    groups,
+  });
+  const inner = scope.take(count * products.words(F), "experts' gated values");
+  device.run(products.swiglu, { gu: gateUp, offsets, y: inner }, { rows: count, width: F, first: 0, groups });
+  device.run(products.groupedNT, { a: inner, b: held.down.operand, offsets, c: out }, {
+    rows: count,
+    n: D,
+    k: F,
+    first: 0,
+    groups,
+  });
+  return { gateUp, inner };
+}
+
+/**
+ * Writes the gradient of the rows to `din` [R, D], given that of the outputs (f32 [R, D]), and adds to the experts' gradients.
+ */
+export function expertsBackward(
+  device: Device,
+  products: Products,
+  weights: WeightWork,
+  config: ModelConfig,
+  held: HeldExperts,
+  { rows, offsets, count }: GroupedRows,
+  kept: ExpertsKept,
+  dout: View,
+  din: View,
+): void {
+  const { hiddenSize: D, intermediateSize: F } = config;
+  const gateUp = trained(held.gateUp), down = trained(held.down);
+  const shared = { rows: count, first: 0, groups: held.experts.length };
+  const scope = new Scope(device);
+  const dinner = scope.take(count * F, "gradient of experts' gated values");
+  const a = products.operand(device, scope, dout, count, D);
+  device.run(products.groupedNN, { a, b: down.operand, offsets, c: dinner }, { ...shared, n: F, k: D });
+  weights.run(products.groupedTN, { a, b: kept.inner, offsets, c: down.gradient }, {
+    ...shared,
+    m: D,
+    n: F,
+    accumulate: 1,
+  });
+  const dgateUp = scope.take(count * products.words(2 * F), "gradient of experts' gate and up");
+  device.run(products.swigluBackward, { gu: kept.gateUp, dy: dinner, offsets, dgu: dgateUp }, {
+    ...shared,
+    width: F,
+  });
+  weights.run(products.groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
+    ...shared,
+    m: 2 * F,
+    n: D,
+    accumulate: 1,
+  });
+  device.run(products.groupedNN, { a: dgateUp, b: gateUp.operand, offsets, c: din }, {
+    ...shared,
+    n: D,
+    k: 2 * F,
+  });
+  weights.release(scope);
+}
+
+/** A request for experts held here: {@linkcode RowExchange} with the one part that is ours. */
+export type HostRequest = Omit<RowExchange, "parts"> & { readonly part: Omit<RowsForHost, "host"> };
+
+/** A request that does not fit what is held or what came before. */
+export class ExpertRequestError extends Error {
+  override readonly name = "ExpertRequestError";
+}
+
+/** Steps in which numbers of rows are rounded up, in an octave. */
+const STEPS_PER_OCTAVE = 4;
+
+/**
+ * A number of rows, rounded up for the sizes of memory and grids: routers send ever other numbers, and what is made for each
+ * (blocks of memory, bind groups, parameters) should be found again. Results don't change: offsets bound the real rows.
+ */
+export function roundedRows(count: number): number {
+  const step = Math.max(8, 2 ** Math.floor(Math.log2(count)) / STEPS_PER_OCTAVE);
+  return Math.ceil(count / step) * step;
+}
+
+interface Guest {
+  readonly scope: Scope;
+  readonly grouped: GroupedRows;
+  /** The real number of rows. */
+  readonly count: number;
+  /** Absent where it is computed again in the backward pass. */
+  readonly kept: ExpertsKept | undefined;
+}
+
+/** All experts that one device holds, and the rows of other workers between their two passes. */
+export class ExpertBank {
+  readonly #device: Device;
+  readonly #config: ModelConfig;
+  readonly #products: Products;
+  readonly #recompute: boolean;
+  readonly #layers = new Map<number, HeldExperts>();
+  readonly #guests = new Map<string, Guest>();
+
+  /** `recompute`: keep only the rows of a forward pass and compute the rest again in the backward pass. */
+  constructor(device: Device, parameters: Parameters, options: { readonly recompute: boolean }) {
+    this.#device = device;
+    this.#config = parameters.config;
+    this.#products = productsOf(parameters.precision);
+    this.#recompute = options.recompute;
+    for (const [layer, experts] of parameters.holding.experts) {
+      if (experts.length === 0) continue;
+      this.#layers.set(layer, {
+        experts,
+        gateUp: parameters.block("experts-gate-up", layer),
+        down: parameters.block("experts-down", layer),
+      });
+    }
+  }
+
+  /** The held experts of a layer. */
+  layer(layer: number): HeldExperts | undefined {
+    return this.#layers.get(layer);
+  }
+
+  /**
+   * Runs a layer's experts on another worker's rows: outputs of the forward pass, input gradients of the backward pass.
+   *
+   * @throws {ExpertRequestError} Where sizes do not fit, or a backward pass has had no forward pass.
+   */
+  async host(request: HostRequest): Promise<ArrayBuffer> {
+    const held = this.#layers.get(request.layer);
+    if (held === undefined) {
+      throw new ExpertRequestError(`No experts of layer ${request.layer} are held here`);
+    }
+    const count = this.#checkSize(request, held);
+    const scope = new Scope(this.#device);
+    try {
+      const answer = request.pass === "forward"
+        ? this.#forward(request, held, count, scope)
+        : this.#backward(request, held, count, scope);
+      const [bytes] = await this.#device.read([part(answer, 0, count * this.#config.hiddenSize)]);
+      return bytes;
+    } finally {
+      scope.release();
+    }
+  }
+
+  #checkSize({ layer, part }: HostRequest, held: HeldExperts): number {
+    const count = part.counts.reduce((sum, rows) => sum + rows, 0);
+    const bytes = count * this.#config.hiddenSize * 4;
+    if (part.counts.length !== held.experts.length || part.rows.byteLength !== bytes || count === 0) {
+      throw new ExpertRequestError(
+        `Rows for layer ${layer} do not fit: ${part.counts.length} counts for ${held.experts.length} experts, ` +
+          `${part.rows.byteLength} bytes for ${count} rows of ${this.#config.hiddenSize * 4} bytes`,
+      );
+    }
+    return count;
+  }
+
+  #upload(words: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>, view: View): View {
+    this.#device.write(view, words);
+    return view;
+  }
+
+  #forward(
+    { layer, microbatch, mode, part: { counts, rows } }: HostRequest,
+    held: HeldExperts,
+    count: number,
+    scope: Scope,
+  ): View {
+    const key = `${layer} ${microbatch}`;
+    if (this.#guests.has(key)) {
+      throw new ExpertRequestError(`Rows of layer ${layer}, microbatch ${microbatch} came twice`);
+    }
+    const stay = new Scope(this.#device);
+    const offsets = new Uint32Array(counts.length + 1);
+    counts.forEach((rows, i) => offsets[i + 1] = offsets[i] + rows);
+    const { hiddenSize: D } = this.#config;
+    const rounded = roundedRows(count), words = rounded * D;
+    const received = this.#upload(new Float32Array(rows), stay.take(words, "guest rows"));
+    const grouped: GroupedRows = {
+      rows: this.#products.turned(this.#device, stay, received, rounded, D),
+      offsets: this.#upload(offsets, stay.take(offsets.length, "guest offsets")),
+      count: rounded,
+    };
+    const out = scope.take(words, "guest outputs");
+    const keep = mode === "train" && !this.#recompute;
+    const kept = expertsForward(
+      this.#device,
+      this.#products,
+      this.#config,
+      held,
+      grouped,
+      out,
+      keep ? stay : scope,
+    );
+    if (mode === "train") {
+      this.#guests.set(key, { scope: stay, grouped, count, kept: keep ? kept : undefined });
+    } else stay.release();
+    return out;
+  }
+
+  #backward(
+    { layer, microbatch, part: { rows } }: HostRequest,
+    held: HeldExperts,
+    count: number,
+    scope: Scope,
+  ): View {
+    const key = `${layer} ${microbatch}`;
+    const guest = this.#guests.get(key);
+    if (guest === undefined || guest.count !== count) {
+      throw new ExpertRequestError(
+        `Gradients of ${count} rows of layer ${layer}, microbatch ${microbatch} came, but ` +
+          `${guest?.count ?? "no"} rows went forward`,
+      );
+    }
+    this.#guests.delete(key);
+    const words = guest.grouped.count * this.#config.hiddenSize;
+    const kept = guest.kept ?? expertsForward(
+      this.#device,
+      this.#products,
+      this.#config,
+      held,
+      guest.grouped,
+      scope.take(words, "guest outputs"),
+      scope,
+    );
+    const dout = this.#upload(new Float32Array(rows), scope.take(words, "guest output gradients"));
+    const din = scope.take(words, "guest row gradients");
+    // Guests' backward passes are whole: the asker waits for its rows, and the gradients of weights stay in order.
+    const weights = new WeightsAtOnce(this.#device);
+    expertsBackward(
+      this.#device,
+      this.#products,
+      weights,
+      this.#config,
+      held,
+      guest.grouped,
+      kept,
+      dout,
+      din,
+    );
+    guest.scope.release();
+    return din;
+  }
+
+  /** Forgets rows whose backward pass never came. */
+  release(): void {
+    for (const guest of this.#guests.values()) guest.scope.release();
+    this.#guests.clear();
+  }
+}

@@ -1,0 +1,332 @@
+/**
+ * A stage: a span of layers, with or without the embedding before and the head behind, on one device.
+ *
+ * @module
+ */
+import type { Device, View } from "../../kernels/mod.ts";
+import { attentionBlock } from "./attention_block.ts";
+import type { ModelConfig } from "../config.ts";
+import type { ExpertBank } from "./expert_bank.ts";
+import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
+import { type Head, headLogits, headLoss, headOf } from "./head.ts";
+import { LadderSpan } from "./ladder_span.ts";
+import { Layer } from "./layer.ts";
+import { sharedExpert } from "./mlp_block.ts";
+import { type Balance, type MoeBlock, statsWords } from "./moe_block.ts";
+import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
+import type { Parameters } from "../parameters.ts";
+import type { Pass, PassSize, PassTables } from "./pass.ts";
+import { borderWords } from "./residual.ts";
+import { Scope } from "../scope.ts";
+import { PlainSpan, type Span } from "./span.ts";
+import { embeddingGradient, embedTokens } from "./token_embedding.ts";
+import { WeightsLater, type WeightWork } from "./weight_work.ts";
+
+/** What a stage is made of. */
+export interface StageOptions {
+  /** Layers [from, to). */
+  readonly from: number;
+  readonly to: number;
+  readonly embedding: boolean;
+  readonly head: boolean;
+  /** Keep only each layer's input (and other workers' answers) and compute the rest again in the backward pass. */
+  readonly recompute: boolean;
+  /** This worker's name among the hosts. */
+  readonly self: string;
+  /** For each layer of the span the host of each expert; empty for a dense layer. */
+  readonly hosts: readonly (readonly string[])[];
+  /** Reaches experts of other hosts. */
+  readonly exchange: RowExchanger;
+}
+
+/** One microbatch going forward. */
+export interface StageInput extends PassSize {
+  /** u32 [T], for a stage with the embedding. */
+  readonly ids?: Uint32Array<ArrayBuffer>;
+  /** {@linkcode borderWords} words, for the others; the stage releases it. */
+  readonly activation?: View;
+  /** u32 [T], for a stage with the head. */
+  readonly labels?: Uint32Array<ArrayBuffer>;
+  /** Labels that count in the whole round. */
+  readonly validLabels: number;
+}
+
+/** What is kept of one microbatch between its two passes. */
+interface Tape {
+  readonly pass: Pass;
+  readonly notes: View;
+  /** What the span keeps. */
+  readonly layers: unknown;
+  readonly ids: Uint32Array<ArrayBuffer> | undefined;
+  /** Gradient of the last layer's output, for a stage with the head. */
+  readonly gradient: View | undefined;
+}
+
+/** What a split backward pass left to do for a layer (-1: the embedding). */
+interface Left {
+  readonly layer: number;
+  readonly weights: WeightsLater;
+}
+
+/** The passes of a span of layers. */
+export class Stage {
+  readonly #device: Device;
+  readonly #config: ModelConfig;
+  readonly #parameters: Parameters;
+  readonly #tables: PassTables;
+  readonly #options: StageOptions;
+  readonly #span: Span;
+  readonly #head: Head | undefined;
+  readonly #notes: NoteLayout;
+  readonly #tapes = new Map<number, Tape>();
+  /** By microbatch, between the two halves of a split backward pass. */
+  readonly #halves = new Map<number, readonly Left[]>();
+  readonly #slotViews: View[] = [];
+  readonly #balances: readonly Balance[];
+
+  constructor(
+    device: Device,
+    parameters: Parameters,
+    bank: ExpertBank,
+    tables: PassTables,
+    options: StageOptions,
+  ) {
+    this.#device = device;
+    this.#config = parameters.config;
+    this.#parameters = parameters;
+    this.#tables = tables;
+    this.#options = options;
+    const { from, to, hosts } = options, experts = parameters.config.experts;
+    if (hosts.length !== to - from || hosts.some((of) => of.length !== experts)) {
+      throw new RangeError(
+        `A stage of layers ${from} to ${to} with ${experts} experts each got hosts for ` +
+          `[${hosts.map((of) => of.length)}]`,
+      );
+    }
+    this.#balances = options.hosts.map(() => ({}));
+    this.#span = this.#spanOf(bank);
+    this.#notes = new NoteLayout(this.#config, to - from, options.head);
+    this.#head = options.head ? headOf(parameters) : undefined;
+  }
+
+  #spanOf(bank: ExpertBank): Span {
+    const { from, hosts, recompute } = this.#options, parameters = this.#parameters;
+    const layers = hosts.map((hosts, i) => ({
+      layer: from + i,
+      moe: this.#config.experts > 0 ? this.#moe(from + i, hosts, bank, this.#balances[i]) : undefined,
+    }));
+    if (!this.#config.ladderResidual) {
+      return new PlainSpan(layers.map(({ layer, moe }) => new Layer(parameters, layer, moe)), recompute);
+    }
+    const rungs = layers.map(({ layer, moe }) => ({
+      attention: attentionBlock(parameters, layer),
+      moe: moe!,
+    }));
+    return new LadderSpan(rungs, this.#options);
+  }
+
+  #moe(layer: number, hosts: readonly string[], bank: ExpertBank, balance: Balance): MoeBlock {
+    const slots = slotsOf(hosts, this.#options.self);
+    const slotOf = this.#device.allocate(slots.slotOf.length, "slots of experts");
+    this.#slotViews.push(slotOf);
+    this.#device.write(slotOf, slots.slotOf);
+    return {
+      layer,
+      norm: this.#parameters.block("post-norm", layer),
+      router: this.#parameters.block("router", layer),
+      shared: sharedExpert(this.#parameters, layer),
+      held: bank.layer(layer),
+      slots,
+      slotOf,
+      balance,
+      exchange: this.#options.exchange,
+    };
+  }
+
+  /**
+   * Runs the layers over one microbatch. The activation (none behind the head) and the notes are the caller's to
+   * release, the notes only after the backward pass.
+   */
+  async forward(input: StageInput): Promise<{ activation: View | undefined; notes: Notes }> {
+    const pass = this.#tables.pass(input);
+    if (pass.mode === "train" && this.#tapes.has(pass.microbatch)) {
+      throw new Error(`Microbatch ${pass.microbatch} went forward twice without a backward pass between`);
+    }
+    const view = this.#device.allocate(this.#notes.words(pass.rows), "notes of a pass");
+    const notes = { view, microbatch: pass.microbatch, rows: pass.rows };
+    const given = { pass, stats: (place: number) => this.#notes.stats(view, place) };
+    const { output: x, kept: layers } = await this.#span.forward(given, this.#enter(pass, input));
+    let gradient: View | undefined;
+    if (this.#head) {
+      gradient = this.#loss(pass, this.#head, x, view, input);
+      this.#device.release(x);
+    }
+    if (pass.mode === "train") {
+      const ids = this.#options.embedding ? input.ids : undefined;
+      this.#tapes.set(pass.microbatch, { pass, notes: view, layers, ids, gradient });
+    }
+    return { activation: this.#head ? undefined : x, notes };
+  }
+
+  /** Logits [T, V] of one microbatch, for the caller to release; nothing is kept. */
+  async logits(input: Omit<StageInput, "labels" | "validLabels">): Promise<View> {
+    if (this.#head === undefined) throw new Error("A stage without the head has no logits");
+    const pass = this.#tables.pass({ ...input, mode: "evaluate" });
+    const scope = new Scope(this.#device);
+    const notes = scope.take(this.#notes.words(pass.rows), "notes of a pass");
+    const given = { pass, stats: (place: number) => this.#notes.stats(notes, place) };
+    const { output: x } = await this.#span.forward(given, this.#enter(pass, input));
+    const logits = headLogits(pass, this.#head, x);
+    this.#device.release(x);
+    scope.release();
+    return logits;
+  }
+
+  /** The first layer's input, which the pass then owns. */
+  #enter(pass: Pass, { ids, activation }: Pick<StageInput, "ids" | "activation">): View {
+    const T = pass.rows;
+    if (!this.#options.embedding) {
+      const words = borderWords(this.#config, T);
+      if (activation?.length !== words) {
+        throw new Error(
+          `A stage needs an activation of ${words} words and got ${activation?.length ?? "none"}`,
+        );
+      }
+      return activation;
+    }
+    if (ids?.length !== T) throw new Error(`A stage needs ${T} token ids and got ${ids?.length ?? "none"}`);
+    return embedTokens(this.#device, this.#parameters, ids);
+  }
+
+  #loss(pass: Pass, head: Head, x: View, notes: View, { labels, validLabels }: StageInput): View | undefined {
+    if (labels?.length !== pass.rows) {
+      throw new Error(`A stage with the head needs ${pass.rows} labels and got ${labels?.length ?? "none"}`);
+    }
+    const V = this.#config.vocabSize;
+    const wrong = labels.findIndex((label) => label >= V && label !== 0xffffffff);
+    if (wrong >= 0) throw new RangeError(`Label ${labels[wrong]} is outside the model's vocabulary of ${V}`);
+    const scope = new Scope(this.#device);
+    const uploaded = scope.take(pass.rows, "labels");
+    this.#device.write(uploaded, labels);
+    const scale = scope.take(1, "scale of the loss");
+    this.#device.write(scale, Float32Array.of(validLabels > 0 ? 1 / validLabels : 0));
+    const loss = this.#notes.loss(notes, pass.rows);
+    const gradient = headLoss(pass, head, x, { labels: uploaded, scale, loss });
+    scope.release();
+    return gradient;
+  }
+
+  /**
+   * Takes the gradient of the stage's output (none behind the head; the stage owns it) and adds to the
+   * gradients of its tensors. Answers with the gradient of its input, for the caller to release; none before the
+   * embedding. `left` is called when the work on a layer has been given to the device, from the last layer down.
+   */
+  async backward(
+    microbatch: number,
+    gradient?: View,
+    left: (layer: number) => void = () => {},
+  ): Promise<View | undefined> {
+    return await this.#backward(microbatch, gradient, (_layer, pass) => pass.weights, left);
+  }
+
+  /**
+   * The first half of {@linkcode backward}: answers with the gradient of the input and keeps what
+   * {@linkcode backwardWeight} needs. Other workers' experts do their whole part of the pass in it.
+   */
+  async backwardInput(microbatch: number, gradient?: View): Promise<View | undefined> {
+    const halves: Left[] = [];
+    const weightsOf = (layer: number) => {
+      const weights = new WeightsLater(this.#device);
+      halves.push({ layer, weights });
+      return weights;
+    };
+    const dx = await this.#backward(microbatch, gradient, weightsOf, () => {});
+    this.#halves.set(microbatch, halves);
+    return dx;
+  }
+
+  /** The second half: adds to the gradients of the tensors. `left` as in {@linkcode backward}. */
+  backwardWeight(microbatch: number, left: (layer: number) => void = () => {}): void {
+    const halves = this.#halves.get(microbatch);
+    if (halves === undefined) {
+      throw new Error(`The weights of microbatch ${microbatch} come before the gradient of its input`);
+    }
+    this.#halves.delete(microbatch);
+    for (const { layer, weights } of halves) {
+      weights.finish();
+      if (layer >= 0) left(layer);
+    }
+  }
+
+  async #backward(
+    microbatch: number,
+    received: View | undefined,
+    weightsOf: (layer: number, pass: Pass) => WeightWork,
+    left: (layer: number) => void,
+  ): Promise<View | undefined> {
+    const tape = this.#tapes.get(microbatch);
+    if (tape === undefined) throw new Error(`Microbatch ${microbatch} goes backward without a forward pass`);
+    this.#tapes.delete(microbatch);
+    const { pass } = tape;
+    const gradient = tape.gradient ?? received;
+    const words = tape.gradient ? pass.rows * this.#config.hiddenSize : borderWords(this.#config, pass.rows);
+    if (gradient?.length !== words) {
+      throw new Error(`A stage needs a gradient of ${words} words and got ${gradient?.length ?? "none"}`);
+    }
+    const { from } = this.#options;
+    const dy = await this.#span.backward(
+      {
+        pass,
+        stats: (place) => this.#notes.stats(tape.notes, place),
+        weightsOf: (place) => weightsOf(from + place, pass),
+        left: (place) => left(from + place),
+      },
+      tape.layers,
+      gradient,
+    );
+    const { ids } = tape;
+    if (ids === undefined) return dy;
+    const weights = weightsOf(-1, pass);
+    weights.add([dy], () => embeddingGradient(this.#device, this.#parameters, ids, dy));
+    weights.discard(dy);
+    return undefined;
+  }
+
+  /** Reads notes that came back from the device. */
+  losses(notes: Notes, bytes: ArrayBuffer): StageLosses {
+    return this.#notes.read(notes, bytes, this.#balances.map(({ shares }) => shares));
+  }
+
+  /**
+   * From now on experts are balanced over what `loads` counts: assignments of each expert, by layer of the stage. A layer
+   * without any assignment is left as it is.
+   */
+  balance(loads: readonly (readonly number[])[]): void {
+    const { experts } = this.#config;
+    if (loads.length !== this.#balances.length || loads.some((counts) => counts.length !== experts)) {
+      throw new RangeError(
+        `A stage of ${this.#balances.length} layers with ${experts} experts each got loads for [${
+          loads.map((counts) => counts.length)
+        }]`,
+      );
+    }
+    for (const [i, counts] of loads.entries()) {
+      const all = counts.reduce((a, b) => a + b, 0), balance = this.#balances[i];
+      if (all === 0) continue;
+      const stats = new Float32Array(statsWords(experts));
+      counts.forEach((count, e) => stats[e] = count / all);
+      balance.shares = stats.slice(0, experts);
+      if (balance.stats === undefined) {
+        balance.stats = this.#device.allocate(stats.length, "shares of the whole batch");
+        this.#slotViews.push(balance.stats);
+      }
+      this.#device.write(balance.stats, stats);
+    }
+  }
+
+  /** Gives memory back. */
+  release(): void {
+    for (const view of this.#slotViews) this.#device.release(view);
+    this.#slotViews.length = 0;
+  }
+}
