@@ -17,6 +17,23 @@ const reach: Record<string, readonly string[]> = {
   bench: ["bench", "demo", "cli", "coordinator", "data", "worker", "mesh", "model", "kernels"],
 };
 
+/** Parts of a folder, each of which computes with nothing of those behind it (types may be named both ways). */
+const order: Record<string, readonly string[]> = {
+  mesh: ["tensors", "identity", "control", "link", "transports"],
+  model: ["checkpoint", "growth", "layers", "text", "conformance"],
+  coordinator: [
+    "schedule",
+    "cost",
+    "simulator",
+    "routes",
+    "planner",
+    "recipe",
+    "report",
+    "run",
+    "admission",
+  ],
+};
+
 /** The files of kernels/ that the coordinator may reach: formulas without device or program. */
 const costs = /^kernels\/(costs|[a-z0-9_]+\/cost)\.ts$/;
 
@@ -108,6 +125,29 @@ Deno.test("each folder reaches only what it may", () => {
     }
   }
   assertEquals(wrong, []);
+});
+
+Deno.test("the parts of a folder stand in an order, and nothing of an earlier one runs on a later one", async () => {
+  const wrong: string[] = [];
+  let seen = 0;
+  for (const [folder, parts] of Object.entries(order)) {
+    for (const file of await sources(folder)) {
+      const [, part, name] = file.split("/");
+      if (name === undefined) continue;
+      assert(parts.includes(part), `${folder}/${part} is not in the list of parts`);
+      const text = await Deno.readTextFile(join(root, file));
+      for (
+        const [, target] of text.matchAll(
+          /^(?:import|export) (?!type\b)[^;]*?from "\.\.\/([a-z_]+)\/[^"]*";/gm,
+        )
+      ) {
+        seen++;
+        if (parts.indexOf(target) > parts.indexOf(part)) wrong.push(`${file} imports ${folder}/${target}`);
+      }
+    }
+  }
+  assertEquals(wrong, []);
+  assert(seen > 50, "the check sees what it looks for");
 });
 
 Deno.test("nobody imports cli.ts, and only tests import mod.ts", () => {
