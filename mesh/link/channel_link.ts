@@ -12,7 +12,7 @@
  */
 import type { Bundle } from "./bundle.ts";
 import { LinkError } from "../errors.ts";
-import { Farewell } from "../farewell.ts";
+import { Farewell } from "./farewell.ts";
 import type { FrameHeader } from "../tensors/frame.ts";
 import { type Arrived, frameCost, LaneBounds, Receiver, Sender } from "./lanes.ts";
 import { limits } from "../limits.ts";

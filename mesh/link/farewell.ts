@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { LinkError } from "./errors.ts";
-import { KIND } from "./link/link_wire.ts";
+import { LinkError } from "../errors.ts";
+import { KIND } from "./link_wire.ts";
 
 /** What an end of a link knows and does about its end. */
 export class Farewell {
