@@ -92,12 +92,16 @@ export interface Flooded {
 /** Datagrams sent between two frames. */
 const BURST = 100;
 
-/** Opens a link between two ends in this process and sends `count` hostile datagrams to both, frames between them. */
+/**
+ * Opens a link between two ends in this process and sends `count` hostile datagrams to both, frames between them; calls
+ * `halfway` behind half of them.
+ */
 export async function floodLink(
   [first, second]: readonly [Transport, Transport],
   clock: Clock & Chance,
   count: number,
   seed: number,
+  halfway = () => {},
 ): Promise<Flooded> {
   const chance = new VirtualClock(seed), said: PeerDescription[] = [];
   const [sa, sb] = signalPair().map((signal): Signal => ({
@@ -133,6 +137,7 @@ export async function floodLink(
       const { address, port } = targets[n % targets.length];
       stranger.send(Buffer.from(hostileDatagram(chance)), port, address);
     }
+    if (datagrams === count / 2) halfway();
     const header = {
       what: "activation",
       evaluate: false,
