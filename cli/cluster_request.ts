@@ -9,7 +9,7 @@ import type { ArrangeRequest } from "../coordinator/planner/schedule_choice.ts";
 import { openModel } from "../coordinator/recipe/model_source.ts";
 import { parseRecipe, type Recipe } from "../coordinator/recipe/recipe.ts";
 import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
-import { meshOf } from "../coordinator/run/run_phase.ts";
+import { meshOf } from "../coordinator/run/phase_plan.ts";
 import { openTokenizer } from "../coordinator/recipe/run_text.ts";
 import { modelsOf } from "../coordinator/recipe/switches.ts";
 import { type Codec, CODECS } from "../mesh/tensors/tensor_codec.ts";

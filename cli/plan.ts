@@ -11,7 +11,7 @@ import { parseRecipe } from "../coordinator/recipe/recipe.ts";
 import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
 import { number, table } from "../coordinator/amounts.ts";
 import { planText } from "../coordinator/report/report.ts";
-import { describe, planPhase } from "../coordinator/run/run_phase.ts";
+import { describe, planPhase } from "../coordinator/run/phase_plan.ts";
 import { openTokenizer } from "../coordinator/recipe/run_text.ts";
 import { modelsOf } from "../coordinator/recipe/switches.ts";
 import { runTrial, summary } from "../coordinator/planner/trial.ts";

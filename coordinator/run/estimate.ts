@@ -12,7 +12,7 @@ import type { Paces } from "../planner/paces.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { type ComputePhase, isCompute, isSwitch, type Phase } from "../recipe/recipe_phases.ts";
 import { size } from "../amounts.ts";
-import { planPhase } from "./run_phase.ts";
+import { planPhase } from "./phase_plan.ts";
 import { layerVisits, stepFlops, validationFlops } from "../cost/work.ts";
 
 /** Bytes of a step's line in metrics.jsonl and the event file, and of a worker's part in it. */

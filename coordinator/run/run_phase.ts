@@ -4,13 +4,12 @@
  *
  * @module
  */
-import type { ModelConfig } from "../../model/config.ts";
 import type { TensorSource } from "../../model/source.ts";
 import type { SavedState } from "../../model/checkpoint/training_state.ts";
 import type { Plan } from "../../mesh/plan.ts";
 import type { Runtime } from "../../mesh/runtime.ts";
 import { CoordinatorError, type WorkerFailed } from "../errors.ts";
-import type { HeldBy, Position, RunEvent, Validation } from "../events.ts";
+import type { Position, RunEvent, Validation } from "../events.ts";
 import { Generation } from "./generation.ts";
 import { owners } from "../cost/holdings.ts";
 import type { Journal } from "./journal.ts";
@@ -19,9 +18,8 @@ import { parameterSource, snapshot, snapshotLocal } from "./parameters.ts";
 import { runLocalPhase } from "./local_phase.ts";
 import type { Paces } from "../planner/paces.ts";
 import { type PhaseResult, runPhase } from "./phase.ts";
-import { choosePlan, type Chosen } from "../planner/choose_plan.ts";
 import { levelled } from "../planner/levelled.ts";
-import type { Candidate } from "../planner/planner.ts";
+import { describe, planPhase } from "./phase_plan.ts";
 import { measureTexts, phaseChoices, type TaskFiles } from "./phase_tasks.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import { type ComputePhase, type EvaluatePhase, stepsOf, type TrainPhase } from "../recipe/recipe_phases.ts";
@@ -300,53 +298,6 @@ function goesOn(
   return undefined;
 }
 
-/** The plan of a phase over workers; the phase's own [mesh] keys go before the recipe's. Throws PlanInfeasible. */
-export function planPhase(
-  recipe: Recipe,
-  phase: ComputePhase,
-  config: ModelConfig,
-  members: readonly Candidate[],
-  generation: number,
-  paces?: Pick<Paces, "of" | "link">,
-): Chosen {
-  return choosePlan({
-    link: (a, b) => paces?.link(a, b),
-    run: recipe.name,
-    generation,
-    config,
-    workers: members.map((member) => ({ ...member, shown: paces?.of(member) })),
-    shape: {
-      batch: phase.batch / phase.microbatches,
-      sequence: phase.sequence,
-      microbatches: phase.microbatches,
-    },
-    ...(phase.kind === "train" ? { recompute: phase.recompute } : { recompute: false }),
-    precision: phase.precision,
-    codec: recipe.mesh.codec,
-    ...(phase.kind === "train" && phase.local
-      ? { local: { learningRate: phase.local.outer_learning_rate, momentum: phase.local.momentum } }
-      : {}),
-    replicas: recipe.mesh.replicas,
-    shares: recipe.mesh.shares,
-    schedule: recipe.mesh.schedule,
-    visits: recipe.mesh.visits,
-    ...meshOf(recipe, phase, config),
-  });
-}
-
-/**
- * Stages and expert hosts that a phase asks for. What [mesh] says is meant for the largest model of the recipe: a dense
- * model has no experts to host, and a small one takes as many stages as it has layers.
- */
-export function meshOf(recipe: Recipe, phase: ComputePhase, config: ModelConfig) {
-  const switches = recipe.phases.some(({ kind }) => kind === "grow" || kind === "upcycle");
-  const { stages, expert_hosts: hosts } = recipe.mesh;
-  return {
-    stages: phase.stages ?? (switches && stages !== undefined ? Math.min(stages, config.layers) : stages),
-    expertHosts: phase.expert_hosts ?? (switches && config.experts === 0 ? 0 : hosts),
-  };
-}
-
 /** Rejects once the signal asks for an end. */
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
@@ -354,40 +305,4 @@ function aborted(signal: AbortSignal): Promise<never> {
     if (signal.aborted) stop();
     else signal.addEventListener("abort", stop, { once: true });
   });
-}
-
-/** A plan as the event that tells of it. */
-export function describe(
-  planned: Chosen,
-  members: readonly Candidate[],
-  config: ModelConfig,
-  folder: string,
-  run: string,
-): Extract<RunEvent, { event: "plan" }> {
-  const profiles = new Map(members.map(({ id, profile }) => [id, profile]));
-  const workers = planned.holdings.map((holding): HeldBy => ({
-    worker: holding.worker,
-    device: profiles.get(holding.worker)!.deviceName,
-    flops: profiles.get(holding.worker)!.flops,
-    ...(holding.replica === undefined ? {} : { replica: holding.replica }),
-    layers: holding.stages.map(({ from, to, embedding, head }) => ({ from, to, embedding, head })),
-    experts: [...holding.experts].map(([layer, experts]) => ({ layer, experts })),
-    parameters: holding.parameters,
-    bytes: holding.bytes,
-  }));
-  return {
-    event: "plan",
-    run,
-    folder,
-    generation: planned.plan.generation,
-    parameters: owners(config, planned.plan)
-      .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0),
-    workers,
-    idle: planned.idle,
-    shape: planned.plan.shape,
-    recompute: planned.plan.recompute,
-    ...(planned.seconds === undefined ? {} : { predicted: planned.seconds }),
-    schedule: planned.schedule,
-    ...(planned.others.length === 0 ? {} : { others: planned.others }),
-  };
 }
