@@ -39,6 +39,8 @@ export interface Channel {
   drained(bytes: number): Promise<void>;
   /** Called with each message that arrives; set once, before the first await after getting the channel. */
   onmessage: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
+  /** Takes a message's memory back, which nobody may read any more: where it would otherwise wait to be collected. */
+  spent?(message: Uint8Array<ArrayBuffer>): void;
   /** Called when a part of a large message arrives: the other end lives, although no message is complete. */
   onactivity?: (() => void) | undefined;
   /** Resolves with the reason once the channel is closed by either side or by a fault. */

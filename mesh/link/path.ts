@@ -100,6 +100,7 @@ export class Path {
           this.events.listening();
         }
         this.receive(message);
+        this.channel.spent?.(message);
       } catch (error) {
         // Whatever it was, the peer's bytes brought it about: the link cannot go on, the program can.
         this.events.violated(error instanceof Error ? error : new Error(String(error)));

@@ -56,6 +56,8 @@ export const FRAME_BYTES = 32;
 const MAGIC = 0x4652_4c56;
 const VERSION = 1;
 const EVALUATE = 1;
+/** The numbers of a header, in their order on the wire from byte 8 on. */
+const FIELDS = ["generation", "round", "index", "microbatch", "sequence"] as const;
 
 /** Writes a header in front of `payloadBytes` bytes. Throws `FrameError` for a field that is no u32. */
 export function encodeFrame(header: FrameHeader, payloadBytes: number): Uint8Array<ArrayBuffer> {
@@ -71,12 +73,13 @@ export function encodeFrame(header: FrameHeader, payloadBytes: number): Uint8Arr
   view.setUint8(6, header.evaluate ? EVALUATE : 0);
   view.setUint8(7, CODECS.indexOf(header.codec ?? "f32"));
   const { generation, round, index, microbatch, sequence } = header;
-  Object.entries({ generation, round, index, microbatch, sequence }).forEach(([field, value], i) => {
-    if (value >>> 0 !== value) {
-      throw new FrameError(`Cannot send a frame with ${field} ${value}: it must be a u32`);
+  const fields = [generation, round, index, microbatch, sequence];
+  for (let i = 0; i < fields.length; i++) {
+    if (fields[i] >>> 0 !== fields[i]) {
+      throw new FrameError(`Cannot send a frame with ${FIELDS[i]} ${fields[i]}: it must be a u32`);
     }
-    view.setUint32(8 + 4 * i, value, true);
-  });
+    view.setUint32(8 + 4 * i, fields[i], true);
+  }
   view.setUint32(28, payloadBytes, true);
   return bytes;
 }

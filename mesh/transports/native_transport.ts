@@ -45,6 +45,12 @@ const CONNECTION_BYTES = 1 << 20, WANTED_BYTES = 25_000;
  */
 const ANSWERER_WAITS_MS = 250;
 
+/**
+ * Messages from this size on are freed as soon as they have been read. Left to the garbage collector, hundreds of them lie
+ * about before it comes, and each new one is memory that the system must first find and clear.
+ */
+const SPENT_BYTES = 4 << 10;
+
 /** The library, once it is loaded. */
 let library: Promise<typeof import("node-datachannel")> | undefined;
 
@@ -211,6 +217,10 @@ class NativeChannel implements Channel {
     if (this.#handler !== undefined) return this.#handler(message);
     this.#early.push(message);
     if (this.#early.length > limits.earlyMessages) this.close("nobody listens");
+  }
+
+  spent({ buffer }: Uint8Array<ArrayBuffer>): void {
+    if (buffer.byteLength >= SPENT_BYTES) buffer.transfer(0);
   }
 
   send(message: Uint8Array<ArrayBuffer>): void {
