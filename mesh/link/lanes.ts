@@ -47,8 +47,8 @@ export class LaneBounds {
     // Lanes of small frames get what all channels of a link hold, so that they need not stop for every answer; where the
     // plan counts frames, twice what one of them holds.
     const least = (sized ? 2 : limits.paths) * limits.highWaterBytes;
-    // Each grant is a message against the stream: a quarter of the window, but no frame more than the plan counts.
-    this.grantAt = sized ? Math.min(frameCost(frameBytes), limits.lowWaterBytes) : least / 4;
+    // Each grant is a message against the stream: a third of the window, but no frame more than the plan counts.
+    this.grantAt = sized ? Math.min(frameCost(frameBytes), limits.lowWaterBytes) : least / 2;
     this.window = Math.max(frames * frameCost(frameBytes), least) + this.grantAt;
   }
 }
