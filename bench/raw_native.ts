@@ -57,10 +57,11 @@ function begin(): void {
 async function send(): Promise<void> {
   const open = channel!;
   let low: (() => void) | undefined;
+  const message = new Uint8Array(MESSAGE); // the library copies it
   open.setBufferedAmountLowThreshold(HIGH_WATER / 4);
   open.onBufferedAmountLow(() => low?.());
   for (let sent = 0; sent < total; sent += MESSAGE) {
-    open.sendMessageBinary(new Uint8Array(MESSAGE));
+    open.sendMessageBinary(message);
     if (open.bufferedAmount() > HIGH_WATER) {
       const drained = new Promise<void>((resolve) => low = resolve);
       if (open.bufferedAmount() > HIGH_WATER / 4) await drained;

@@ -124,8 +124,8 @@ export const limits = {
   paths: 8,
   /** Bytes that a link keeps until they have arrived, to send them again: half a second of a fast path. */
   unarrivedBytes: 8 << 20,
-  /** Bytes after which the other end hears that they have arrived: an eighth of those, as each word costs both ends. */
-  toldBytes: 1 << 20,
+  /** Bytes after which the other end hears that they have arrived: a quarter of those, as each word costs both ends. */
+  toldBytes: 2 << 20,
   /** Messages that a channel keeps before its owner listens: a hello and what follows within one turn. */
   earlyMessages: 256,
 } as const;

@@ -34,6 +34,27 @@ for (const [name, one] of [["native", native], ["werift", werift]] as const) {
   );
 }
 
+Deno.test(
+  "what was read of a native channel is freed at once, not when it is collected",
+  lenient,
+  async () => {
+    const [a, b] = signalPair();
+    const reading = native.open(b, false).then((channel) => {
+      const { promise, resolve } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+      channel.onmessage = resolve;
+      return { channel, message: promise };
+    });
+    const sender = await native.open(a, true), reader = await reading;
+    sender.send(new Uint8Array(64 << 10).fill(7));
+    const message = await reader.message;
+    assertEquals(message.reduce((sum, byte) => sum + byte, 0), 7 * (64 << 10));
+    reader.channel.spent?.(message);
+    assertEquals(message.length, 0);
+    sender.close();
+    await Promise.all([sender.closed, reader.channel.closed]);
+  },
+);
+
 /** Passes on what `signal` says, but of the addresses ::1 alone. */
 function overIpv6(signal: Signal): Signal {
   const send = (body: unknown) => {
