@@ -18,7 +18,7 @@ const permissions = [
  * How `deno task volary` starts Deno, too: heaps of JavaScript stay near what lives in them, and the device may ask for the
  * collection of what its commands leave. A worker is then after an hour as large as after a minute.
  */
-export const lean = "--v8-flags=--expose-gc,--max-semi-space-size=2,--heap-growing-percent=20";
+export const lean = "--v8-flags=--expose-gc,--max-semi-space-size=8,--heap-growing-percent=20";
 
 /** A verb that runs. */
 export interface Running {

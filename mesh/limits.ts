@@ -111,6 +111,8 @@ export const limits = {
   lowWaterBytes: 64 << 10,
   /** Bytes of packets that leave at once behind a pause: two pieces, some 28 packets, which any road's queue holds. */
   burstBytes: 32 << 10,
+  /** That packets wait for others to share their acknowledgement, in ms: a piece's, which leave in a row, are there by then. */
+  gatheredMs: 4,
   /** Bytes of one frame's payload: 4,096 x 128 tokens of a microbatch would not fit a data channel's time anyway. */
   frameBytes: 1 << 30,
   /** Full frames of a lane that the receiver grants ahead: one in use, one arriving, two in order behind them. */

@@ -21,15 +21,20 @@ export interface Bursting {
   transmit(): Promise<void>;
 }
 
-/** From now on as much leaves at once as the congestion window and {@linkcode limits.burstBytes} permit. */
+/**
+ * From now on as much leaves at once as the congestion window and {@linkcode limits.burstBytes} permit; and where more than that
+ * is under way, as much as one acknowledgement, which may be for several packets, has made room for.
+ */
 export function sendBursts(association: Bursting): void {
-  let before = 0;
+  let before = 0, level = 0;
   association.flush.subscribe(() => {
     const { outboundQueue: { length }, flightSize, cwnd, fastRecoveryExit } = association;
     // Nothing left in this round: the other end has no room.
     const stuck = length === before;
     before = length;
-    if (length === 0 || stuck || fastRecoveryExit !== undefined) return;
-    if (flightSize < Math.min(cwnd, limits.burstBytes)) void association.transmit();
+    const done = length === 0 || stuck || fastRecoveryExit !== undefined;
+    if (!done && flightSize < Math.min(cwnd, Math.max(limits.burstBytes, level))) {
+      void association.transmit();
+    } else level = flightSize;
   });
 }

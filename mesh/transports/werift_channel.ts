@@ -8,9 +8,10 @@ import type { RTCDataChannel, RTCPeerConnection } from "werift";
 import { isApplicationData } from "./datagram.ts";
 import { LinkError } from "../errors.ts";
 import { limits } from "../limits.ts";
-import type { Channel, ChannelBinding } from "../runtime.ts";
+import type { Channel, ChannelBinding, Clock } from "../runtime.ts";
 import { watchAgreement } from "./werift_binding.ts";
 import { type Bursting, sendBursts } from "./werift_burst.ts";
+import { type Acknowledging, gatherSacks } from "./werift_sack.ts";
 import { watchWindow } from "./werift_window.ts";
 
 /** The payload protocol of binary messages on a data channel (RFC 8831). */
@@ -19,7 +20,7 @@ const BINARY = 53;
 const STREAM = 0;
 
 /** What is reached inside werift; its types call some of it private. */
-interface Insides extends Bursting {
+interface Insides extends Bursting, Acknowledging {
   handleData(packet: Buffer): Promise<void>;
   onReceive: {
     allUnsubscribe(): void;
@@ -44,7 +45,11 @@ export class WeriftChannel implements Channel {
   /** Bytes of packets since a message was last complete. */
   private undelivered = 0;
 
-  constructor(private readonly connection: RTCPeerConnection, readonly maxMessage: number) {
+  constructor(
+    private readonly connection: RTCPeerConnection,
+    readonly maxMessage: number,
+    private readonly clock: Clock,
+  ) {
     this.closed = new Promise((resolve) => this.resolveClosed = resolve);
     this.opened = new Promise((resolve) => this.resolveOpened = resolve);
     watch(this);
@@ -147,6 +152,7 @@ export class WeriftChannel implements Channel {
       insides.handleData(packet).catch(() => this.close("the peer sent a packet that is not valid"));
     };
     sendBursts(insides);
+    this.closed.then(gatherSacks(insides, this.clock));
     insides.onReceive.allUnsubscribe();
     insides.onReceive.subscribe((stream, protocol, data) => {
       this.undelivered = 0;

@@ -55,3 +55,24 @@ Deno.test("a burst has an end, also where the other end has no room or something
   recovering.fastRecoveryExit = 1;
   assertEquals(left(recovering, 15), 4);
 });
+
+Deno.test("as much leaves as one acknowledgement of many packets has made room for", () => {
+  const association = new Association(60 * PACKET);
+  left(association, 500);
+  // Word comes packet by packet until the window is full.
+  for (let i = 0; i < 100; i++) {
+    association.flightSize -= PACKET;
+    void association.transmit();
+  }
+  assertEquals(association.flightSize, 60 * PACKET);
+  association.flightSize -= 8 * PACKET;
+  void association.transmit();
+  assertEquals(association.flightSize, 60 * PACKET);
+  // Once nothing waits, the level falls with what is under way.
+  association.outboundQueue = [];
+  association.flightSize = 0;
+  void association.transmit();
+  association.outboundQueue = new Array(500).fill(PACKET);
+  void association.transmit();
+  assertEquals(association.flightSize, 4 * Math.ceil(limits.burstBytes / (4 * PACKET)) * PACKET);
+});
