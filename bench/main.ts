@@ -25,19 +25,39 @@ export interface Bench {
   run(options: BenchOptions): Promise<unknown>;
 }
 
-/** Benches by name: the files that say that they are one. */
-async function benches(): Promise<Map<string, { title: string; url: string }>> {
-  const found = new Map<string, { title: string; url: string }>();
-  for await (const { name, isFile } of Deno.readDir(fromFileUrl(new URL(".", import.meta.url)))) {
-    if (!isFile || !name.endsWith(".ts") || name === "main.ts") continue;
-    const url = new URL(name, import.meta.url).href;
-    // Read before it is run: helpers of benches lie here too, and some are programs of their own.
-    const title = (await Deno.readTextFile(fromFileUrl(url))).match(
-      /^export const title\s*=\s*["'`](.*)["'`];?$/m,
-    )?.[1];
-    if (title !== undefined) found.set(name.slice(0, -3), { title, url });
+/** A bench before it is run. */
+interface Found {
+  /** The folder that it lies in. */
+  readonly theme: string;
+  readonly title: string;
+  readonly url: string;
+}
+
+/** Benches by name: the files in the folders beside this one that say that they are one. */
+async function benches(): Promise<Map<string, Found>> {
+  const found = new Map<string, Found>(), here = new URL(".", import.meta.url);
+  for (const theme of await names(here, (entry) => entry.isDirectory)) {
+    const folder = new URL(`${theme}/`, here);
+    for (const file of await names(folder, (entry) => entry.isFile && entry.name.endsWith(".ts"))) {
+      const url = new URL(file, folder).href, name = file.slice(0, -".ts".length), other = found.get(name);
+      // Read before it is run: helpers of benches lie there too, and some are programs of their own.
+      const title = (await Deno.readTextFile(fromFileUrl(url))).match(
+        /^export const title\s*=\s*["'`](.*)["'`];?$/m,
+      )?.[1];
+      if (title === undefined) continue;
+      if (other) {
+        throw new Error(`Two benches are named "${name}", in ${other.theme}/ and ${theme}/: rename one`);
+      }
+      found.set(name, { theme, title, url });
+    }
   }
-  return new Map([...found].sort(([a], [b]) => a < b ? -1 : 1));
+  return found;
+}
+
+/** Names of a folder's entries of one kind, in order. */
+async function names(folder: URL, wanted: (entry: Deno.DirEntry) => boolean): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(fromFileUrl(folder)));
+  return entries.filter(wanted).map(({ name }) => name).sort();
 }
 
 async function main(args: readonly string[]): Promise<number> {

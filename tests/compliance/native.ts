@@ -5,7 +5,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { floodLink } from "../../bench/hostile_datagrams.ts";
+import { floodLink } from "../../bench/security/hostile_datagrams.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { openLink } from "../../mesh/link/link.ts";
 import { nativeTransport } from "../../mesh/transports/native_transport.ts";

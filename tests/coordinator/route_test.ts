@@ -1,5 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { published, publishedSeconds, routesOf, rulesOf, stages } from "../../bench/skippipe_case.ts";
+import {
+  published,
+  publishedSeconds,
+  routesOf,
+  rulesOf,
+  stages,
+} from "../../bench/schedules/skippipe_case.ts";
 import { type Route, routeRound, type RouteRules } from "../../coordinator/routes/route_round.ts";
 import { searchPipelines, searchRoutes } from "../../coordinator/routes/route_search.ts";
 import { RouteClock } from "../../coordinator/routes/route_times.ts";

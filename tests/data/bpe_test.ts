@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { Tokenizer as HuggingFace } from "@huggingface/tokenizers";
 import { trainBpe, WordCounts } from "../../data/bpe.ts";
 import { BpeEncoder, bpeTokenizer } from "../../model/text/bpe_tokenizer.ts";
-import { bytesPerToken } from "../../bench/bpe.ts";
+import { bytesPerToken } from "../../bench/recipe/bpe.ts";
 import { chinese, english } from "../../demo/corpus.ts";
 
 const corpora = [await english(), chinese()];

@@ -1,7 +1,7 @@
 /** A link between two processes: one of them stopped or killed, the road between them cut. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type LinkEnd, linkPair } from "../../bench/link_pair.ts";
-import { Relay } from "../../bench/relay.ts";
+import { type LinkEnd, linkPair } from "../../bench/links/link_pair.ts";
+import { Relay } from "../../bench/links/relay.ts";
 
 /** Beyond what the links promise: this machine may be busy, and a heartbeat may just have passed. */
 const SLACK_MS = 1_500;

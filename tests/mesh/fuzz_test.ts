@@ -1,7 +1,7 @@
 /** A hundred thousand lies; `deno task bench fuzz` tells a million. */
 import { assert, assertEquals } from "@std/assert";
 import { LaneBounds } from "../../mesh/link/lanes.ts";
-import { fuzzDescriptions, fuzzLinks, fuzzMessages } from "../../bench/fuzz_messages.ts";
+import { fuzzDescriptions, fuzzLinks, fuzzMessages } from "../../bench/security/fuzz_messages.ts";
 
 Deno.test("60,000 messages on links, many of them damaged: links end or go on, and hold what they granted", async () => {
   const { tried, refused, mostHeld } = await fuzzLinks(60_000, 1);

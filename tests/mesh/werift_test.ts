@@ -13,7 +13,7 @@ import type { Channel, Clock, Signal } from "../../mesh/runtime.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";
-import { floodLink } from "../../bench/hostile_datagrams.ts";
+import { floodLink } from "../../bench/security/hostile_datagrams.ts";
 
 const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
 /** Time-outs fire ten times as soon. */

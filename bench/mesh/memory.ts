@@ -1,0 +1,44 @@
+/**
+ * Whether a mesh's memory stays flat over 300 steps: three worker processes over werift, and coordinator and workers in
+ * one process.
+ *
+ * @module
+ */
+import { size, table } from "../../coordinator/amounts.ts";
+import { inMemory, overWerift, type Step, withText } from "./mesh_runs.ts";
+
+/** One line for the list of benches. */
+export const title = "resident memory of a mesh at step 300 against step 50";
+
+/** Options of every bench. */
+export interface BenchOptions {
+  readonly json: boolean;
+}
+
+/** Steps between which memory may not grow. */
+const EARLY = 50, LATE = 300;
+/** Largest ratio that is wanted. */
+const WANTED = 1.05;
+
+/** Measures and prints; with `json` one object on stdout. */
+export async function run({ json }: BenchOptions): Promise<void> {
+  const phase = { model: "demo" as const, steps: LATE, batch: 4, sequence: 32 };
+  await withText(async (folder) => {
+    const of = (steps: readonly Step[]) => {
+      const early = steps[EARLY - 1].rss, late = steps[LATE - 1].rss;
+      return { early, late, ratio: late / early };
+    };
+    const packed = of(await inMemory(folder, 3, 1, phase));
+    const processes = of(await overWerift(folder, 3, phase));
+    if (json) return console.log(JSON.stringify({ packed, processes }));
+    const row = (name: string, { early, late, ratio }: ReturnType<typeof of>) => [
+      name,
+      size(early),
+      size(late),
+      `${ratio.toFixed(3)} (wanted ${WANTED})`,
+    ];
+    const head = ["resident", `step ${EARLY}`, `step ${LATE}`, "ratio"];
+    const rows = [row("packed: everything in one process", packed), row("three worker processes", processes)];
+    for (const line of table([head, ...rows])) console.log(line);
+  });
+}

@@ -1,0 +1,189 @@
+/**
+ * What the mesh costs. With both cores: a three-worker mesh on memory links beside one worker, and the same mesh as
+ * processes over werift beside what memory links and raw werift predict. On one core, where nothing can hide behind
+ * anything: the mesh beside the sum of its kernels' own times, for the model of bench step and for the demo's, which is so
+ * small that what is not arithmetic weighs. Memory over 300 steps is bench/mesh/memory.ts.
+ *
+ * `--model=step` or `--model=demo` and `--cores=1` or `--cores=2` measure only that, `--turns=1` everything once.
+ *
+ * @module
+ */
+import { size, table } from "../../coordinator/amounts.ts";
+import type { BenchOptions } from "../main.ts";
+import {
+  inMemory,
+  kernelSeconds,
+  median,
+  type ModelName,
+  onOneCore,
+  overWerift,
+  type Phase,
+  rawGoodput,
+  type Step,
+  withText,
+} from "./mesh_runs.ts";
+
+/** One line for the list of benches. */
+export const title = "a three-worker mesh against one worker, its kernels' times and werift";
+
+/** Steps of each measured run, and how many of them come before the devices are warm. */
+const STEPS = 24, WARM = 6;
+/** Each kind of mesh runs this often, in turn: another process on the machine then disturbs all kinds alike. */
+const TURNS = 2;
+/** Largest ratio to what kernels and bytes predict, on one core. */
+const MOST_CRAMPED = 1.1;
+
+/** Times of one set of runs: seconds of warm steps, bytes of a step, bytes a second of a bare channel. */
+class Runs {
+  readonly seconds = new Map<string, number[]>();
+  readonly bytes: number[] = [];
+  readonly raw: number[] = [];
+
+  add(kind: string, steps: readonly Step[]): void {
+    this.seconds.set(kind, [
+      ...this.seconds.get(kind) ?? [],
+      ...steps.slice(WARM).map(({ seconds }) => seconds),
+    ]);
+    if (kind === "werift") this.bytes.push(...steps.slice(WARM).map(({ bytes }) => bytes));
+  }
+
+  median(kind: string): number {
+    return median(this.seconds.get(kind)!);
+  }
+
+  /** Seconds that the bytes of a step take on a bare channel. */
+  get road(): number {
+    return median(this.bytes) / median(this.raw);
+  }
+}
+
+/** Both cores. */
+async function spread(folder: string, phase: Phase, turns: number) {
+  const runs = new Runs();
+  for (let turn = 0; turn < turns; turn++) {
+    runs.add("one", await inMemory(folder, 1, 2, phase));
+    runs.add("memory", await inMemory(folder, 3, 1, phase));
+    runs.raw.push(await rawGoodput());
+    runs.add("werift", await overWerift(folder, 3, phase));
+  }
+  return {
+    model: phase.model,
+    oneSeconds: runs.median("one"),
+    memorySeconds: runs.median("memory"),
+    /** Speed of the mesh as a share of the lone worker's; wanted: at least 0.80. */
+    memoryShare: runs.median("one") / runs.median("memory"),
+    weriftSeconds: runs.median("werift"),
+    bytesPerStep: median(runs.bytes),
+    rawBytesPerSecond: median(runs.raw),
+    /** Step over werift against memory-link step + bytes / raw goodput; wanted: at most 1.2. */
+    weriftRatio: runs.median("werift") / (runs.median("memory") + runs.road),
+  };
+}
+
+/** One core for everything. */
+function cramped(folder: string, phase: Phase, turns: number) {
+  return onOneCore(async () => {
+    const runs = new Runs(), places: number[] = [], rows: number[] = [];
+    for (let turn = 0; turn < turns; turn++) {
+      const kernels = await kernelSeconds(phase);
+      places.push(kernels.place);
+      rows.push(kernels.row);
+      runs.add("memory", await inMemory(folder, 3, 1, phase));
+      runs.raw.push(await rawGoodput());
+      runs.add("werift", await overWerift(folder, 3, phase));
+    }
+    const kernelSum = median(places);
+    return {
+      model: phase.model,
+      kernelSeconds: kernelSum,
+      /** The same kernels, each again and again on what it has in caches then. */
+      kernelSecondsInRows: median(rows),
+      memorySeconds: runs.median("memory"),
+      /** Wanted: at most 1.1. */
+      memoryRatio: runs.median("memory") / kernelSum,
+      weriftSeconds: runs.median("werift"),
+      bytesPerStep: median(runs.bytes),
+      rawBytesPerSecond: median(runs.raw),
+      /** Step over werift against kernels + bytes / raw goodput; wanted: at most 1.1. */
+      weriftRatio: runs.median("werift") / (kernelSum + runs.road),
+    };
+  });
+}
+
+const ms = (seconds: number) => `${(seconds * 1000).toFixed(0)} ms`;
+
+function spreadRows(found: Awaited<ReturnType<typeof spread>>): string[][] {
+  const { model } = found, road = `${size(found.bytesPerStep)} at ${size(found.rawBytesPerSecond)}/s`;
+  return [
+    [`${model}: one worker, both cores`, ms(found.oneSeconds), ""],
+    [
+      `${model}: three workers, memory links`,
+      ms(found.memorySeconds),
+      `${found.memoryShare.toFixed(2)} of its speed (wanted 0.80)`,
+    ],
+    [
+      `${model}: three workers, werift`,
+      ms(found.weriftSeconds),
+      `${found.weriftRatio.toFixed(2)} x (memory links + ${road}) (wanted 1.2)`,
+    ],
+  ];
+}
+
+function crampedRows(found: NonNullable<Awaited<ReturnType<typeof cramped>>>): string[][] {
+  const { model } = found, road = `${size(found.bytesPerStep)} at ${size(found.rawBytesPerSecond)}/s`;
+  return [
+    [
+      `${model}: kernels of a step, one core`,
+      ms(found.kernelSeconds),
+      `${ms(found.kernelSecondsInRows)} in rows`,
+    ],
+    [
+      `${model}: three workers, memory links, one core`,
+      ms(found.memorySeconds),
+      `${found.memoryRatio.toFixed(2)} x the kernels (wanted ${MOST_CRAMPED})`,
+    ],
+    [
+      `${model}: three workers, werift, one core`,
+      ms(found.weriftSeconds),
+      `${found.weriftRatio.toFixed(2)} x (kernels + ${road}) (wanted ${MOST_CRAMPED})`,
+    ],
+  ];
+}
+
+/** What the flags ask for. Throws for one that is not understood. */
+function chosen(args: readonly string[]): { models: ModelName[]; cores: number[]; turns: number } {
+  const wanted = { models: ["step", "demo"] as ModelName[], cores: [2, 1], turns: TURNS };
+  for (const arg of args) {
+    if (arg === "--model=step" || arg === "--model=demo") {
+      wanted.models = [arg.slice("--model=".length) as ModelName];
+    } else if (arg === "--cores=1" || arg === "--cores=2") wanted.cores = [Number(arg.at(-1))];
+    else if (/^--turns=[1-9]$/.test(arg)) wanted.turns = Number(arg.at(-1));
+    else {throw new Error(
+        `${arg} is not understood: --model=step, --model=demo, --cores=1, --cores=2, --turns=1`,
+      );}
+  }
+  return wanted;
+}
+
+/** Measures and prints; with `json` one object on stdout. */
+export async function run({ json, args }: BenchOptions): Promise<void> {
+  const { models, cores, turns } = chosen(args);
+  await withText(async (folder) => {
+    const rows: string[][] = [],
+      result: { bothCores: unknown[]; oneCore: unknown[] } = {
+        bothCores: [],
+        oneCore: [],
+      };
+    for (const model of models) {
+      const phase = { model, steps: STEPS, batch: 8, sequence: 128 };
+      const two = cores.includes(2) ? await spread(folder, phase, turns) : undefined;
+      const one = cores.includes(1) ? await cramped(folder, phase, turns) : undefined;
+      if (two) rows.push(...spreadRows(two));
+      if (one) rows.push(...crampedRows(one));
+      if (two) result.bothCores.push(two);
+      if (one) result.oneCore.push(one);
+    }
+    if (json) return console.log(JSON.stringify(result));
+    for (const line of table(rows)) console.log(line);
+  });
+}

@@ -1,0 +1,199 @@
+/**
+ * Growing and upcycling a checkpoint of more than 2 GB as a user does: peak memory beside the largest tensor, and bytes
+ * written a second beside copying the same files, in turn and with the same syncing to disk.
+ *
+ * Needs about 9 GB under --allow-write's temporary folder (or VOLARY_BENCH_FOLDER), all removed afterwards.
+ *
+ * @module
+ */
+import { fromFileUrl, join } from "@std/path";
+import { size, table } from "../../coordinator/amounts.ts";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { type ModelConfig, parseConfig } from "../../model/config.ts";
+import { drawNormal } from "../../model/init.ts";
+import { writeModel } from "../../model/checkpoint/interchange.ts";
+import type { TensorSource } from "../../model/source.ts";
+import { elements, parameterTable } from "../../model/tensors.ts";
+
+/** One line for the list of benches. */
+export const title =
+  "growing and upcycling a checkpoint of 2 GB: peak memory, and speed against copying its files";
+
+/** Options of every bench. */
+export interface BenchOptions {
+  /** One JSON object a line on stdout instead of a table. */
+  readonly json: boolean;
+}
+
+/** What one command reached. */
+export interface GrowthSpeed {
+  readonly command: string;
+  readonly bytes: number;
+  /** Bytes a second, written and synced. */
+  readonly written: number;
+  readonly copied: number;
+  /** written / copied, median over the turns. */
+  readonly ratio: number;
+  readonly peakBytes: number;
+  readonly largestTensor: number;
+  /** What the peak may be: 300 MiB and three times the largest tensor. */
+  readonly allowedBytes: number;
+}
+
+/** Each command and the copy of its files run in turn so often: others on the machine then disturb both alike. */
+const TURNS = 3;
+const PEAK_BASE = 300 * 2 ** 20;
+
+/** 2.15 GB as f32. */
+const config = parseConfig({
+  model_type: "qwen2",
+  hidden_size: 2048,
+  intermediate_size: 5504,
+  num_hidden_layers: 8,
+  num_attention_heads: 16,
+  num_key_value_heads: 8,
+  vocab_size: 32000,
+});
+
+const commands = {
+  grow: [
+    "--hidden",
+    "2304",
+    "--ffn",
+    "6144",
+    "--layers",
+    "9",
+    "--depth",
+    "identity",
+    "--width",
+    "scaled-copies",
+  ],
+  upcycle: ["--experts", "2", "--experts-per-token", "1"],
+} as const;
+
+/** Weights that cost nothing to make: one table of normal numbers, read from changing places. */
+function cheapModel(config: ModelConfig): TensorSource {
+  const drawn = drawNormal(1, "bench", 0, 1 << 20, 0.02);
+  return {
+    config,
+    read(name, start, length) {
+      const words = new Float32Array(length);
+      let from = (start + 977 * name.length) % drawn.length;
+      for (let at = 0; at < length; from = 0) {
+        const part = drawn.subarray(from, from + length - at);
+        words.set(part, at);
+        at += part.length;
+      }
+      return Promise.resolve(words);
+    },
+  };
+}
+
+/** Runs the program; answers with its "made" event and its peak of resident memory. */
+async function volary(args: readonly string[]) {
+  const cli = fromFileUrl(new URL("../../cli.ts", import.meta.url));
+  const permissions = ["--allow-read", "--allow-write", "--allow-env", "--allow-sys"];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, cli, ...args, "--json"],
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  let peakBytes = 0, ended = false;
+  const watching = (async () => {
+    while (!ended) {
+      // /proc takes every permission; a command that reads it does not.
+      const { stdout } = await new Deno.Command("grep", {
+        args: ["VmHWM", `/proc/${child.pid}/status`],
+        stderr: "null",
+      }).output();
+      const kilobytes = new TextDecoder().decode(stdout).match(/(\d+) kB/)?.[1];
+      if (kilobytes !== undefined) peakBytes = Math.max(peakBytes, 1024 * Number(kilobytes));
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  })();
+  const { success, stdout } = await child.output();
+  ended = true;
+  await watching;
+  if (!success) throw new Error(`volary ${args.join(" ")} failed`);
+  const lines = new TextDecoder().decode(stdout).trim().split("\n").map((line) => JSON.parse(line));
+  const made = lines.find(({ event }) => event === "made") as { bytes: number; seconds: number };
+  return { ...made, peakBytes };
+}
+
+/** Copies a folder and syncs it, as a checkpoint is; seconds. */
+async function copyFolder(from: string, to: string): Promise<number> {
+  const files = denoRuntime().storage, began = performance.now();
+  await Deno.mkdir(to);
+  for (const name of await files.list(from)) {
+    await Deno.copyFile(join(from, name), join(to, name));
+    await files.sync(join(to, name));
+  }
+  await files.sync(to);
+  return (performance.now() - began) / 1000;
+}
+
+/** Measures one command against copying what it wrote. */
+async function measure(
+  name: keyof typeof commands,
+  folder: string,
+  largestTensor: number,
+): Promise<GrowthSpeed> {
+  const source = join(folder, "source"), made = join(folder, "made"), copy = join(folder, "copy");
+  const turns: { written: number; copied: number }[] = [];
+  let bytes = 0, peakBytes = 0;
+  for (let turn = 0; turn < TURNS; turn++) {
+    const run = await volary([name, source, made, ...commands[name]]);
+    bytes = run.bytes;
+    peakBytes = Math.max(peakBytes, run.peakBytes);
+    turns.push({ written: bytes / run.seconds, copied: bytes / await copyFolder(made, copy) });
+    await Deno.remove(copy, { recursive: true });
+    await Deno.remove(made, { recursive: true });
+  }
+  const median = (values: number[]) => {
+    const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
+    return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  };
+  return {
+    command: name,
+    bytes,
+    written: median(turns.map(({ written }) => written)),
+    copied: median(turns.map(({ copied }) => copied)),
+    ratio: median(turns.map(({ written, copied }) => written / copied)),
+    peakBytes,
+    largestTensor,
+    allowedBytes: PEAK_BASE + 3 * largestTensor,
+  };
+}
+
+/** Runs the bench. */
+export async function run({ json }: BenchOptions): Promise<void> {
+  if (Deno.build.os !== "linux") throw new Error("This bench reads a process's memory from Linux's /proc.");
+  const parent = Deno.env.get("VOLARY_BENCH_FOLDER");
+  const folder = await Deno.makeTempDir({ prefix: "volary-growth-", ...(parent ? { dir: parent } : {}) });
+  try {
+    const spare = Math.max(...parameterTable(config).map(({ shape }) => 4 * elements(shape)));
+    await writeModel(denoRuntime().storage, join(folder, "source"), cheapModel(config), { shardBytes: 1e9 });
+    if (!json) console.log(title);
+    const rows: string[][] = [["command", "written", "a second", "copying", "ratio", "peak", "allowed"]];
+    for (const name of Object.keys(commands) as (keyof typeof commands)[]) {
+      // The grown model's largest tensor is its embedding, like the source's but wider.
+      const largest = name === "grow" ? spare / 2048 * 2304 : spare;
+      const speed = await measure(name, folder, largest);
+      if (json) console.log(JSON.stringify(speed));
+      rows.push([
+        name,
+        size(speed.bytes),
+        `${size(speed.written)}/s`,
+        `${size(speed.copied)}/s`,
+        speed.ratio.toFixed(2),
+        size(speed.peakBytes),
+        size(speed.allowedBytes),
+      ]);
+    }
+    if (!json) console.log(table(rows).join("\n"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+if (import.meta.main) await run({ json: Deno.args.includes("--json") });
