@@ -7,11 +7,10 @@
 import type { SendBudget } from "../mesh/link/budget.ts";
 import type { FrameHeader } from "../mesh/tensors/frame.ts";
 import type { Credentials } from "../mesh/link/handshake.ts";
-import { limits } from "../mesh/limits.ts";
-import type { Lane, LaneSize, Link } from "../mesh/link/link.ts";
+import type { Lane } from "../mesh/link/link.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/control/messages.ts";
-import { type Slice, sliceLinks } from "../mesh/plan.ts";
-import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
+import type { Slice } from "../mesh/plan.ts";
+import type { Clock, Transport } from "../mesh/runtime.ts";
 import type { Zstd } from "../mesh/tensors/tensor_codec.ts";
 import type { Compute, Exchanger } from "./compute.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
@@ -19,18 +18,20 @@ import type { WorkerEvent } from "./events.ts";
 import { ExpertClient, ExpertServer } from "./experts.ts";
 import { Coding } from "./coding.ts";
 import { Inbox } from "./inbox.ts";
-import { Linking } from "./linking.ts";
 import { loadTensors, type Puller } from "./loading.ts";
+import { Peers } from "./peers.ts";
 import { Meter } from "./report.ts";
 import { type Bundle, bundlesOf } from "./replicas.ts";
 import { Residuals } from "./residuals.ts";
 import { Roads } from "./roads.ts";
 import type { Round } from "./round_data.ts";
 import { type Decision, RoundExecutor } from "./rounds.ts";
-import { laneSizes, type Sizes, sizesOf } from "./sizes.ts";
+import { type Sizes, sizesOf } from "./sizes.ts";
 
 /** Rounds announced and not yet begun: one ahead is the rule, some more do no harm. */
 const WAITING_ROUNDS = 16;
+
+type SignalBody = Extract<FromWorker, { type: "signal" }>["body"];
 
 /** What a generation works with. */
 export interface GenerationOptions {
@@ -77,7 +78,6 @@ export class Generation {
   /** What is exchanged with other pipelines. */
   readonly #bundles: readonly Bundle[];
   readonly #residuals: Residuals;
-  readonly #coding: Coding;
   readonly #roads: Roads;
   readonly #inbox: Inbox;
   /** Frames of outer steps, where pipelines train locally. */
@@ -86,8 +86,7 @@ export class Generation {
   readonly #server: ExpertServer;
   readonly #meter: Meter;
   #executor: RoundExecutor | undefined;
-  readonly #linkings = new Map<string, Linking>();
-  readonly #lanes = new Map<string, Record<Lane, LaneSize>>();
+  readonly #peers: Peers;
   readonly #rounds: Round[] = [];
   #lastRound = -1;
   #nextRound: (() => void) | undefined;
@@ -98,10 +97,7 @@ export class Generation {
   /** Resolves when the decision that came last is in the weights; pulls wait for it. */
   #settled: PromiseWithResolvers<void> | undefined;
   #over: GenerationOverError | undefined;
-  #foreign = 0;
   readonly #closed = Promise.withResolvers<void>();
-  /** Waiting for the coordinator's word after a peer left in good order. */
-  readonly #grace: Timer[] = [];
 
   /** Throws for a slice whose model or sizes make no sense; nothing has begun then. */
   constructor(options: GenerationOptions) {
@@ -110,8 +106,8 @@ export class Generation {
     this.number = slice.generation;
     this.#sizes = sizesOf(slice);
     const fault = (error: Error) => this.#fail(error);
-    this.#coding = new Coding(slice, options.zstd);
-    this.#roads = new Roads(this.number, this.#coding, fault);
+    const coding = new Coding(slice, options.zstd);
+    this.#roads = new Roads(this.number, coding, fault);
     this.#meter = new Meter(clock, () => this.#roads.links());
     this.#bundles = bundlesOf(slice, this.#sizes.config);
     this.#residuals = new Residuals(this.#bundles);
@@ -122,13 +118,27 @@ export class Generation {
     this.exchange = (exchange) => this.#client.exchange(exchange);
     this.#started.promise.catch(() => {});
     this.closed = this.#closed.promise;
-    this.#connect();
+    const { transport, credentials, budget, tell } = options, { generation } = slice;
+    this.#peers = new Peers({
+      slice,
+      sizes: this.#sizes,
+      bundles: this.#bundles,
+      transport,
+      clock,
+      credentials,
+      budget,
+      coding,
+      roads: this.#roads,
+      signal: (peer, body) => tell({ type: "signal", generation, peer, body: body as SignalBody }),
+      deliver: (...frame) => this.#deliver(...frame),
+      fault,
+    });
     this.ended = this.#life();
   }
 
   get dropped(): Dropped {
     const stale = this.#inbox.stale + this.#client.stale + this.#server.stale;
-    let generation = this.#foreign;
+    let generation = this.#peers.foreign;
     for (const link of this.#roads.links()) generation += link.counters.dropped;
     return { generation, stale, duplicates: this.#inbox.duplicates };
   }
@@ -144,13 +154,8 @@ export class Generation {
   /** Takes in what the coordinator says to this generation. Throws {@linkcode PlanViolationError}. */
   receive(message: Extract<FromCoordinator, { type: "start" | "round" | "decision" | "signal" }>): void {
     switch (message.type) {
-      case "signal": {
-        const linking = this.#linkings.get(message.peer);
-        if (linking === undefined) {
-          throw new PlanViolationError(`A signal came from ${message.peer}, to whom the plan has no link`);
-        }
-        return linking.receive(message.body);
-      }
+      case "signal":
+        return this.#peers.receive(message.peer, message.body);
       case "start":
         return this.#started.resolve(message.load);
       case "round":
@@ -193,9 +198,7 @@ export class Generation {
     this.#outer.close(over);
     this.#client.close(over);
     this.#server.close(over);
-    for (const linking of this.#linkings.values()) linking.close(over);
-    this.#roads.close(this.#options.clock, over).then(this.#closed.resolve);
-    for (const timer of this.#grace) timer.cancel();
+    this.#peers.close(over).then(this.#closed.resolve);
     this.#started.reject(over);
     this.#vote?.reject(over);
     this.#settled?.resolve(); // nothing will change any more
@@ -220,10 +223,6 @@ export class Generation {
 
   async #begin(): Promise<void> {
     const { slice, moments, outer, compute, pull, tell, event, after } = this.#options;
-    const open = Promise.all(
-      [...this.#linkings.values()].map(async (linking) => this.#use(await linking.link)),
-    );
-    open.catch(() => {}); // whoever awaits it below hears of a failure, also of an early one
     await after;
     this.#check();
     const held = await compute.load(slice);
@@ -237,9 +236,9 @@ export class Generation {
     }, (done, total) => event({ type: "loading", done, total }));
     this.#check();
     tell({ type: "loaded", generation: this.number, bytes });
-    await open;
+    await this.#peers.open;
     tell({ type: "linked", generation: this.number });
-    event({ type: "linked", peers: [...this.#linkings.keys()] });
+    event({ type: "linked", peers: this.#peers.names });
     const load = await this.#started.promise;
     if (load !== undefined) await compute.balance(load);
     await compute.busy(); // what loading took is no round's
@@ -281,89 +280,16 @@ export class Generation {
     if (this.#over !== undefined) throw this.#over;
   }
 
-  /** Begins to connect at once: it needs no tensors, and peers must find us even while we still load. */
-  #connect(): void {
-    const { slice, transport, clock, credentials, tell, budget } = this.#options,
-      { self, run, generation } = slice;
-    for (const pair of sliceLinks(slice)) {
-      if (!pair.includes(self)) continue;
-      const peer = pair[0] === self ? pair[1] : pair[0];
-      const lanes = laneSizes(slice, this.#sizes, this.#bundles.filter((bundle) => bundle.peer === peer));
-      this.#lanes.set(peer, lanes);
-      const signal = (body: unknown) =>
-        tell({
-          type: "signal",
-          generation,
-          peer,
-          body: body as Extract<FromWorker, { type: "signal" }>["body"],
-        });
-      this.#linkings.set(
-        peer,
-        new Linking({ transport, clock, self, peer, run, generation, credentials, lanes, signal, budget }),
-      );
-    }
-  }
-
-  /** The plan's largest payload on a lane of a link. */
-  #largest(peer: string, lane: Lane): number {
-    const size = this.#lanes.get(peer)![lane];
-    return typeof size === "number" ? size : size.frameBytes;
-  }
-
-  #use(link: Link): void {
-    if (this.#over !== undefined) return link.abort(this.#over.message);
-    this.#roads.add(link);
-    link.onframe = (lane, header, payload, consumed) => {
-      try {
-        this.#frame(link.peer, lane, header, payload, consumed);
-      } catch (error) {
-        consumed();
-        this.#fail(error as Error);
-      }
-    };
-    link.closed.then(({ orderly, reason }) => {
-      if (this.#over !== undefined) return;
-      const error = new PlanViolationError(`The link to ${link.peer} closed: ${reason}`);
-      if (!orderly) return this.#fail(error);
-      // The peer was told that the generation is over; our own word of it is on its way.
-      this.#grace.push(this.#options.clock.timer(limits.suspectedMs, () => this.#fail(error)));
-    });
-  }
-
-  #frame(
+  #deliver(
     peer: string,
     lane: Lane,
     header: FrameHeader,
     payload: Uint8Array<ArrayBuffer>,
     consumed: () => void,
   ): void {
-    if (header.generation !== this.number || this.#over !== undefined) {
-      this.#foreign++;
-      return consumed();
-    }
-    if (LANE_OF[header.what] !== lane) {
-      throw new PlanViolationError(`${peer} sent ${header.what} on the lane ${lane}`);
-    }
-    const plain = this.#coding.decode(peer, header, payload, this.#largest(peer, lane));
-    const local = this.#options.slice.local !== undefined && header.what.startsWith("replica-");
-    if (lane === "pipeline") (local ? this.#outer : this.#inbox).deliver(peer, header, plain, consumed);
-    else if (lane === "request") this.#server.deliver(peer, header, plain, consumed);
-    else this.#client.deliver(peer, header, plain, consumed);
+    const outer = this.#options.slice.local !== undefined && header.what.startsWith("replica-");
+    if (lane === "pipeline") (outer ? this.#outer : this.#inbox).deliver(peer, header, payload, consumed);
+    else if (lane === "request") this.#server.deliver(peer, header, payload, consumed);
+    else this.#client.deliver(peer, header, payload, consumed);
   }
 }
-
-/** The lane on which each kind of frame travels. */
-const LANE_OF: Readonly<Record<FrameHeader["what"], Lane>> = {
-  "activation": "pipeline",
-  "gradient": "pipeline",
-  "tied-gradient": "pipeline",
-  "tied-weight": "pipeline",
-  "replica-gradient": "pipeline",
-  "replica-weight": "pipeline",
-  "replica-delta": "pipeline",
-  "expert-input": "request",
-  "expert-output-gradient": "request",
-  "expert-end": "request",
-  "expert-output": "reply",
-  "expert-input-gradient": "reply",
-};
