@@ -6,15 +6,12 @@
  * @module
  */
 import { InOrder } from "./in_order.ts";
-import { Kept } from "./kept.ts";
+import { Leaving, type LeavingCounters } from "./leaving.ts";
 import { limits } from "../limits.ts";
 import { encodeAbort } from "./link_wire.ts";
 import { Liveness } from "../control/liveness.ts";
-import { MEASUREMENTS, type Numbered, Path } from "./path.ts";
+import { MEASUREMENTS, Path } from "./path.ts";
 import type { Channel, Clock } from "../runtime.ts";
-
-/** Messages that are hurried at a time: as many full ones as a channel may hold. */
-const HURRIED = Math.floor(limits.highWaterBytes / limits.pieceBytes);
 
 /** What a bundle tells its link. */
 export interface BundleEvents {
@@ -44,61 +41,43 @@ export interface BundleOptions {
 }
 
 /** What a bundle counted. */
-export interface BundleCounters {
+export interface BundleCounters extends LeavingCounters {
   /** Of the last ping, ms; NaN before the first. */
   roundTrip: number;
   /** Channels that are open. */
   paths: number;
   /** Channels that died or stood still. */
   lost: number;
-  /** Messages sent again because their channel died or stood still. */
-  resent: number;
   /** Messages that came twice. */
   duplicates: number;
-  /** Bytes known to have arrived, and the time in which there were any under way, ms: goodput is one by the other. */
-  arrivedBytes: number;
-  sendingMs: number;
 }
 
 export class Bundle {
   readonly closed: Promise<string>;
-  readonly counters: BundleCounters = {
-    roundTrip: NaN,
-    paths: 0,
-    lost: 0,
-    resent: 0,
-    duplicates: 0,
-    arrivedBytes: 0,
-    sendingMs: 0,
-  };
   /** "webrtc (werift)" and the like, of the first channel. */
   kind = "none";
-  /** Size of messages at which the first channel is fastest; all others carry them too. */
-  pieceBytes: number = limits.pieceBytes;
 
   private events!: BundleEvents;
   private readonly paths: Path[] = [];
   private readonly liveness: Liveness;
   /** Channels to have. */
   private target = 1;
-  /** How many that are is not known yet. Nothing large leaves until then: behind it nobody could measure the road. */
-  private measuring: boolean;
+  /** Of the last ping, ms; NaN before the first. */
+  private roundTrip = NaN;
+  /** Channels that died or stood still. */
+  private deaths = 0;
   private started = false;
   private over = false;
   private ending: string | undefined;
   private resolveClosed!: (reason: string) => void;
 
-  private readonly kept = new Kept();
-  /** Messages for which there was no channel, or whose channel was lost, by number. */
-  private again: Numbered[] = [];
-  private sendingSince = 0;
+  private readonly leaving: Leaving;
   private readonly arriving = new InOrder((message) => this.events.message(message));
-  /** Resolves when room may have come. */
-  private changed = Promise.withResolvers<void>();
 
   constructor(private readonly options: BundleOptions) {
     this.closed = new Promise((resolve) => this.resolveClosed = resolve);
-    this.measuring = options.paths !== undefined;
+    // Nothing large leaves until the road is measured: behind it nobody could.
+    this.leaving = new Leaving(options.clock, this.paths, options.paths !== undefined);
     this.liveness = new Liveness(options.clock, {
       ping: (lag) => this.tick(lag),
       suspected: (suspected) => this.events.suspected(suspected),
@@ -111,6 +90,21 @@ export class Bundle {
   /** Whom to tell; once, before the first channel. */
   listen(events: BundleEvents): void {
     this.events = events;
+  }
+
+  get counters(): BundleCounters {
+    return {
+      ...this.leaving.counters,
+      roundTrip: this.roundTrip,
+      paths: this.paths.length,
+      lost: this.deaths,
+      duplicates: this.arriving.duplicates,
+    };
+  }
+
+  /** Size of messages at which the first channel is fastest; all others carry them too. */
+  get pieceBytes(): number {
+    return this.leaving.pieceBytes;
   }
 
   /** True when it takes no channels any more. */
@@ -135,13 +129,13 @@ export class Bundle {
     }
     if (!this.started) {
       this.kind = channel.kind;
-      this.pieceBytes = channel.pieceBytes ?? this.pieceBytes;
+      this.leaving.pieceBytes = channel.pieceBytes ?? this.pieceBytes;
     }
     const path: Path = new Path(channel, this.options.clock, {
       heard: () => this.liveness.heard(),
-      listening: () => this.resend(),
+      listening: () => this.leaving.resend(),
       numbered: (number, message) => this.receive(number, message),
-      arrived: (messages) => this.arrived(messages),
+      arrived: (messages) => this.leaving.arrived(messages),
       measured: (path) => this.measured(path),
       aborted: (reason) => {
         if (this.ending !== undefined) return this.close(this.ending);
@@ -152,7 +146,6 @@ export class Bundle {
     });
     const old = this.paths.filter((each) => each.stalled);
     this.paths.push(path);
-    this.counters.paths = this.paths.length;
     // Those that stand still have been replaced by this one; what they hold is sent again.
     for (const each of old) this.drop(each, "stood still");
     if (!this.started) {
@@ -165,35 +158,22 @@ export class Bundle {
 
   /** Memory for a message of so many bytes to {@linkcode send}: for large ones that of one that has arrived. */
   room(bytes: number): Uint8Array<ArrayBuffer> {
-    return this.kept.room(bytes, this.pieceBytes);
+    return this.leaving.room(bytes);
   }
 
   /** Queues a message, whose first `NUMBER_PREFIX` bytes are free for its number. */
   send(message: Uint8Array<ArrayBuffer>): void {
-    if (this.ended) return;
-    if (this.kept.cost === 0) this.sendingSince = this.options.clock.now();
-    const numbered = this.kept.add(message);
-    if (this.again.length > 0 || !this.hand(numbered)) this.again.push(numbered);
+    if (!this.ended) this.leaving.send(message);
   }
 
   /** Bytes that wait in the channel that the next message would take; without end while nothing may leave. */
   buffered(): number {
-    if (this.over) return 0;
-    return this.full ? Infinity : this.roomiest()?.channel.buffered() ?? Infinity;
+    return this.leaving.buffered();
   }
 
   /** Resolves once `buffered()` is at or under `bytes`, or the bundle is over. */
-  async drained(bytes: number): Promise<void> {
-    while (!this.over && this.buffered() > bytes) {
-      // Any of them may be the first to have room: a channel's queue often empties at one blow.
-      const paths = this.full ? [] : this.paths.filter(({ listens }) => listens);
-      await Promise.race([this.changed.promise, ...paths.map((path) => path.drained(bytes))]);
-    }
-  }
-
-  /** True while nothing more may leave, whatever channels hold. */
-  private get full(): boolean {
-    return this.measuring || this.kept.cost >= limits.unarrivedBytes || this.again.length > 0;
+  drained(bytes: number): Promise<void> {
+    return this.leaving.drained(bytes);
   }
 
   /** Tells the other end why it is over, waits a moment for it to close, and closes. */
@@ -220,10 +200,8 @@ export class Bundle {
     if (this.over) return;
     this.over = true;
     this.liveness.stop();
-    this.kept.clear();
-    this.again.length = 0;
+    this.leaving.end();
     this.arriving.clear();
-    this.change();
     const paths = [...this.paths];
     for (const { channel } of paths) channel.close(reason);
     Promise.all(paths.map(({ channel }) => channel.closed)).then(() => this.resolveClosed(reason));
@@ -234,85 +212,24 @@ export class Bundle {
     return this.liveness.heardWithin(ms);
   }
 
-  private change(): void {
-    this.changed.resolve();
-    this.changed = Promise.withResolvers();
-  }
-
   private tick(lag: number): void {
     for (const path of [...this.paths]) {
       path.tick(lag);
       // Where others go on, there is no reason to wait for it.
       if (path.stalled && this.paths.some((other) => !other.stalled)) this.drop(path, "stood still");
     }
-    this.hurry();
+    this.leaving.hurry();
     if (this.missing > 0) this.options.short?.();
   }
 
   private measured({ roundTrip }: Path): void {
-    this.counters.roundTrip = roundTrip;
+    this.roundTrip = roundTrip;
     const { paths } = this.options;
     if (paths === undefined || this.paths.every(({ measured }) => measured < MEASUREMENTS)) return;
-    if (this.measuring) {
-      this.measuring = false;
-      this.change();
-    }
+    this.leaving.begin();
     const shortest = Math.min(...this.paths.map((path) => path.shortest).filter(Number.isFinite));
     this.target = Math.max(1, Math.min(limits.paths, Math.ceil(paths(shortest))));
     if (this.missing > 0) this.options.short?.();
-  }
-
-  /** The channel with the most room among those whose other end listens, `but` for one. */
-  private roomiest(but?: Path): Path | undefined {
-    let best: Path | undefined, least = Infinity;
-    for (const path of this.paths) {
-      if (path === but || !path.listens) continue;
-      // One that stands still only where there is no other.
-      const buffered = path.channel.buffered() + (path.stalled ? 1e12 : 0);
-      if (buffered < least) [best, least] = [path, buffered];
-    }
-    return best;
-  }
-
-  /** Gives a message to the roomiest channel, `but` for one; false where there is none. */
-  private hand(message: Numbered, but?: Path): boolean {
-    const best = this.roomiest(but);
-    if (best === undefined) return false;
-    try {
-      best.send(message);
-      return true;
-    } catch {
-      return false; // its channel has just closed, which `lost` will hear of
-    }
-  }
-
-  /**
-   * The oldest messages under way hold up all others: where nothing arrives over their channel for a second, they are sent
-   * over another one, too.
-   */
-  private hurry(): void {
-    const { oldest } = this.kept, now = this.options.clock.now();
-    if (oldest === undefined || this.paths.length < 2 || now - oldest.sentAt < limits.suspectedMs) return;
-    const path = this.paths.find(({ outstanding }) => outstanding.includes(oldest));
-    if (path === undefined || path.progressWithin(limits.suspectedMs)) return;
-    const late = path.outstanding.filter(({ arrived, sentAt }) =>
-      !arrived && now - sentAt >= limits.suspectedMs
-    );
-    for (const message of late.slice(0, HURRIED)) {
-      message.again = true;
-      if (this.hand(message, path)) this.counters.resent++;
-    }
-  }
-
-  private resend(): void {
-    let sent = 0;
-    for (const message of this.again) {
-      if (!this.hand(message)) break;
-      sent++;
-    }
-    if (sent === 0) return this.change();
-    this.again.splice(0, sent);
-    this.change();
   }
 
   private drop(path: Path, reason: string): void {
@@ -326,38 +243,17 @@ export class Bundle {
     if (at < 0) return;
     if (this.over) return;
     this.paths.splice(at, 1);
-    this.counters.paths = this.paths.length;
     if (this.ending !== undefined) {
       if (this.paths.length === 0) this.close(this.ending);
       return;
     }
-    this.counters.lost++;
-    // Some may be under way over another channel as well, and arrive twice.
-    const under = path.giveUp();
-    for (const message of under) message.again = true;
-    this.counters.resent += under.length;
-    this.again = [...under, ...this.again].sort((a, b) => a.number - b.number | 0);
-    this.resend();
+    this.deaths++;
+    this.leaving.lost(path);
     if (this.paths.length === 0) this.events.alone(reason, this.options.short === undefined);
     if (this.missing > 0) this.options.short?.();
   }
 
-  private arrived(messages: readonly Numbered[]): void {
-    const now = this.options.clock.now();
-    this.counters.sendingMs += now - this.sendingSince;
-    this.sendingSince = now;
-    for (const message of messages) {
-      if (message.arrived) continue; // over another channel
-      message.arrived = true;
-      this.counters.arrivedBytes += message.message.length;
-    }
-    this.kept.release(this.pieceBytes);
-    this.change();
-  }
-
   private receive(number: number, message: Uint8Array<ArrayBuffer>): void {
-    if (this.ended) return;
-    this.arriving.receive(number, message);
-    this.counters.duplicates = this.arriving.duplicates;
+    if (!this.ended) this.arriving.receive(number, message);
   }
 }

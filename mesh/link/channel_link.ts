@@ -27,6 +27,7 @@ import {
 } from "./link.ts";
 import { DATA_PREFIX, decodeCredit, encodeCredit, KIND } from "./link_wire.ts";
 import { NUMBER_PREFIX } from "./path.ts";
+import { Pump } from "./pump.ts";
 import type { Timer } from "../runtime.ts";
 
 export class ChannelLink implements Link {
@@ -39,12 +40,9 @@ export class ChannelLink implements Link {
   private readonly senders: readonly Sender[];
   private readonly receivers: readonly Receiver[];
   private readonly count = {
-    framesSent: 0,
     framesReceived: 0,
-    bytesSent: 0,
     bytesReceived: 0,
     dropped: 0,
-    creditWaits: 0,
     mostHeld: 0,
     streamedBytes: 0,
     streamingMs: 0,
@@ -52,8 +50,6 @@ export class ChannelLink implements Link {
   /** When the last piece of a frame came. */
   private pieceAt = 0;
   private connecting: Timer | undefined;
-  /** Until the budget has room. */
-  private pause: Timer | undefined;
   private handler: FrameHandler | undefined;
   /** Frames that came before there was a handler. */
   private early: (() => void)[] = [];
@@ -62,11 +58,7 @@ export class ChannelLink implements Link {
   /** Why the link is over, once it is. */
   private reason = "";
   private readonly farewell: Farewell;
-  /** The channel is full, or the budget used up; a continuation waits for it. */
-  private draining = false;
-  private scheduled = false;
-  /** The lane whose turn is next. */
-  private turn = 0;
+  private readonly pump: Pump;
   private resolveOpened!: (link: Link) => void;
   private rejectOpened!: (error: Error) => void;
 
@@ -80,6 +72,8 @@ export class ChannelLink implements Link {
       (kind) => this.transmit(Uint8Array.of(kind)),
       () => this.end("closed", false),
     );
+    const { clock, budget } = options;
+    this.pump = new Pump(bundle, this.senders, { clock, budget, empty: () => this.farewell.lastLeft() });
     this.opened = new Promise((resolve, reject) => {
       this.resolveOpened = resolve;
       this.rejectOpened = reject;
@@ -107,7 +101,7 @@ export class ChannelLink implements Link {
   }
 
   get counters(): LinkCounters {
-    return { ...this.count, ...this.bundle.counters };
+    return { ...this.count, ...this.pump.counters, ...this.bundle.counters };
   }
 
   get onframe(): FrameHandler | undefined {
@@ -128,7 +122,7 @@ export class ChannelLink implements Link {
       const sent = this.senders[LANES.indexOf(lane)].add(header, parts);
       // The end of a link shows in `closed` too: a caller that does not wait for a send must not bring the program down.
       sent.catch(() => {});
-      this.schedule();
+      this.pump.schedule();
       return sent;
     } catch (error) {
       return rejected(error);
@@ -138,7 +132,7 @@ export class ChannelLink implements Link {
   close(): Promise<LinkClosed> {
     if (this.state === "open") {
       this.farewell.closing = true;
-      this.pump();
+      this.pump.run();
     } else if (this.state !== "over") {
       this.abort("closed before it was open");
     }
@@ -160,7 +154,7 @@ export class ChannelLink implements Link {
     const wasOpen = this.state === "open";
     this.state = "over";
     this.connecting?.cancel();
-    this.pause?.cancel();
+    this.pump.stop();
     const error = cause ??
       (wasOpen ? this.gone() : new LinkError(`Cannot open a link to ${this.peer}: ${reason}`));
     for (const sender of this.senders) sender.fail(error);
@@ -178,63 +172,6 @@ export class ChannelLink implements Link {
     const numbered = new Uint8Array(NUMBER_PREFIX + message.length);
     numbered.set(message, NUMBER_PREFIX);
     this.bundle.send(numbered);
-  }
-
-  /** Pumps when this turn is over, so that small frames of one turn can share a message. */
-  private schedule(): void {
-    if (this.scheduled) return;
-    this.scheduled = true;
-    queueMicrotask(() => {
-      this.scheduled = false;
-      this.pump();
-    });
-  }
-
-  /** Hands pieces to the channel, lane by lane in turn, until it is full or nothing can go. */
-  private pump(): void {
-    while (!this.draining && this.state === "open") {
-      if (this.bundle.buffered() >= limits.highWaterBytes) {
-        this.draining = true;
-        this.bundle.drained(limits.lowWaterBytes).then(() => {
-          this.draining = false;
-          this.pump();
-        });
-        return;
-      }
-      let sender: Sender | undefined;
-      for (let i = 0; i < LANES.length && sender === undefined; i++) {
-        const next = this.senders[(this.turn + i) % LANES.length];
-        if (next.ready(() => this.count.creditWaits++)) sender = next;
-      }
-      if (sender === undefined) break;
-      const { budget, clock } = this.options, wait = budget?.wait() ?? 0;
-      if (wait > 0) {
-        this.draining = true;
-        this.pause = clock.timer(wait, () => {
-          this.draining = false;
-          this.pump();
-        });
-        return;
-      }
-      this.turn = (sender.number + 1) % LANES.length;
-      // Where little may be sent, signs of life must not wait for large messages.
-      const most = budget === undefined ? this.bundle.pieceBytes : limits.pieceBytes;
-      const { message, ended } = sender.piece(
-        NUMBER_PREFIX + DATA_PREFIX,
-        most,
-        (bytes) => this.bundle.room(bytes),
-      );
-      message[NUMBER_PREFIX] = KIND.data;
-      message[NUMBER_PREFIX + 1] = sender.number;
-      budget?.take(message.length);
-      this.bundle.send(message);
-      for (const frame of ended) {
-        this.count.framesSent++;
-        this.count.bytesSent += frame.payloadBytes;
-        frame.handedOver();
-      }
-    }
-    if (this.state === "open" && this.senders.every((sender) => sender.empty)) this.farewell.lastLeft();
   }
 
   private receive(message: Uint8Array): void {
@@ -259,15 +196,15 @@ export class ChannelLink implements Link {
     if (message[0] !== KIND.ready) throw new LinkError("The peer sends before it is ready");
     for (const sender of this.senders) {
       if (sender.credit < frameCost(sender.bounds.frameBytes)) {
+        const lane = LANES[sender.number], { frameBytes } = sender.bounds;
         throw new LinkError(
-          `The peer takes ${sender.credit} bytes on the ${
-            LANES[sender.number]
-          } lane, the plan's largest frame ` +
-            `has ${sender.bounds.frameBytes}: the two ends have different plans`,
+          `The peer takes ${sender.credit} bytes on the ${lane} lane, the plan's largest frame has ${frameBytes}: ` +
+            "the two ends have different plans",
         );
       }
     }
     this.state = "open";
+    this.pump.start();
     this.connecting?.cancel();
     this.resolveOpened(this);
   }
@@ -278,11 +215,15 @@ export class ChannelLink implements Link {
         return this.data(message);
       case KIND.credit:
         this.credit(message);
-        return this.schedule();
+        return this.pump.schedule();
       case KIND.bye:
       case KIND.byeAck:
       case KIND.fin:
-        return this.farewell.receive(message[0], this.receivers.some(({ busy }) => busy), () => this.pump());
+        return this.farewell.receive(
+          message[0],
+          this.receivers.some(({ busy }) => busy),
+          () => this.pump.run(),
+        );
       default:
         throw new LinkError(`The peer sends a message of the unknown kind ${message[0]}`);
     }

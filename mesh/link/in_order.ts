@@ -7,10 +7,11 @@ import { LinkError } from "../errors.ts";
 import { limits } from "../limits.ts";
 import { MESSAGE_COST, NUMBER_PREFIX } from "./path.ts";
 
+/** One sequence of messages. */
 export class InOrder {
   /** Messages that came twice. */
   duplicates = 0;
-  #expected = 0;
+  private expected = 0;
   /** Messages ahead of the expected one, by number. */
   readonly #ahead = new Map<number, Uint8Array<ArrayBuffer>>();
   #aheadCost = 0;
@@ -21,7 +22,7 @@ export class InOrder {
 
   /** Takes a message over any channel. Throws `LinkError` for a peer that has more waiting than it may. */
   receive(number: number, message: Uint8Array<ArrayBuffer>): void {
-    const distance = number - this.#expected | 0;
+    const distance = number - this.expected | 0;
     if (distance < 0 || this.#ahead.has(number)) {
       this.duplicates++;
       return;
@@ -36,15 +37,15 @@ export class InOrder {
       this.#ahead.set(number, message.slice());
       return;
     }
-    this.#next(message);
+    this.#take(message);
     for (
-      let next = this.#ahead.get(this.#expected);
+      let next = this.#ahead.get(this.expected);
       next !== undefined;
-      next = this.#ahead.get(this.#expected)
+      next = this.#ahead.get(this.expected)
     ) {
-      this.#ahead.delete(this.#expected);
+      this.#ahead.delete(this.expected);
       this.#aheadCost -= next.length + NUMBER_PREFIX + MESSAGE_COST;
-      this.#next(next);
+      this.#take(next);
     }
   }
 
@@ -53,8 +54,8 @@ export class InOrder {
     this.#ahead.clear();
   }
 
-  #next(message: Uint8Array<ArrayBuffer>): void {
-    this.#expected = this.#expected + 1 >>> 0;
+  #take(message: Uint8Array<ArrayBuffer>): void {
+    this.expected = this.expected + 1 >>> 0;
     this.#delivering = true;
     try {
       this.deliver(message);

@@ -11,10 +11,11 @@ import { MESSAGE_COST, type Numbered } from "./path.ts";
 /** Messages whose memory is kept for others: what is under way at full speed. */
 const MOST_USED = 2 * limits.toldBytes / limits.channelBytes;
 
+/** Messages by number, and used memory. */
 export class Kept {
   /** Bytes that are held, with what holding costs. */
   cost = 0;
-  #next = 0;
+  private next = 0;
   /** From the oldest message that has not arrived to the newest. */
   #messages: Numbered[] = [];
   #head = 0;
@@ -34,8 +35,8 @@ export class Kept {
 
   /** Gives a message its number and keeps it. */
   add(message: Uint8Array<ArrayBuffer>): Numbered {
-    const numbered = { number: this.#next, message, sentAt: 0, arrived: false, again: false };
-    this.#next = this.#next + 1 >>> 0;
+    const numbered = { number: this.next, message, sentAt: 0, arrived: false, again: false };
+    this.next = this.next + 1 >>> 0;
     message[0] = KIND.numbered;
     new DataView(message.buffer, message.byteOffset + 1, 4).setUint32(0, numbered.number, true);
     this.#messages.push(numbered);

@@ -318,11 +318,23 @@ Deno.test("channels of a striped link die, stand still and lose messages: 60 see
 });
 
 Deno.test("numbers go on beyond 2^32", clean, async () => {
-  const link = await road(), { a, b } = link;
-  for (const end of [a, b]) {
-    const { bundle } = end as unknown as { bundle: { nextNumber: number; expected: number } };
-    bundle.nextNumber = bundle.expected = 0xffff_ffff - 50;
-  }
-  await link.clock.until(exchange(link, 100));
+  const link = await road(), { clock, hub, a, b } = link;
+  const counts = [a, b].map((end) => {
+    const { bundle: { leaving: { kept }, arriving } } = end as unknown as {
+      bundle: { leaving: { kept: { next: number } }; arriving: { expected: number } };
+    };
+    assert(
+      kept.next > 0 && kept.next === arriving.expected,
+      "these are the numbers, and nothing is under way",
+    );
+    kept.next = arriving.expected = 0xffff_ffff - 50;
+    return kept;
+  });
+  const all = exchange(link, 200);
+  await clock.pass(300);
+  hub.channels[0].sever();
+  await clock.until(all);
+  assert(a.counters.resent > 0);
+  for (const { next } of counts) assert(next > 0 && next < 1_000, `the next number is ${next}`);
   await close(link);
 });
