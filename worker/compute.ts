@@ -91,8 +91,13 @@ export interface Compute {
   backwardInput(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined>;
   /** The second half: adds to the gradients of the stage's tensors. */
   backwardWeight(stage: number, microbatch: number): Promise<void>;
-  /** Runs hosted experts on a peer's rows: outputs of the forward pass, input gradients of the backward pass. */
+  /**
+   * Runs hosted experts on a peer's rows: outputs of the forward pass, input gradients of the backward pass, which leaves the
+   * gradients of weights to {@linkcode hostWeights}.
+   */
   host(exchange: Omit<Exchange, "parts"> & { readonly part: Omit<ExpertRows, "host"> }): Promise<ArrayBuffer>;
+  /** The rest of a hosted backward pass: adds to the gradients of the experts of a layer. Comes before the layer's next one. */
+  hostWeights(layer: number, microbatch: number): Promise<void>;
   /** The accumulated gradient of a tied head, taken (the head's copy is then zero), or added to the embedding's. */
   takeTiedGradient(): Promise<Float32Array<ArrayBuffer>>;
   addTiedGradient(words: Float32Array<ArrayBuffer>): Promise<void>;

@@ -158,6 +158,7 @@ class ComputeClient implements Compute {
   backwardInput: Compute["backwardInput"] = (...args) => this.#call("backwardInput", ...args);
   backwardWeight: Compute["backwardWeight"] = (...args) => this.#call("backwardWeight", ...args);
   host: Compute["host"] = (exchange) => this.#call("host", exchange);
+  hostWeights: Compute["hostWeights"] = (...args) => this.#call("hostWeights", ...args);
   takeTiedGradient: Compute["takeTiedGradient"] = () => this.#call("takeTiedGradient");
   addTiedGradient: Compute["addTiedGradient"] = (words) => this.#call("addTiedGradient", words);
   fold: Compute["fold"] = () => this.#call("fold");

@@ -248,6 +248,8 @@ export class ExpertServer {
     consumed();
     const heading = { what: REPLY[pass], round, evaluate, index: layer, microbatch, sequence: 0 };
     this.roads.send(peer, "reply", heading, [new Uint8Array(rows)]).then(() => free(rows));
+    // Nobody waits for these before the share ends; but the asker's next request does, so that they add up in order.
+    if (pass === "backward") await this.compute.hostWeights(layer, microbatch);
   }
 
   /** The rows of a request, after comparing everything that the asker said with the plan. */

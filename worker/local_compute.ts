@@ -215,6 +215,14 @@ export class LocalCompute implements Compute {
     });
   }
 
+  hostWeights(layer: number, microbatch: number): Promise<void> {
+    // deno-lint-ignore require-await
+    return this.#busy.during(async () => {
+      this.#now.bank.hostWeights(layer, microbatch);
+      this.#start(this.#now.device);
+    });
+  }
+
   takeTiedGradient(): Promise<Float32Array<ArrayBuffer>> {
     return this.#busy.during(async () => {
       const { device, parameters } = this.#now;

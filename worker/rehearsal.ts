@@ -82,6 +82,7 @@ export async function rehearse(slice: Slice, info: DeviceInfo): Promise<ProgramC
       const counts = new Uint32Array(experts.length).fill(each);
       const part = { counts, rows: new ArrayBuffer(each * experts.length * rowBytes) };
       await compute.host({ layer, microbatch, pass, mode: "train", part });
+      if (pass === "backward") await compute.hostWeights(layer, microbatch);
     }
   }
   for (const stage of own.toReversed()) {

@@ -96,18 +96,26 @@ export function layerWords(
   };
 }
 
-/** What a host keeps of one microbatch for `experts` experts of another worker's layer. */
+/** What a host keeps of one microbatch for `experts` experts of another worker's layer, and takes while it works. */
+export interface GuestWords extends LayerWords {
+  /** Of what it takes, what it still has when the rows have been answered and gradients of weights have not been added to. */
+  readonly owed: number;
+}
+
+/** See {@linkcode GuestWords}. */
 export function guestWords(
   config: ModelConfig,
   tokens: number,
   experts: number,
   recompute: boolean,
-): LayerWords {
+): GuestWords {
   const { hiddenSize: D, intermediateSize: F } = config, rows = expertRows(config, tokens, experts);
   const inner = 3 * F * rows;
   return {
     kept: rows * D + (recompute ? 0 : inner),
     working: rows * 2 * D + inner + (recompute ? inner : 0),
+    // Gradients of what was kept, or is computed again, take its place.
+    owed: rows * D + (recompute ? inner : 0),
   };
 }
 

@@ -128,13 +128,18 @@ export class Predictor {
       codecBytes(expertRows(config, this.#tokens, experts) * config.hiddenSize, codecs(worker, host));
   }
 
-  /** A host's seconds for a forward or a whole backward pass of some experts. */
+  /** A host's seconds for a forward or a backward pass of some experts, until it answers. */
   guestSeconds(host: number, experts: number, forward: boolean): number {
-    const { forward: again, input, weight } = this.seconds(host).experts[experts];
-    return forward ? again : input + weight + (this.setting.recompute ? again : 0);
+    const { forward: again, input } = this.seconds(host).experts[experts];
+    return forward ? again : input + (this.setting.recompute ? again : 0);
   }
 
-  /** A stage's pass over one microbatch. Hosts make whole backward passes whatever the stage does. */
+  /** Its seconds behind the answer of a backward pass, for the gradients of the experts' weights. */
+  owedSeconds(host: number, experts: number): number {
+    return this.seconds(host).experts[experts].weight;
+  }
+
+  /** A stage's pass over one microbatch. Hosts do both halves of a backward pass whatever the stage does. */
   pieces(stage: StageShape, pass: StagePass): Piece[] {
     const times = this.seconds(stage.worker), { recompute, config } = this.setting;
     const pieces: Piece[] = [], forward = pass === "forward";
@@ -164,6 +169,7 @@ export class Predictor {
           host,
           bytes: this.rowBytes(experts, stage.worker, host),
           seconds: this.guestSeconds(host, experts, forward),
+          owed: forward ? 0 : this.owedSeconds(host, experts),
         }));
         pieces.push({ seconds: open, exchange: { meanwhile, parts } });
         open = read;

@@ -7,6 +7,7 @@ import { borderWords } from "../../model/layers/residual.ts";
 import { jobOf } from "./division_job.ts";
 import {
   copyBytes,
+  type GuestWords,
   guestWords,
   headWords,
   layerWords,
@@ -47,7 +48,7 @@ export class Judge {
   readonly #tokens: number;
   readonly #hops = new Map<number, number>();
   readonly #kept: { readonly kept: number; readonly working: number; readonly halved: number }[];
-  readonly #guests: { readonly kept: number; readonly working: number }[];
+  readonly #guests: readonly GuestWords[];
   readonly #head: { readonly kept: number; readonly working: number };
 
   constructor(readonly setting: Setting) {
@@ -169,7 +170,9 @@ export class Judge {
     const guests = new Map<number, number>();
     for (const part of division) {
       for (const [host, n] of part.remote) {
-        const work = this.predictor.guestSeconds(host, n, true) + this.predictor.guestSeconds(host, n, false);
+        const work = this.predictor.guestSeconds(host, n, true) +
+          this.predictor.guestSeconds(host, n, false) +
+          this.predictor.owedSeconds(host, n);
         guests.set(host, (guests.get(host) ?? 0) + m * part.layers * work);
       }
     }
@@ -231,7 +234,10 @@ export class Judge {
       }
       for (const [host, n] of part.remote) {
         add(host, 4 * inFlight * part.layers * this.#guests[n].kept);
-        room.set(host, Math.max(room.get(host) ?? 0, 4 * this.#guests[n].working));
+        // A host works on rows of one asker, and owes gradients of weights to each other one at most.
+        const { working, owed } = this.#guests[n];
+        room.set(host, Math.max(room.get(host) ?? 0, 4 * (working - owed)));
+        add(host, 4 * owed);
       }
     });
     for (const [host, more] of room) add(host, more);

@@ -45,11 +45,12 @@ export interface Piece {
   };
 }
 
-/** Rows for one host: bytes there and the same back, and the host's seconds between. */
+/** Rows for one host: bytes there and the same back, and the host's seconds between and, for nobody who waits, behind. */
 export interface Part {
   readonly host: number;
   readonly bytes: number;
   readonly seconds: number;
+  readonly owed: number;
 }
 
 /** A direction of a link. */
@@ -246,7 +247,7 @@ class Simulation {
       const close = () => {
         if (--open === 0) next();
       };
-      for (const { host, bytes, seconds } of parts) {
+      for (const { host, bytes, seconds, owed } of parts) {
         this.#transfer(
           worker,
           host,
@@ -257,7 +258,10 @@ class Simulation {
               seconds,
               "guest",
               step,
-              () => this.#transfer(host, worker, bytes, close),
+              () => {
+                this.#transfer(host, worker, bytes, close);
+                this.#device(host, owed, "guest", step, () => {});
+              },
             ),
         );
       }
@@ -322,7 +326,9 @@ class Simulation {
   }
 
   #decide(): void {
-    const voters = this.#voting.splice(0), { step = [] } = this.job, now = this.#engine.now;
+    const voters = this.#voting.splice(0), { step = [] } = this.job;
+    // A vote tells of gradients, so whoever owes some pays first.
+    const now = Math.max(...voters.map((worker) => this.#devices[worker].free));
     for (const worker of voters) {
       const seconds = (step[worker] ?? 0) * this.#slow[worker], end = now + seconds;
       this.#devices[worker].take(seconds);

@@ -11,7 +11,7 @@ import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
 import { type BoundBlock, type Parameters, trained } from "../parameters.ts";
 import { type Products, productsOf } from "./products.ts";
 import { Scope } from "../scope.ts";
-import { WeightsAtOnce, type WeightWork } from "./weight_work.ts";
+import { WeightsLater, type WeightWork } from "./weight_work.ts";
 
 /** The held experts of one layer, ids ascending. */
 export interface HeldExperts {
@@ -155,6 +155,8 @@ export class ExpertBank {
   readonly #recompute: boolean;
   readonly #layers = new Map<number, HeldExperts>();
   readonly #guests = new Map<string, Guest>();
+  /** What backward passes over guests' rows left to do. */
+  readonly #owed = new Map<string, WeightsLater>();
 
   /** `recompute`: keep only the rows of a forward pass and compute the rest again in the backward pass. */
   constructor(device: Device, parameters: Parameters, options: { readonly recompute: boolean }) {
@@ -178,7 +180,8 @@ export class ExpertBank {
   }
 
   /**
-   * Runs a layer's experts on another worker's rows: outputs of the forward pass, input gradients of the backward pass.
+   * Runs a layer's experts on another worker's rows: outputs of the forward pass, input gradients of the backward pass. The
+   * asker waits for these alone, so a backward pass keeps what {@linkcode ExpertBank.hostWeights} needs.
    *
    * @throws {ExpertRequestError} Where sizes do not fit, or a backward pass has had no forward pass.
    */
@@ -198,6 +201,23 @@ export class ExpertBank {
     } finally {
       scope.release();
     }
+  }
+
+  /**
+   * The rest of a backward pass: adds to the gradients of a layer's experts. Gradients are sums in the order of these calls:
+   * each comes before the next backward pass over rows of the same layer.
+   *
+   * @throws {ExpertRequestError} Where that pass did not come before.
+   */
+  hostWeights(layer: number, microbatch: number): void {
+    const key = `${layer} ${microbatch}`, weights = this.#owed.get(key);
+    if (weights === undefined) {
+      throw new ExpertRequestError(
+        `The experts' weights of layer ${layer}, microbatch ${microbatch} come before the gradients of its rows`,
+      );
+    }
+    this.#owed.delete(key);
+    weights.finish();
   }
 
   #checkSize({ layer, part }: HostRequest, held: HeldExperts): number {
@@ -270,7 +290,7 @@ export class ExpertBank {
       );
     }
     this.#guests.delete(key);
-    const words = guest.grouped.count * this.#config.hiddenSize;
+    const words = guest.grouped.count * this.#config.hiddenSize, stay = new Scope(this.#device);
     const kept = guest.kept ?? expertsForward(
       this.#device,
       this.#products,
@@ -278,12 +298,11 @@ export class ExpertBank {
       held,
       guest.grouped,
       scope.take(words, "guest outputs"),
-      scope,
+      stay,
     );
-    const dout = this.#upload(new Float32Array(rows), scope.take(words, "guest output gradients"));
+    const dout = this.#upload(new Float32Array(rows), stay.take(words, "guest output gradients"));
     const din = scope.take(words, "guest row gradients");
-    // Guests' backward passes are whole: the asker waits for its rows, and the gradients of weights stay in order.
-    const weights = new WeightsAtOnce(this.#device);
+    const weights = new WeightsLater(this.#device);
     expertsBackward(
       this.#device,
       this.#products,
@@ -295,13 +314,9 @@ export class ExpertBank {
       dout,
       din,
     );
-    guest.scope.release();
+    weights.release(guest.scope);
+    weights.release(stay);
+    this.#owed.set(key, weights);
     return din;
-  }
-
-  /** Forgets rows whose backward pass never came. */
-  release(): void {
-    for (const guest of this.#guests.values()) guest.scope.release();
-    this.#guests.clear();
   }
 }

@@ -231,7 +231,7 @@ export class Stage {
 
   /**
    * The first half of {@linkcode backward}: answers with the gradient of the input and keeps what
-   * {@linkcode backwardWeight} needs. Other workers' experts do their whole part of the pass in it.
+   * {@linkcode backwardWeight} needs. Other workers' experts do both halves of their part, one after the other.
    */
   async backwardInput(microbatch: number, gradient?: View): Promise<View | undefined> {
     const halves: Left[] = [];

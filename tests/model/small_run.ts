@@ -85,9 +85,11 @@ export async function run(device: Device, given: SmallRun): Promise<Outcome> {
   const computes = new Map<string, LocalCompute>();
   const exchanger = async (exchange: Exchange) => {
     await given.onExchange?.(exchange);
-    return await Promise.all(exchange.parts.map(({ host, counts, rows }) => {
-      const { layer, microbatch, pass, mode } = exchange;
-      return computes.get(host)!.host({ layer, microbatch, pass, mode, part: { counts, rows } });
+    return await Promise.all(exchange.parts.map(async ({ host, counts, rows }) => {
+      const { layer, microbatch, pass, mode } = exchange, compute = computes.get(host)!;
+      const answer = await compute.host({ layer, microbatch, pass, mode, part: { counts, rows } });
+      if (pass === "backward") await compute.hostWeights(layer, microbatch);
+      return answer;
     }));
   };
   for (const self of names) {

@@ -98,6 +98,47 @@ Deno.test("a host without layers votes after the last of its guests' rows, and s
   assertEquals(mesh.failures.size, 0);
 });
 
+Deno.test("a host answers before the gradients of its weights, and ends a share only behind them", async () => {
+  const next = Promise.withResolvers<void>(), last = Promise.withResolvers<void>();
+  const a = new FakeCompute({
+    exchanges: true,
+    // The pass that was answered has ended: its rows did not wait for the host's weights.
+    before: (call) => call.startsWith("backward 0.1") ? next.resolve() : undefined,
+  });
+  const h = new FakeCompute({
+    before: (call) => {
+      if (call === "weights of guests 0.0") return next.promise;
+      if (call === "weights of guests 0.1") return last.promise;
+    },
+  });
+  const computes = { a, b: new FakeCompute({ exchanges: true }), h };
+  const operations = {
+    ...twoStages(),
+    h: { train: [{ do: "fold" as const }, { do: "vote" as const }], evaluate: [] },
+  };
+  const stages = stagesOfTwo([["h"], ["h"]]);
+  const mesh = smallMesh(tinyPlan({ stages, operations, model: tinyModel(2, 1) }), computes);
+  await mesh.start();
+  mesh.round(0);
+  for (const worker of ["a", "b"]) await mesh.heard(worker, "vote");
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(h.calls.at(-1), "weights of guests 0.1");
+  last.resolve();
+  await mesh.heard("h", "vote");
+  await mesh.close();
+  assertEquals(mesh.failures.size, 0);
+  assertEquals(h.calls.slice(-2), ["fold", "finish"]);
+  for (const layer of [0, 1]) {
+    const ofLayer = h.calls.filter((call) =>
+      call.startsWith(`host backward ${layer}.`) || call.startsWith(`weights of guests ${layer}.`)
+    );
+    assertEquals(
+      ofLayer,
+      [0, 1].flatMap((m) => [`host backward ${layer}.${m} [1]`, `weights of guests ${layer}.${m}`]),
+    );
+  }
+});
+
 /** A host of experts 1 and 2 of layer 0, whose stage is on worker a, in round 5. */
 function host(script: ConstructorParameters<typeof FakeCompute>[0] = {}) {
   const stages = stagesOfTwo([["a", "h", "h", "a"], ["b", "b", "b", "b"]]);

@@ -134,6 +134,10 @@ export class FakeCompute implements Compute {
     return new Float32Array(part.rows).map((value) => -value).buffer;
   }
 
+  async hostWeights(layer: number, microbatch: number): Promise<void> {
+    await this.#note(`weights of guests ${layer}.${microbatch}`);
+  }
+
   async takeTiedGradient(): Promise<Float32Array<ArrayBuffer>> {
     await this.#note("take tied gradient");
     return new Float32Array(FAKE_WORDS);

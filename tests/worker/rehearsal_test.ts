@@ -100,6 +100,7 @@ async function played(self: string): Promise<Set<string>> {
         mode: "train",
         part: { counts: Uint32Array.of(6), rows },
       });
+      if (pass === "backward") await compute.hostWeights(0, 0);
     }
   }
   await compute.finish();
