@@ -8,12 +8,12 @@ import type { Lent } from "../mesh/control/messages.ts";
 import type { Channel, Runtime } from "../mesh/runtime.ts";
 import type { Admission } from "./admission/admission.ts";
 import { CoordinatorError } from "./errors.ts";
-import type { RunEvent } from "./events.ts";
+import type { Outcome, RunEvent } from "./events.ts";
 import { measureLinks } from "./run/link_trial.ts";
 import type { Member } from "./member.ts";
 import { type Known, Membership } from "./admission/membership.ts";
 import { type KnownLink, Paces } from "./planner/paces.ts";
-import { type Outcome, run, type RunRequest } from "./run/run.ts";
+import { run, type RunRequest } from "./run/run.ts";
 import type { TurnGrants } from "./admission/turn_grants.ts";
 
 export interface CoordinatorOptions {

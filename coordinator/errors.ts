@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ModelError } from "../model/errors.ts";
 
 /** Something about a run, a plan or the coordinator that its user can act on; `name` is stable. */
 export class CoordinatorError extends Error {
@@ -50,4 +51,19 @@ export class WorkerFailed extends CoordinatorError {
 /** Gradients were not finite in too many steps in a row. */
 export class NotFinite extends CoordinatorError {
   override readonly name = "NotFinite";
+}
+
+/** Asked to stop before there was anything to save. */
+export class Interrupted extends CoordinatorError {
+  override readonly name = "Interrupted";
+}
+
+/** Errors with a stable name that their user can act on; anything else is a bug of this program. */
+export function isKnown(error: Error): boolean {
+  return error instanceof CoordinatorError || error instanceof ModelError || isSystemError(error);
+}
+
+/** What the operating system says: a full disk, a missing right. */
+function isSystemError(error: Error): boolean {
+  return typeof (error as { code?: unknown }).code === "string";
 }

@@ -221,6 +221,9 @@ export type RunEvent =
     readonly resume: string | null;
   };
 
+/** How a run ended: with its last event, which was told as well. */
+export type Outcome = Extract<RunEvent, { event: "done" | "stopped" }>;
+
 /** JSON has no NaN: null stands for a number that is not finite. */
 export function finiteOrNull(value: number): number | null {
   return Number.isFinite(value) ? value : null;

@@ -1,8 +1,7 @@
 /** A whole mesh in one process: a coordinator and workers with real devices, joined by channels in memory (or werift). */
 import { Admission } from "../coordinator/admission/admission.ts";
 import { Coordinator } from "../coordinator/coordinator.ts";
-import type { RunEvent } from "../coordinator/events.ts";
-import type { Outcome } from "../coordinator/run/run.ts";
+import type { Outcome, RunEvent } from "../coordinator/events.ts";
 import type { Device } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { newIdentity } from "../mesh/identity/identity.ts";

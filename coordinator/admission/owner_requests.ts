@@ -7,9 +7,8 @@ import type { z } from "zod";
 import { limits } from "../../mesh/limits.ts";
 import type { InviteTerms } from "./admission.ts";
 import type { Coordinator } from "../coordinator.ts";
-import { CoordinatorError } from "../errors.ts";
+import { CoordinatorError, isKnown } from "../errors.ts";
 import { InviteBody, RunBody, type RunLine, WorkerBody } from "./owner_protocol.ts";
-import { isKnown } from "../run/run.ts";
 
 /** What the requests act on. */
 export interface OwnerOptions {

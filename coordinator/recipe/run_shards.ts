@@ -13,7 +13,7 @@ import type { TokenizedText } from "../../model/text/text.ts";
 import { checkVocabulary, loadTokenizer, tokenizerFiles } from "../../model/text/tokenizer.ts";
 import type { Runtime } from "../../mesh/runtime.ts";
 import { RecipeError } from "../errors.ts";
-import type { Batch } from "../run/generation.ts";
+import type { Batch } from "../batch.ts";
 import { pause } from "../pause.ts";
 import type { PhaseData } from "../run/phase.ts";
 import type { Recipe } from "./recipe.ts";

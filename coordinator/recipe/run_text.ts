@@ -21,7 +21,7 @@ import {
   tokenizerFiles,
 } from "../../model/text/tokenizer.ts";
 import type { Clock, Runtime, Storage } from "../../mesh/runtime.ts";
-import type { Batch } from "../run/generation.ts";
+import type { Batch } from "../batch.ts";
 import { pause } from "../pause.ts";
 import type { PhaseData } from "../run/phase.ts";
 import { RecipeError } from "../errors.ts";

@@ -9,24 +9,11 @@ import type { PullRequest } from "../../mesh/control/control.ts";
 import type { FromCoordinator, FromWorker, Part } from "../../mesh/control/messages.ts";
 import { limits } from "../../mesh/limits.ts";
 import type { Clock, Timer } from "../../mesh/runtime.ts";
+import type { Batch } from "../batch.ts";
 import { WorkerFailed } from "../errors.ts";
 import type { Member, MemberMessage } from "../member.ts";
 import { pause } from "../pause.ts";
-
-/** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
-export interface ParameterSource {
-  /** Words `start`..`start + length` of one part of a tensor, as little-endian f32 bytes. */
-  /** `replica`: the place of the pipeline that asks. */
-  read(
-    tensor: string,
-    part: Part,
-    start: number,
-    length: number,
-    replica: number,
-  ): Promise<Uint8Array<ArrayBuffer>>;
-  /** There is what outer steps of local training left, with moments of each replica. */
-  readonly outer?: boolean;
-}
+import type { ParameterSource } from "./parameters.ts";
 
 export type Vote = Extract<FromWorker, { type: "vote" }>;
 export type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
@@ -300,12 +287,4 @@ export class Generation {
 
 function roundKey(round: number, pipeline?: number): string {
   return pipeline === undefined ? String(round) : `${round} of ${pipeline}`;
-}
-
-/** The data of a round: u32 little-endian [microbatches, batch, sequence]. */
-export interface Batch {
-  readonly ids: Uint8Array<ArrayBuffer>;
-  readonly labels: Uint8Array<ArrayBuffer>;
-  /** Labels that are not 0xffffffff. */
-  readonly validLabels: number;
 }

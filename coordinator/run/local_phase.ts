@@ -12,7 +12,8 @@
 import { microbatchesOf } from "../../mesh/plan.ts";
 import { addLosses, type RoundLoss, type Verdict } from "./decide.ts";
 import { finiteOrNull, type Position, type Validation } from "../events.ts";
-import type { Batch, Vote } from "./generation.ts";
+import type { Batch } from "../batch.ts";
+import type { Vote } from "./generation.ts";
 import { type Owned, owners } from "../cost/holdings.ts";
 import { judge, MOST_SKIPPED, notFinite, type PhaseOptions, type PhaseResult, workerStep } from "./phase.ts";
 import { learningRate } from "../recipe/recipe_phases.ts";

@@ -10,7 +10,8 @@ import { type CandidateText, type Choices, choicesOf, type Numbered } from "../.
 import { type ChooseTask, readTasks, TaskError } from "../../model/text/tasks.ts";
 import type { Tokenizer } from "../../model/text/tokenizer.ts";
 import { WorkerFailed } from "../errors.ts";
-import type { Batch, Generation } from "./generation.ts";
+import type { Batch } from "../batch.ts";
+import type { Generation } from "./generation.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import type { EvaluatePhase } from "../recipe/recipe_phases.ts";
 

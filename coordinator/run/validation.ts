@@ -6,7 +6,8 @@
 import type { ModelConfig } from "../../model/config.ts";
 import { addLosses } from "./decide.ts";
 import { finiteOrNull, type Validation } from "../events.ts";
-import type { Batch, Generation } from "./generation.ts";
+import type { Batch } from "../batch.ts";
+import type { Generation } from "./generation.ts";
 
 /** The validation text of a phase, in rounds. */
 export interface ValidationData {

@@ -1,8 +1,7 @@
 /** What ends a run before its time, and that nothing is lost by it but the steps since the last checkpoint. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { JournalError, PlanInfeasible, RecipeError } from "../../coordinator/errors.ts";
-import type { RunEvent } from "../../coordinator/events.ts";
-import type { Outcome } from "../../coordinator/run/run.ts";
+import type { Outcome, RunEvent } from "../../coordinator/events.ts";
 import { encodeMessage } from "../../mesh/control/codec.ts";
 import { TextError, TokenizerError } from "../../model/errors.ts";
 import type { Compute } from "../../worker/compute.ts";
