@@ -7,7 +7,7 @@
 import { duration, size, table } from "../coordinator/amounts.ts";
 import type { Provenance } from "../model/checkpoint/card.ts";
 import type { ChangeSummary, TensorKind } from "../model/growth/change.ts";
-import { refuseExisting } from "../model/checkpoint/checkpoint_writer.ts";
+import { refuseExisting } from "../model/checkpoint/checkpoint_folders.ts";
 import type { DType } from "../model/dtypes.ts";
 import { joinPath } from "../model/files.ts";
 import { writeModel } from "../model/checkpoint/interchange.ts";

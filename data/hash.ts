@@ -9,7 +9,7 @@ import type { FileReader } from "../model/files.ts";
 const api = await xxhash();
 
 /** A checksum of bytes that come in pieces. */
-export class Checksum {
+class Checksum {
   readonly #state = api.create64();
 
   update(bytes: Uint8Array): void {

@@ -74,7 +74,7 @@ function sorted(value: unknown): unknown {
 }
 
 /** Ids of one side of one domain, in one run over its shards. */
-export class TokenRun {
+class TokenRun {
   readonly tokens: number;
   readonly #starts: number[] = [];
 

@@ -15,7 +15,7 @@ const CLASSES_PER_OCTAVE = 8;
 const LARGEST_MISFIT = 1.25;
 
 /** Bytes of the size class that holds `bytes`. */
-export function sizeClass(bytes: number): number {
+function sizeClass(bytes: number): number {
   if (bytes <= SMALLEST) return SMALLEST;
   const octave = 2 ** Math.floor(Math.log2(bytes));
   const step = Math.max(SMALLEST, octave / CLASSES_PER_OCTAVE);

@@ -102,7 +102,7 @@ export const Pipeline = z.strictObject({
 export type Pipeline = z.infer<typeof Pipeline>;
 
 /** The lists of a worker: one round of training, one of evaluation (forward only). */
-export const Operations = z.strictObject({
+const Operations = z.strictObject({
   train: z.array(Operation).max(limits.operations),
   evaluate: z.array(Operation).max(limits.operations),
 });

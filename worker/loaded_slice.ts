@@ -36,7 +36,7 @@ export interface Loaded {
 }
 
 /** What a worker holds under a slice. */
-export function holdingOf(slice: Slice): Holding {
+function holdingOf(slice: Slice): Holding {
   const own = slice.stages.filter((stage) => stage.worker === slice.self);
   return {
     layers: own.flatMap((stage) => Array.from({ length: stage.to - stage.from }, (_, i) => stage.from + i)),

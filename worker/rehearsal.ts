@@ -23,7 +23,7 @@ export interface ProgramCall {
 }
 
 /** Keeps the first call of each program that a device with this description would run. */
-export class RecordingDevice extends DryDevice {
+class RecordingDevice extends DryDevice {
   readonly calls = new Map<string, ProgramCall>();
 
   constructor(override readonly info: DeviceInfo) {

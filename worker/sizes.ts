@@ -25,7 +25,7 @@ export interface Sizes {
 }
 
 /** Bytes of one frame of a tensor (tied ones, those of replicas): vocabularies make them too large for one. */
-export const TENSOR_PIECE_BYTES = limits.chunkBytes;
+const TENSOR_PIECE_BYTES = limits.chunkBytes;
 
 /** Sizes of the generation that `slice` belongs to. Throws a `ConfigError` for a model it does not know. */
 export function sizesOf(slice: Slice): Sizes {

@@ -19,7 +19,7 @@ import type { TurnGrants } from "./turn_grants.ts";
 /** Time for a hello once a worker was let in, in ms: it opens its device and measures it before it speaks. */
 export const HELLO_MS = 60_000;
 /** Members of one mesh, and newcomers that are to become some: the planner's largest case. */
-export const MOST_MEMBERS = 4_096;
+const MOST_MEMBERS = 4_096;
 
 /** Names that are safe in plans, tables and paths. */
 const goodName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;

@@ -195,8 +195,3 @@ export class Predictor {
     return FRAME_BYTES + 4 * config.vocabSize * config.hiddenSize;
   }
 }
-
-/** Seconds of own work in a pass, without waiting for others. */
-export function ownSeconds(pieces: readonly Piece[]): number {
-  return pieces.reduce((sum, { seconds, exchange }) => sum + seconds + (exchange?.meanwhile ?? 0), 0);
-}

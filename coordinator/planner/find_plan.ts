@@ -16,7 +16,6 @@ import { type Effort, type Found, searchLocally } from "./local_search.ts";
 import { withCodecs } from "../cost/plan_codecs.ts";
 import type { Setting } from "../cost/predict.ts";
 import { schedulePlan } from "../schedule/schedule.ts";
-import type { Timeline } from "../simulator/simulator.ts";
 import { type Codec, linkCodecs } from "../cost/traffic.ts";
 
 /** Divisions up to which all are tried: a second or two of comparing bounds. */
@@ -96,11 +95,6 @@ export function findPlan(request: FindRequest): FoundPlan {
     memory: judge.memory(found.division),
     judge,
   };
-}
-
-/** The simulated round of a plan that was found, its spans for pictures included. */
-export function timelineOf({ judge, division }: FoundPlan): Timeline {
-  return judge.simulate(division);
 }
 
 /** A division as the message that workers run, with the request's order of passes. */

@@ -145,7 +145,7 @@ function countEpochs(phases: readonly Phase[], allowed: number, text: number) {
 }
 
 /** The rounds of one phase over tokenized text, of which `before` tokens were read in earlier phases. */
-export function phaseData(
+function phaseData(
   phase: ComputePhase,
   train: TokenizedText,
   validation: TokenizedText,

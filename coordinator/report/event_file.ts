@@ -34,7 +34,7 @@ function masked(bytes: Uint8Array): number {
 }
 
 /** One record with its sums. */
-export function frameRecord(data: Uint8Array): Uint8Array<ArrayBuffer> {
+function frameRecord(data: Uint8Array): Uint8Array<ArrayBuffer> {
   const record = new Uint8Array(data.length + 16), view = new DataView(record.buffer);
   view.setBigUint64(0, BigInt(data.length), true);
   view.setUint32(8, masked(record.subarray(0, 8)), true);
@@ -44,7 +44,7 @@ export function frameRecord(data: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /** An Event with a scalar for each tag; `seconds` since 1970. */
-export function scalarEvent(
+function scalarEvent(
   seconds: number,
   step: number,
   scalars: readonly (readonly [tag: string, value: number])[],

@@ -28,7 +28,7 @@ export interface Savings {
 }
 
 /** Days that a leg takes. */
-export function daysOf({ tokens, tokensPerDay }: Leg): number {
+function daysOf({ tokens, tokensPerDay }: Leg): number {
   return tokens / tokensPerDay;
 }
 

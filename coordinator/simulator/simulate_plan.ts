@@ -80,7 +80,7 @@ function codecsOf(named: NonNullable<Plan["codecs"]>, { workers }: Cluster): Lin
 }
 
 /** A cluster's links and changes as the simulator takes them. */
-export function wires(cluster: Cluster): Pick<Job, "link" | "up" | "down" | "changes"> {
+function wires(cluster: Cluster): Pick<Job, "link" | "up" | "down" | "changes"> {
   const places = new Map(cluster.workers.map(({ id }, place) => [id, place]));
   return {
     link: cluster.link,
@@ -95,7 +95,7 @@ export function wires(cluster: Cluster): Pick<Job, "link" | "up" | "down" | "cha
 }
 
 /** What predictions need of a plan's stage. */
-export function stageShape(stage: Stage, placeOf: (id: string) => number): StageShape {
+function stageShape(stage: Stage, placeOf: (id: string) => number): StageShape {
   const worker = placeOf(stage.worker);
   const remote = stage.experts.map((hosts) => {
     const counts = new Map<number, number>();

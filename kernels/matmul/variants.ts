@@ -22,7 +22,7 @@ export function formsOf<P extends Params>(family: Family<P>): {
 }
 
 /** All variants of a family. */
-export function variants<P extends Params>(family: Family<P>): Variant<P>[] {
+function variants<P extends Params>(family: Family<P>): Variant<P>[] {
   const sizes = SIZES.filter((size) => offers(family, size));
   return sizes.flatMap((size) =>
     size.kind === "shared" ? sharedVariants(family) : tileVariants(family, size)

@@ -28,7 +28,7 @@ import { statement } from "../identity/statement.ts";
 const KNOCK = 0, ANSWER = 1, PROOF = 2, ADMITTED = 3, REFUSED = 4, OTHER = 5;
 const NONCE_BYTES = 32;
 /** u8, u16 version, nonce, key. */
-export const KNOCK_BYTES = 3 + NONCE_BYTES + KEY_BYTES;
+const KNOCK_BYTES = 3 + NONCE_BYTES + KEY_BYTES;
 /** u8, u16 version, nonce, f64 time; then the signature. */
 const ANSWERED = 3 + NONCE_BYTES + 8, ANSWER_BYTES = ANSWERED + SIGNATURE_BYTES;
 /** u8, the invite's key; then its signature, then the worker's. */

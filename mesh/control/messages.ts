@@ -134,7 +134,7 @@ export const Turn = z.strictObject({ url: text, username: text, password: text }
 export type Turn = z.infer<typeof Turn>;
 
 /** The coordinator's word that a worker's key speaks for it in the run: see identity.ts. */
-export const SignedDelegation = z.strictObject({
+const SignedDelegation = z.strictObject({
   notBefore: finite,
   notAfter: finite,
   signature: z.instanceof(Uint8Array<ArrayBuffer>).refine((b) => b.length === SIGNATURE_BYTES),

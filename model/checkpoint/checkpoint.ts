@@ -48,7 +48,7 @@ export async function openCheckpoint(files: FileReader, path: string): Promise<C
  *
  * @param shards paths of safetensors files and, where an index says so, the tensors that each must hold.
  */
-export async function openWeights(
+async function openWeights(
   files: FileReader,
   folder: string,
   config: ModelConfig,

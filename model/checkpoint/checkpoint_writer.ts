@@ -8,6 +8,7 @@ import { configToJson, type ModelConfig } from "../config.ts";
 import { bytesOf, type DType } from "../dtypes.ts";
 import { CheckpointError } from "../errors.ts";
 import { type FileStore, folderOf, joinPath, withoutSlash } from "../files.ts";
+import { entries, recoverCheckpoint, refuseExisting, removeFolder } from "./checkpoint_folders.ts";
 import { SafetensorsWriter, type TensorLayout } from "./safetensors_writer.ts";
 import { elements, parameterTable } from "../tensors.ts";
 import {
@@ -246,57 +247,6 @@ export class CheckpointWriter {
   async #settled(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
   }
-}
-
-/**
- * Brings back a checkpoint whose replacement was cut off (by a crash or a power cut) after it had been moved aside.
- * Answers true if there was something to bring back.
- */
-export async function recoverCheckpoint(files: FileStore, path: string): Promise<boolean> {
-  const folder = withoutSlash(path), state = stateFolder(folder);
-  if (await entries(files, folder) !== undefined || await entries(files, folder + ".old") === undefined) {
-    return false;
-  }
-  if (await entries(files, state + ".old") !== undefined) {
-    await removeFolder(files, state); // the new one, whose model never came into place
-    await files.rename(state + ".old", state);
-  }
-  await files.rename(folder + ".old", folder);
-  await files.sync(folderOf(folder));
-  return true;
-}
-
-/** @throws {CheckpointError} if something stands under a new checkpoint's name. */
-export async function refuseExisting(files: FileStore, folder: string): Promise<void> {
-  for (const path of [withoutSlash(folder), stateFolder(folder)]) {
-    if ((await entries(files, path))?.length || await files.size(path) !== undefined) {
-      throw new CheckpointError(
-        `${path} exists already. Nothing was written; choose another name or remove it.`,
-      );
-    }
-  }
-}
-
-/** Removes a checkpoint and its state, if they are there. */
-export async function removeCheckpoint(files: FileStore, folder: string): Promise<void> {
-  await removeFolder(files, withoutSlash(folder));
-  await removeFolder(files, stateFolder(folder));
-}
-
-async function entries(files: FileStore, folder: string): Promise<string[] | undefined> {
-  try {
-    return await files.list(folder);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Removes a folder of plain files. */
-async function removeFolder(files: FileStore, folder: string): Promise<void> {
-  const names = await entries(files, folder);
-  if (names === undefined) return;
-  for (const name of names) await files.remove(joinPath(folder, name));
-  await files.remove(folder);
 }
 
 /** Greedily, in order: a tensor larger than the limit gets a file of its own. */

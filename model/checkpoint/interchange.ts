@@ -4,7 +4,7 @@
  * @module
  */
 import type { Checkpoint } from "./checkpoint.ts";
-import { CheckpointWriter } from "./checkpoint_writer.ts";
+import { type CheckpointOptions, CheckpointWriter } from "./checkpoint_writer.ts";
 import { configToJson, type ModelConfig, parseConfig, plainestType } from "../config.ts";
 import type { ModelType } from "../families.ts";
 import { decodeWords, type DType, encodeWords } from "../dtypes.ts";
@@ -14,13 +14,7 @@ import { finiteOnly, pieceLength, pieces, type TensorSource } from "../source.ts
 import { elements, parameterTable } from "../tensors.ts";
 
 /** How a model is written. */
-export interface WriteOptions {
-  /** Format of each weight; F32 unless given. */
-  readonly dtype?: (name: string) => DType;
-  /** Other files of the folder: the tokenizer's, a model card. */
-  readonly extras?: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
-  readonly shardBytes?: number;
-  readonly replace?: boolean;
+export interface WriteOptions extends Pick<CheckpointOptions, "dtype" | "extras" | "shardBytes"> {
   /** Called after each piece with parameters written and all. */
   readonly onProgress?: (written: number, total: number) => void;
   readonly signal?: AbortSignal;

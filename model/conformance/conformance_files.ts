@@ -34,7 +34,7 @@ export async function caseKind(files: FileReader, folder: string): Promise<CaseK
 }
 
 /** All tensors of a file as f32. */
-export async function readTensors(files: FileReader, path: string): Promise<Tensors> {
+async function readTensors(files: FileReader, path: string): Promise<Tensors> {
   const file = await openSafetensors(files, path);
   const tensors = new Map<string, Float32Array<ArrayBuffer>>();
   for (const [name, stored] of file.tensors) {
@@ -44,7 +44,7 @@ export async function readTensors(files: FileReader, path: string): Promise<Tens
 }
 
 /** A JSON file of a case. @throws {CaseError} where it is missing or not JSON. */
-export async function readJson(files: FileReader, folder: string, name: string): Promise<unknown> {
+async function readJson(files: FileReader, folder: string, name: string): Promise<unknown> {
   const path = joinPath(folder, name);
   const text = await readText(files, path);
   if (text === undefined) throw new CaseError(`The case ${folder} cannot be checked: it has no ${name}.`);

@@ -10,7 +10,7 @@
 import type { ModelConfig } from "../config.ts";
 import { type AxisMap, type GrowthMaps, growthMaps, widen } from "./growth_maps.ts";
 import { checkGrowth, type GrowthOptions } from "./growth_options.ts";
-import { buildPlanned, readPlanned, type RowPlan } from "./growth_rows.ts";
+import { readPlanned, type RowPlan } from "./growth_rows.ts";
 import { randomStream } from "../random.ts";
 import type { TensorSource } from "../source.ts";
 import { parameterTable, type TensorRole, type TensorSpec } from "../tensors.ts";
@@ -33,7 +33,7 @@ export function depthMap(
 }
 
 /** How every tensor of the target comes about, in order of its parameter table. @throws {GrowthError} see `checkGrowth`. */
-export function planGrowth(source: ModelConfig, target: ModelConfig, options: GrowthOptions): RowPlan[] {
+function planGrowth(source: ModelConfig, target: ModelConfig, options: GrowthOptions): RowPlan[] {
   checkGrowth(source, target);
   const planner = new Planner(source, target, options);
   return parameterTable(target).map((spec) => planner.plan(spec));
@@ -54,16 +54,6 @@ export function growModel(source: TensorSource, target: ModelConfig, options: Gr
       return readPlanned(source, plan, start, length);
     },
   };
-}
-
-/** The grown tensors one by one, from whole source tensors in memory. @throws {GrowthError} see `checkGrowth`. */
-export function* growTensors(
-  source: ModelConfig,
-  target: ModelConfig,
-  read: (name: string) => Float32Array,
-  options: GrowthOptions,
-): Generator<[name: string, words: Float32Array<ArrayBuffer>]> {
-  for (const plan of planGrowth(source, target, options)) yield [plan.spec.name, buildPlanned(plan, read)];
 }
 
 /** What a matrix reads and writes: the axes of its columns and rows, and which of them are the residual stream. */

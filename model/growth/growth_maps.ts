@@ -28,7 +28,7 @@ export interface GrowthMaps {
 }
 
 /** Unit j copies unit j mod n. */
-export function cyclicMap(from: number, to: number): AxisMap {
+function cyclicMap(from: number, to: number): AxisMap {
   return axisMap(Uint32Array.from({ length: to }, (_, j) => j % from), (j) => j >= from, from);
 }
 

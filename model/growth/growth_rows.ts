@@ -48,7 +48,7 @@ interface Run {
 }
 
 /** [rows, columns] of a tensor. */
-export function matrixShape(shape: readonly number[]): [rows: number, columns: number] {
+function matrixShape(shape: readonly number[]): [rows: number, columns: number] {
   return [shape[0] ?? 1, elements(shape.slice(1))];
 }
 
@@ -78,17 +78,6 @@ export async function readPlanned(
   }
   const skip = start - first * columns;
   return skip === 0 && out.length === length ? out : out.slice(skip, skip + length);
-}
-
-/** A whole planned tensor from whole source tensors. */
-export function buildPlanned(plan: RowPlan, read: (name: string) => Float32Array): Float32Array<ArrayBuffer> {
-  const [rows, columns] = matrixShape(plan.spec.shape);
-  const out = new Float32Array(rows * columns);
-  for (const run of runs(plan, 0, rows)) {
-    const from = run.sourceRow * plan.sourceColumns, to = from + run.count * plan.sourceColumns;
-    expand(plan, run, read(run.source).subarray(from, to), out, run.row * columns);
-  }
-  return out;
 }
 
 function* runs(plan: RowPlan, first: number, last: number): Generator<Run> {

@@ -72,7 +72,7 @@ export function upcycledConfig(source: ModelConfig, shape: ExpertShape): ModelCo
 }
 
 /** @throws {GrowthError} saying what does not fit, and what would. */
-export function checkUpcycle(source: ModelConfig, target: ModelConfig, options: UpcycleOptions): void {
+function checkUpcycle(source: ModelConfig, target: ModelConfig, options: UpcycleOptions): void {
   if (source.experts > 0) {
     throw new GrowthError(`The model has ${source.experts} experts already; only dense models are upcycled.`);
   }
@@ -158,26 +158,6 @@ export function upcycleModel(
       return withNoise(name, start, (await last.words).slice(start, start + length), options);
     },
   };
-}
-
-/** The upcycled tensors one by one, from whole source tensors in memory. @throws {GrowthError} see `checkUpcycle`. */
-export function* upcycleTensors(
-  source: ModelConfig,
-  target: ModelConfig,
-  read: (name: string) => Float32Array,
-  options: UpcycleOptions,
-): Generator<[name: string, words: Float32Array<ArrayBuffer>]> {
-  checkUpcycle(source, target, options);
-  for (const spec of parameterTable(target)) {
-    const from = denseName(spec), length = elements(spec.shape);
-    if (from === undefined) yield [spec.name, router(spec, options, 0, length)];
-    else {
-      const words = scaled(Float32Array.from(read(from)), outputFactor(spec, target, options));
-      const { drop = 0, seed } = options;
-      if (spec.expert !== undefined && drop > 0) redrawNeurons(spec, words, drop, seed);
-      yield [spec.name, spec.expert === undefined ? words : withNoise(spec.name, 0, words, options)];
-    }
-  }
 }
 
 /** The dense tensor that a tensor of an upcycled model is made from; none for a router. */

@@ -11,7 +11,7 @@ import { type MemoryChannel, memoryChannelPair } from "../../mesh/transports/mem
 import { FromCoordinator } from "../../mesh/control/messages.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
-export const profile = {
+const profile = {
   device: "reference",
   deviceName: "d",
   flops: 1,

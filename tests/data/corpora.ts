@@ -21,7 +21,7 @@ export async function inFolder(test: (folder: string) => Promise<void>): Promise
 const pages = ["README.md", ".github/ARCHITECTURE.md"]
   .map((path) => Deno.readTextFileSync(fromFileUrl(new URL(`../../${path}`, import.meta.url))));
 /** A thousand English words. */
-export const words = [...new Set(pages.join(" ").toLowerCase().match(/[a-z]{2,}/g)!)];
+const words = [...new Set(pages.join(" ").toLowerCase().match(/[a-z]{2,}/g)!)];
 
 /** A document of `count` words drawn from the seed. */
 export function randomDocument(seed: number, count: number): string[] {

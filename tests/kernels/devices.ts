@@ -105,7 +105,7 @@ export async function compareVariants<B extends Bindings, P extends Params>(
 }
 
 /** Asserts that every word is the same, NaNs and signs of zeros included. */
-export function assertSameBits(actual: Words, expected: Words, what: string): void {
+function assertSameBits(actual: Words, expected: Words, what: string): void {
   const a = new Uint32Array(actual.buffer, actual.byteOffset, actual.length);
   const b = new Uint32Array(expected.buffer, expected.byteOffset, expected.length);
   const at = a.findIndex((word, i) => word !== b[i]);

@@ -9,7 +9,7 @@ import { assertClose } from "./devices.ts";
 const STEP = 1e-5;
 
 /** d loss / d at[i] for every i. `loss` must not keep the array that it is given. */
-export function numericGradient(loss: (at: Float64Array) => number, at: ArrayLike<number>): Float64Array {
+function numericGradient(loss: (at: Float64Array) => number, at: ArrayLike<number>): Float64Array {
   const point = Float64Array.from(at);
   return point.map((value, i) => {
     point[i] = value + STEP;

@@ -44,7 +44,7 @@ export async function result(
 }
 
 /** Whether a device can run a variant: those for subgroups of another size are for other adapters. */
-export function runs(
+function runs(
   device: Device,
   { subgroup = device.info.subgroup }: { readonly subgroup?: number },
 ): boolean {

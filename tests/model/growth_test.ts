@@ -7,7 +7,6 @@ import {
   depthMap,
   describeGrowth,
   growModel,
-  growTensors,
   type GrowthOptions,
   parseGrowthOptions,
 } from "../../model/growth/growth.ts";
@@ -15,7 +14,7 @@ import { simdScale } from "../../model/growth/growth_simd.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
 import { growingPair, growthShapes } from "./growing.ts";
-import { memorySource, randomWeights, smallConfig } from "./models.ts";
+import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
 
 const fpi: GrowthOptions = { method: "fpi", depth: "interpolate", width: "copies" };
 const ids = [3, 1, 16, 3, 0, 7];
@@ -26,25 +25,25 @@ function grow(
   options: GrowthOptions,
   weights = randomWeights(source),
 ) {
-  return new Map(growTensors(source, target, (name) => weights.get(name)!, options));
+  return readAll(growModel(memorySource(source, weights), target, options));
 }
 
 /** Relative distance of the logits before and after. */
-function change(
+async function change(
   source: ModelConfig,
   target: ModelConfig,
   options: GrowthOptions,
   weights = randomWeights(source),
 ) {
   const before = logitsF64(source, weights, ids);
-  return distance(before, logitsF64(target, grow(source, target, options, weights), ids));
+  return distance(before, logitsF64(target, await grow(source, target, options, weights), ids));
 }
 
 const shapes = growthShapes({ least: 1, noise: 0.05 });
 
-Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
-  fc.assert(
-    fc.property(shapes, (x) => {
+Deno.test("FPI at integer widths and identity depth keeps the logits", async () => {
+  await fc.assert(
+    fc.asyncProperty(shapes, async (x) => {
       const [source, target] = growingPair(x, x.d * x.times);
       const options: GrowthOptions = {
         ...fpi,
@@ -53,16 +52,16 @@ Deno.test("FPI at integer widths and identity depth keeps the logits", () => {
         noise: x.noise,
         seed: x.seed,
       };
-      assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
+      assert(await change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
       assert(describeGrowth(source, target, options).exact);
     }),
     { numRuns: 60, seed: 1 },
   );
 });
 
-Deno.test("scaled copies keep the logits at any width", () => {
-  fc.assert(
-    fc.property(shapes, (x) => {
+Deno.test("scaled copies keep the logits at any width", async () => {
+  await fc.assert(
+    fc.asyncProperty(shapes, async (x) => {
       const [source, target] = growingPair(x, x.d + x.hidden);
       const options: GrowthOptions = {
         method: "fpi",
@@ -71,14 +70,14 @@ Deno.test("scaled copies keep the logits at any width", () => {
         spread: x.spread,
         noise: x.noise,
       };
-      assert(change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
+      assert(await change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
       assert(describeGrowth(source, target, options).exact);
     }),
     { numRuns: 60, seed: 1 },
   );
 });
 
-Deno.test("what is called approximate does change the function", () => {
+Deno.test("what is called approximate does change the function", async () => {
   const source = smallConfig({ num_hidden_layers: 3 });
   const wide = { ...source, hiddenSize: 24, heads: 8, intermediateSize: 30 }, deep = { ...source, layers: 5 };
   const cases: [ModelConfig, GrowthOptions][] = [
@@ -90,9 +89,9 @@ Deno.test("what is called approximate does change the function", () => {
   ];
   for (const [target, options] of cases) {
     assertEquals(describeGrowth(source, target, options).exact, false);
-    assert(change(source, target, options) > 1e-3, JSON.stringify(options));
+    assert(await change(source, target, options) > 1e-3, JSON.stringify(options));
   }
-  assert(change(source, wide, fpi) < 2e-6);
+  assert(await change(source, wide, fpi) < 2e-6);
 });
 
 Deno.test("layers: interpolation, stacking, identity", () => {
@@ -108,11 +107,11 @@ Deno.test("layers: interpolation, stacking, identity", () => {
 /** Row `r` of a matrix of `columns` columns. */
 const row = (words: Float32Array, columns: number, r: number) => words.slice(r * columns, (r + 1) * columns);
 
-Deno.test("AKI takes new rows from the layer above, read through the input's copies; the last layer is FPI", () => {
+Deno.test("AKI takes new rows from the layer above, read through the input's copies; the last layer is FPI", async () => {
   const source = smallConfig(), target = { ...source, hiddenSize: 24, heads: 8, intermediateSize: 25 };
   const weights = randomWeights(source);
-  const [aki, inner, plain] = (["aki", "aki-inner", "fpi"] as const).map((method) =>
-    grow(source, target, { ...fpi, method }, weights)
+  const [aki, inner, plain] = await Promise.all(
+    (["aki", "aki-inner", "fpi"] as const).map((method) => grow(source, target, { ...fpi, method }, weights)),
   );
   const name = (layer: number, leaf: string) => `model.layers.${layer}.${leaf}.weight`;
   const halves = (words: Float32Array, times = 0.5) => [...words, ...words].map((word) => word * times);
@@ -152,21 +151,22 @@ Deno.test("AKI takes new rows from the layer above, read through the input's cop
   assertEquals(inner.get(name(0, "self_attn.o_proj")), plain.get(name(0, "self_attn.o_proj")));
 });
 
-Deno.test("a spread parts the readers' shares but not their sums", () => {
+Deno.test("a spread parts the readers' shares but not their sums", async () => {
   const source = smallConfig({ num_hidden_layers: 1 }), target = { ...source, hiddenSize: 36 };
   const weights = randomWeights(source), name = "model.layers.0.mlp.gate_proj.weight";
-  const words = grow(source, target, { ...fpi, spread: 0.5, seed: 4 }, weights).get(name)!;
+  const words = (await grow(source, target, { ...fpi, spread: 0.5, seed: 4 }, weights)).get(name)!;
   for (let j = 0; j < 12; j++) {
     const copies = [words[j], words[j + 12], words[j + 24]], old = weights.get(name)![j];
     assert(Math.abs(copies[0] + copies[1] + copies[2] - old) < 1e-6 && copies[0] !== copies[1]);
   }
 });
 
-Deno.test("paired noise parts the readers of copies and cancels over them", () => {
+Deno.test("paired noise parts the readers of copies and cancels over them", async () => {
   const source = smallConfig({ num_hidden_layers: 1 }),
     target = { ...source, hiddenSize: 30, intermediateSize: 25 };
   const weights = randomWeights(source), options: GrowthOptions = { ...fpi, noise: 0.1, seed: 4 };
-  const grown = grow(source, target, options, weights), plain = grow(source, target, fpi, weights);
+  const grown = await grow(source, target, options, weights),
+    plain = await grow(source, target, fpi, weights);
   const name = "model.layers.0.mlp.gate_proj.weight", words = grown.get(name)!, before = plain.get(name)!;
   for (let j = 0; j < 12; j++) {
     const copies = [j, j + 12, j + 24].filter((column) => column < 30);
@@ -182,11 +182,11 @@ Deno.test("paired noise parts the readers of copies and cancels over them", () =
   }
 });
 
-Deno.test("long rows go through vectors and come out as plain arithmetic says, bit for bit", () => {
+Deno.test("long rows go through vectors and come out as plain arithmetic says, bit for bit", async () => {
   assert(simdScale() !== undefined, "this engine has WebAssembly vectors");
   const source = smallConfig({ num_hidden_layers: 1, hidden_size: 201, intermediate_size: 133 });
   const target = { ...source, hiddenSize: 333, intermediateSize: 270 }, weights = randomWeights(source);
-  const grown = grow(source, target, { ...fpi, width: "scaled-copies" }, weights);
+  const grown = await grow(source, target, { ...fpi, width: "scaled-copies" }, weights);
   const copies = (j: number, from: number, to: number) => Math.floor((to - 1 - j % from) / from) + 1;
   const writes = (j: number) => Math.sqrt(333 / 201 / copies(j, 201, 333));
   const gate = "model.layers.0.mlp.gate_proj.weight", down = "model.layers.0.mlp.down_proj.weight";
@@ -203,7 +203,7 @@ Deno.test("long rows go through vectors and come out as plain arithmetic says, b
   assertEquals(grown.get(down), wantDown);
 });
 
-Deno.test("streamed in any ranges it is the same, and no more is read than is needed", async () => {
+Deno.test("read in any ranges it is the same, and no more is read than is needed", async () => {
   const source = smallConfig({ num_hidden_layers: 3 });
   const target = { ...source, hiddenSize: 20, heads: 6, intermediateSize: 33, layers: 5 };
   const weights = randomWeights(source);
@@ -215,7 +215,7 @@ Deno.test("streamed in any ranges it is the same, and no more is read than is ne
       noise: 0.1,
       spread: 0.2,
     };
-    const whole = grow(source, target, options, weights);
+    const whole = await grow(source, target, options, weights);
     let read = 0;
     const counted = memorySource(source, weights);
     const model = growModel(
