@@ -12,7 +12,7 @@ import { ganttSvg } from "../../coordinator/simulator/gantt.ts";
 import { table } from "../../coordinator/amounts.ts";
 import { type Route, routeRound, type RouteRules } from "../../coordinator/routes/route_round.ts";
 import { type FoundRoutes, searchPipelines, searchRoutes } from "../../coordinator/routes/route_search.ts";
-import type { Timeline } from "../../coordinator/simulator/simulator.ts";
+import type { Timeline } from "../../coordinator/simulator/round.ts";
 import {
   forwardSeconds,
   microbatches,

@@ -9,7 +9,7 @@ import { limits } from "../../mesh/limits.ts";
 import type { Profile } from "../../mesh/control/messages.ts";
 import { CoordinatorError } from "../errors.ts";
 import { nearest } from "../nearest.ts";
-import type { LinkSpeed } from "../simulator/simulator.ts";
+import type { LinkSpeed } from "../simulator/round.ts";
 
 /** A cluster file that cannot be used as it stands; the message says where and what would do. */
 export class ClusterError extends CoordinatorError {

@@ -21,7 +21,7 @@ import {
   secondsOf,
   stepCosts,
 } from "./cost_model.ts";
-import type { Part, Piece } from "../simulator/simulator.ts";
+import type { Part, Piece } from "../simulator/round.ts";
 import { codecBytes, type LinkCodecs } from "./traffic.ts";
 
 /** What is to be computed, where. */

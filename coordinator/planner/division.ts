@@ -18,7 +18,8 @@ import {
 } from "../cost/memory_model.ts";
 import { Predictor, type Setting } from "../cost/predict.ts";
 import { type Action, type Keeps, mostKept } from "../schedule/schedules.ts";
-import { simulate, type Timeline } from "../simulator/simulator.ts";
+import { simulate } from "../simulator/simulator.ts";
+import type { Timeline } from "../simulator/round.ts";
 
 /** A stage of a division. Every layer of it has its experts on the same workers. */
 export interface Part {

@@ -7,7 +7,7 @@ import type { Division } from "./division.ts";
 import { pipelineSteps } from "../simulator/pipeline_steps.ts";
 import type { Predictor, StagePass, StageShape } from "../cost/predict.ts";
 import { type Action, actions } from "../schedule/schedules.ts";
-import type { Job, Piece } from "../simulator/simulator.ts";
+import type { Job, Piece } from "../simulator/round.ts";
 
 /**
  * The simulator's job of a training round: passes in the given orders of work, one for each worker with stages, or in those of

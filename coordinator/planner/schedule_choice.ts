@@ -26,7 +26,7 @@ import {
 } from "../schedule/schedules.ts";
 import { withCodecs } from "../cost/plan_codecs.ts";
 import { simulatePlan } from "../simulator/simulate_plan.ts";
-import type { Timeline } from "../simulator/simulator.ts";
+import type { Timeline } from "../simulator/round.ts";
 import { skipSchedule } from "../routes/skip_schedule.ts";
 import { splitLayers } from "../cost/split.ts";
 

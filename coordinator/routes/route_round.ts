@@ -6,7 +6,7 @@
  * @module
  */
 import { Engine, Server } from "../simulator/engine.ts";
-import type { LinkSpeed, Span, Step, Work } from "../simulator/simulator.ts";
+import type { LinkSpeed, Span, Step, Work } from "../simulator/round.ts";
 
 /** Workers that a microbatch visits, in order. The first one also has the head: forward, head, then backward in reverse. */
 export type Route = readonly number[];

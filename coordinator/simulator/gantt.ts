@@ -4,7 +4,7 @@
  * @module
  */
 import { shortTime } from "../schedule/schedule_text.ts";
-import type { Span, Timeline } from "./simulator.ts";
+import type { Span, Timeline } from "./round.ts";
 
 /** What to draw. */
 export interface GanttOptions {

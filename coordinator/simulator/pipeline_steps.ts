@@ -5,7 +5,7 @@
  * @module
  */
 import type { Action } from "../schedule/schedules.ts";
-import type { Piece, Step } from "./simulator.ts";
+import type { Piece, Step } from "./round.ts";
 
 /** What the steps of a pipeline need to know. */
 export interface PipelineSteps {

@@ -10,7 +10,8 @@ import { ClusterError } from "../cost/cluster.ts";
 import { owners, words } from "../cost/holdings.ts";
 import { Predictor, type StagePass, type StageShape } from "../cost/predict.ts";
 import { type Copies, copiesOf } from "../cost/replica_traffic.ts";
-import { type Job, type Piece, simulate, type Step, type Timeline } from "./simulator.ts";
+import { simulate } from "./simulator.ts";
+import type { Job, Piece, Step, Timeline } from "./round.ts";
 import { type Codec, type LinkCodecs, linkCodecs } from "../cost/traffic.ts";
 
 /** Options of {@linkcode simulatePlan}. */

@@ -6,7 +6,8 @@
  */
 import type { DeviceInfo } from "../device.ts";
 import type { Params, Values, Variant } from "../kernel.ts";
-import { backwardKVProgram, backwardQProgram, forwardProgram, LANES, type Tile } from "./program.ts";
+import { backwardKVProgram, backwardQProgram, forwardProgram } from "./program.ts";
+import { LANES, type Tile } from "./tile.ts";
 
 /** Elements of the largest head that the programs keep in registers. */
 export const MAX_HEAD_DIM = 128;
