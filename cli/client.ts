@@ -8,6 +8,7 @@ import type { InviteTerms, KnownWorker } from "../coordinator/admission/admissio
 import type { Status } from "../coordinator/coordinator.ts";
 import { CoordinatorFile, type RunBody, type RunLine } from "../coordinator/admission/owner_protocol.ts";
 import { readOwn } from "../mesh/identity/deno_key_file.ts";
+import { objects } from "./lines.ts";
 import { CommandError } from "./verb.ts";
 
 /** Folder of runs and of coordinator.json where --state does not say another. */
@@ -83,13 +84,8 @@ export class Owner {
   /** Starts a run and gives its events as they come. */
   async *run(body: RunBody): AsyncGenerator<RunLine> {
     const response = await this.#request("POST", "/run", JSON.stringify(body));
-    let rest = "";
     try {
-      for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
-        const lines = (rest + text).split("\n");
-        rest = lines.pop()!;
-        for (const line of lines) yield JSON.parse(line) as RunLine;
-      }
+      yield* objects<RunLine>(response.body!);
     } catch (error) {
       if (error instanceof CommandError) throw error;
       throw new CommandError(

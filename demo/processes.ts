@@ -4,9 +4,11 @@
  * @module
  */
 import { fromFileUrl } from "@std/path";
+import { objects } from "../cli/lines.ts";
 
 const program = fromFileUrl(new URL("../cli.ts", import.meta.url));
-const permissions = [
+/** What Deno is permitted to do for the program. */
+export const permissions = [
   "--allow-net",
   "--allow-read",
   "--allow-write",
@@ -78,13 +80,4 @@ export function volary(
       await heard;
     },
   };
-}
-
-async function* objects(stream: ReadableStream<Uint8Array>): AsyncGenerator<Record<string, unknown>> {
-  let rest = "";
-  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + piece).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) if (line !== "") yield JSON.parse(line);
-  }
 }

@@ -10,6 +10,7 @@ import { type Tile, TOGETHER } from "../../kernels/matmul/tile.ts";
 import { tileSource } from "../../kernels/matmul/tile_program.ts";
 import { findAdapter } from "../../kernels/webgpu/adapter.ts";
 import { subgroupHeader, withSubgroups } from "../../kernels/webgpu/subgroups.ts";
+import { median } from "../harness/statistics.ts";
 
 /** One line for the list of benches. */
 export const title = "factors of a product in f16 beside bf16 and f32";
@@ -126,10 +127,7 @@ export async function run({ json }: BenchOptions): Promise<void> {
     }
   }
   device.destroy();
-  const found = programs.map(({ name, times }) => ({
-    name,
-    milliseconds: times.toSorted((x, y) => x - y)[ROUNDS >> 1],
-  }));
+  const found = programs.map(({ name, times }) => ({ name, milliseconds: median(times) }));
   if (json) {
     return console.log(JSON.stringify({ bench: "f16", adapter: adapter.info.description, offered, found }));
   }

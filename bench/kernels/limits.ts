@@ -4,6 +4,7 @@
  * @module
  */
 import { defineKernel, type Device, part, type View } from "../../kernels/mod.ts";
+import { median } from "../harness/statistics.ts";
 
 /** Timings of a call; the median counts. */
 const ROUNDS = 7;
@@ -57,7 +58,7 @@ export async function time(device: Device, call: () => void, word: View): Promis
   const calls = Math.min(1000, Math.ceil(ROUND_MILLISECONDS / await turn(2)));
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round++) times.push(await turn(calls));
-  return times.sort((a, b) => a - b)[ROUNDS >> 1];
+  return median(times);
 }
 
 /** What a device can do at the most. */

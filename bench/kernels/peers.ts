@@ -6,7 +6,11 @@
  * @module
  */
 import { fromFileUrl } from "@std/path";
+import { objects } from "../../cli/lines.ts";
+import { CommandError } from "../../cli/verb.ts";
 import { webgpuDevice } from "../../kernels/mod.ts";
+import { startModule, writeLine } from "../harness/processes.ts";
+import { median } from "../harness/statistics.ts";
 import { ours } from "./peers_ours.ts";
 import { LAYOUTS, MLP_FLOPS, type Peer, type ProductLayout, SIDE } from "./peers/problem.ts";
 
@@ -55,58 +59,34 @@ interface Turns {
   readonly ratio: number;
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((x, y) => x - y)[values.length >> 1];
-}
-
 /** A peer's process. Throws why it cannot run here. */
 async function otherProcess(which: "tfjs" | "jax-js"): Promise<Peer> {
-  const file = (name: string) => fromFileUrl(new URL(`peers/${name}`, import.meta.url));
-  const process = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--config",
-      file("deno.json"),
-      "--frozen",
-      "--allow-read",
-      "--allow-env",
-      file("process.ts"),
-      which,
-    ],
+  const file = (name: string) => new URL(`peers/${name}`, import.meta.url);
+  const config = fromFileUrl(file("deno.json")), permissions = ["--allow-read", "--allow-env"];
+  const process = startModule(file("process.ts"), [which], {
+    permissions,
+    flags: ["--config", config, "--frozen"],
     stdin: "piped",
-    stdout: "piped",
     stderr: "null",
-  }).spawn();
-  const output = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const input = process.stdin.getWriter();
-  let text = "";
-  const answer = async () => {
-    while (!text.includes("\n")) {
-      const { value, done } = await output.read();
-      if (done) {
-        throw new Error(
-          `The process of ${which} ended; \`deno run --config ${file("deno.json")} ` +
-            `--allow-read --allow-env ${file("process.ts")} ${which}\` shows why`,
-        );
-      }
-      text += value;
-    }
-    const end = text.indexOf("\n");
-    const line = text.slice(0, end);
-    text = text.slice(end + 1);
-    return JSON.parse(line);
+  });
+  const output = objects(process.stdout);
+  const answer = async <T>(): Promise<T> => {
+    const { value } = await output.next();
+    if (value !== undefined) return value as T;
+    const command = ["deno run --config", config, ...permissions, fromFileUrl(file("process.ts")), which];
+    throw new CommandError(`The process of ${which} ended; \`${command.join(" ")}\` shows why`);
   };
-  const ask = async (request: unknown) => {
-    await input.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
-    return await answer();
+  const ask = async <T>(request: unknown): Promise<T> => {
+    await writeLine(process, JSON.stringify(request));
+    return await answer<T>();
   };
-  const { name, absent } = await answer();
-  if (absent !== undefined) throw new Error(`${which} cannot run here: ${absent}`);
+  const { name, absent } = await answer<{ name: string; absent?: string }>();
+  if (absent !== undefined) throw new CommandError(`${which} cannot run here: ${absent}`);
   return {
     name,
     product: (layout: ProductLayout, calls: number) => ask({ product: layout, calls }),
     steps: (count: number) => ask({ steps: count }),
-    close: () => void input.close(),
+    close: () => void process.stdin.close(),
   };
 }
 

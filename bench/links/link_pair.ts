@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { fromFileUrl } from "@std/path";
+import { lines } from "../../cli/lines.ts";
+import { killed, startModule, writeLine } from "../harness/processes.ts";
 import type { LinkProcessOptions, Received } from "./link_process.ts";
 import type { Relay } from "./relay.ts";
 
@@ -26,20 +27,13 @@ export function linkPair(
   relay?: Relay,
 ): { sender: LinkEnd; receiver: LinkEnd; end(): Promise<void> } {
   const ends = [start({ role: "send", ...sender }), start({ role: "receive", ...receiver })];
-  const done = ends.map((end, i) => carry(end, ends[1 - i].input, relay));
+  const done = ends.map((end, i) => carry(end, ends[1 - i].process, relay));
   return {
     sender: ends[0],
     receiver: ends[1],
     async end() {
-      for (const { process } of ends) {
-        try {
-          process.kill("SIGKILL");
-        } catch (error) {
-          if (!(error instanceof TypeError)) throw error; // it has ended by itself
-        }
-      }
-      await Promise.all([...ends.map(({ process }) => process.status), ...done]);
-      await Promise.allSettled(ends.map(({ input }) => input.close()));
+      await Promise.all([...ends.map(({ process }) => killed(process)), ...done]);
+      await Promise.allSettled(ends.map(({ process }) => process.stdin.close()));
     },
   };
 }
@@ -70,32 +64,24 @@ export async function ends(...options: Parameters<typeof linkPair>): Promise<End
 }
 
 interface Started extends LinkEnd {
-  readonly input: WritableStreamDefaultWriter<Uint8Array>;
   heard(event: LinkEvent): void;
   ended(): void;
 }
 
 function start(options: LinkProcessOptions): Started {
-  const process = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--allow-net",
-      "--allow-env",
-      "--allow-sys",
-      ...options.transport === "native" ? ["--allow-ffi", "--allow-read"] : [],
-      fromFileUrl(new URL("link_process.ts", import.meta.url)),
-      JSON.stringify(options),
-    ],
+  const permissions = ["--allow-net", "--allow-env", "--allow-sys"];
+  const process = startModule(new URL("link_process.ts", import.meta.url), [JSON.stringify(options)], {
+    permissions: options.transport === "native"
+      ? [...permissions, "--allow-ffi", "--allow-read"]
+      : permissions,
     stdin: "piped",
-    stdout: "piped",
-  }).spawn();
+  });
   const events: LinkEvent[] = [];
   let over = false,
     waiting: { event: string; resolve(event: LinkEvent): void; reject(error: Error): void }[] = [];
   return {
     process,
     events,
-    input: process.stdin.getWriter(),
     next(event) {
       if (over) return Promise.reject(new Error(`The ${options.role}ing end has ended without "${event}"`));
       return new Promise((resolve, reject) => waiting.push({ event, resolve, reject }));
@@ -116,7 +102,7 @@ function start(options: LinkProcessOptions): Started {
 }
 
 /** Reads what an end says: signals for the other end, events for us. */
-async function carry(from: Started, to: Started["input"], relay?: Relay): Promise<void> {
+async function carry(from: Started, to: Deno.ChildProcess, relay?: Relay): Promise<void> {
   for await (const line of lines(from.process.stdout)) {
     const said = JSON.parse(line) as { signal?: { attempt: number; body?: unknown } } & LinkEvent;
     if (said.signal === undefined) {
@@ -126,18 +112,7 @@ async function carry(from: Started, to: Started["input"], relay?: Relay): Promis
     const { attempt, body } = said.signal;
     const passed = relay === undefined || body === undefined ? body : await relay.pass(String(attempt), body);
     const signal = passed === undefined ? { attempt } : { attempt, body: passed };
-    // An end that has ended hears nothing any more.
-    await to.write(new TextEncoder().encode(JSON.stringify({ signal }) + "\n")).catch(() => {});
+    await writeLine(to, JSON.stringify({ signal }));
   }
   from.ended();
-}
-
-/** The lines of a stream. */
-export async function* lines(stream: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
-  let rest = "";
-  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-    const parts = (rest + piece).split("\n");
-    rest = parts.pop()!;
-    yield* parts;
-  }
 }

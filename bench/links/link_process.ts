@@ -5,6 +5,7 @@
  * @module
  */
 import { cpuUsage } from "node:process";
+import { objects } from "../../cli/lines.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
@@ -141,12 +142,5 @@ function receive(): void {
 }
 
 async function listen(): Promise<void> {
-  let rest = "";
-  for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    rest += piece;
-    for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
-      linking.receive(JSON.parse(rest.slice(0, end)).signal);
-      rest = rest.slice(end + 1);
-    }
-  }
+  for await (const { signal } of objects(Deno.stdin.readable)) linking.receive(signal);
 }

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { fromFileUrl } from "@std/path";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
@@ -14,10 +13,12 @@ import { CODECS, decodeWords, encodeWords } from "../../mesh/tensors/tensor_code
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { zstd } from "../../mesh/tensors/zstd_deno.ts";
 import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
-import { ends, lines } from "./link_pair.ts";
+import { median } from "../harness/statistics.ts";
+import { ends } from "./link_pair.ts";
 import { faults } from "./link_faults.ts";
 import { type Failures, roads } from "./link_roads.ts";
 import type { Received } from "./link_process.ts";
+import { rawGoodput } from "./raw_goodput.ts";
 import type { BenchOptions } from "../main.ts";
 
 /** One line for the list of benches. */
@@ -54,7 +55,6 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
 
 const rate = (bytesPerSecond: number) => `${(bytesPerSecond / 1e6).toFixed(1)} MB/s`;
 const size = (bytes: number) => bytes < MIB ? `${bytes >> 10} KiB` : `${bytes / MIB} MiB`;
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1];
 
 /** Goodput of links over each transport, or `only` one, against the library alone. */
 async function frames(json: boolean, only?: string): Promise<Failures> {
@@ -63,7 +63,7 @@ async function frames(json: boolean, only?: string): Promise<Failures> {
     if (only !== undefined && only !== transport) continue;
     const raw: number[] = [], links = SIZES.map((): number[] => []), total = TOTAL[transport];
     for (let round = 0; round < ROUNDS; round++) {
-      raw.push(await between(`raw_${transport}.ts`, [total]));
+      raw.push(await rawGoodput(transport, total));
       for (const [i, frameBytes] of SIZES.entries()) {
         links[i].push(
           (await measure({ transport, frameBytes, frames: total / frameBytes + 1 })).bytesPerSecond,
@@ -186,48 +186,6 @@ const rss = (bytes: number) => `${(bytes / MIB).toFixed(0)} MiB`;
 
 async function measure(options: Parameters<typeof ends>[0]): Promise<Received> {
   return (await ends(options, options)).received;
-}
-
-/** Runs a script as sender and as receiver, relays their lines, and answers with the receiver's bytes per second. */
-async function between(script: string, numbers: number[]): Promise<number> {
-  const start = (role: string) =>
-    new Deno.Command(Deno.execPath(), {
-      args: [
-        "run",
-        "--allow-net",
-        "--allow-env",
-        "--allow-sys",
-        "--allow-read",
-        "--allow-ffi",
-        fromFileUrl(new URL(script, import.meta.url)),
-        role,
-        ...numbers.map(String),
-      ],
-      stdin: "piped",
-      stdout: "piped",
-    }).spawn();
-  const sender = start("send"), receiver = start("receive");
-  const toSender = sender.stdin.getWriter(), toReceiver = receiver.stdin.getWriter();
-  const relay = (async () => {
-    for await (const line of lines(sender.stdout)) {
-      await toReceiver.write(new TextEncoder().encode(line + "\n"));
-    }
-  })();
-  let result = NaN;
-  for await (const line of lines(receiver.stdout)) {
-    const value = JSON.parse(line) as { bytesPerSecond?: number };
-    if (value.bytesPerSecond === undefined) await toSender.write(new TextEncoder().encode(line + "\n"));
-    else result = value.bytesPerSecond;
-  }
-  try {
-    sender.kill();
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error; // it has ended by itself
-  }
-  await Promise.all([sender.status, receiver.status, relay]);
-  await Promise.allSettled([toSender.close(), toReceiver.close()]);
-  if (!(result > 0)) throw new Error(`${script} measured nothing`);
-  return result;
 }
 
 /** Bytes per second of `frames` frames from one link to another in this thread. */

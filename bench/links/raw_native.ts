@@ -6,6 +6,7 @@
  * @module
  */
 import { PeerConnection } from "node-datachannel";
+import { objects } from "../../cli/lines.ts";
 
 /** Size of a message and how many bytes are queued at most: full speed on this transport. */
 const MESSAGE = 64 << 10, HIGH_WATER = 256 << 10;
@@ -25,11 +26,8 @@ if (sends) {
   connection.setLocalDescription("offer");
 }
 
-let rest = "";
-for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-  rest += piece;
-  if (!rest.includes("\n")) continue;
-  const { sdp, type } = JSON.parse(rest) as { sdp: string; type: "offer" | "answer" };
+for await (const said of objects<{ sdp: string; type: "offer" | "answer" }>(Deno.stdin.readable)) {
+  const { sdp, type } = said;
   // The offering end sends first packets: see mesh/transports/native_transport.ts.
   const heard = sends ? sdp : sdp.replace(/^a=(candidate|end-of-candidates).*\r?\n/gm, "");
   connection.setRemoteDescription(heard, type);

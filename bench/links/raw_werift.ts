@@ -7,6 +7,7 @@
  */
 import { Buffer } from "node:buffer";
 import { RTCPeerConnection } from "werift";
+import { objects } from "../../cli/lines.ts";
 
 /** Size of a message and how many bytes are queued at most: full speed on this transport. */
 const MESSAGE = 16 << 10, HIGH_WATER = 256 << 10;
@@ -42,11 +43,8 @@ if (role === "send") {
   await connection.setLocalDescription(await connection.createOffer());
   say(connection.localDescription);
 }
-let rest = "";
-for await (const piece of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-  rest += piece;
-  if (!rest.includes("\n")) continue;
-  await connection.setRemoteDescription(JSON.parse(rest));
+for await (const said of objects<{ sdp: string; type: "offer" | "answer" }>(Deno.stdin.readable)) {
+  await connection.setRemoteDescription(said);
   if (role === "receive") {
     await connection.setLocalDescription(await connection.createAnswer());
     say(connection.localDescription);

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Line, median, memoryMesh } from "./mesh_runs.ts";
+import { median } from "../harness/statistics.ts";
+import { type Line, memoryMesh } from "./mesh_runs.ts";
 
 /** Layers of the model, and microbatches of a step. */
 export const LAYERS = 12, MICROBATCHES = 8;

@@ -19,8 +19,9 @@ import { freshModel } from "../../model/init.ts";
 import { Lease } from "../../model/lease.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import { randomStream } from "../../model/random.ts";
-import { median, MICROBATCHES, models, type Phase } from "./mesh_runs.ts";
+import { median } from "../harness/statistics.ts";
 import { settings } from "../step/step_model.ts";
+import { MICROBATCHES, models, type Phase } from "./mesh_runs.ts";
 
 /** Steps that are timed in each of the two ways, and those before them in which programs are compiled. */
 const STEPS = 5, WARM = 2;

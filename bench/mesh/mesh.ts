@@ -9,16 +9,16 @@
  * @module
  */
 import { size, table } from "../../coordinator/amounts.ts";
+import { median } from "../harness/statistics.ts";
 import type { BenchOptions } from "../main.ts";
 import {
   inMemory,
   kernelSeconds,
-  median,
   type ModelName,
   onOneCore,
   overWerift,
   type Phase,
-  rawGoodput,
+  rawWerift,
   type Step,
   withText,
 } from "./mesh_runs.ts";
@@ -63,7 +63,7 @@ async function spread(folder: string, phase: Phase, turns: number) {
   for (let turn = 0; turn < turns; turn++) {
     runs.add("one", await inMemory(folder, 1, 2, phase));
     runs.add("memory", await inMemory(folder, 3, 1, phase));
-    runs.raw.push(await rawGoodput());
+    runs.raw.push(await rawWerift());
     runs.add("werift", await overWerift(folder, 3, phase));
   }
   return {
@@ -89,7 +89,7 @@ function cramped(folder: string, phase: Phase, turns: number) {
       places.push(kernels.place);
       rows.push(kernels.row);
       runs.add("memory", await inMemory(folder, 3, 1, phase));
-      runs.raw.push(await rawGoodput());
+      runs.raw.push(await rawWerift());
       runs.add("werift", await overWerift(folder, 3, phase));
     }
     const kernelSum = median(places);

@@ -7,21 +7,17 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
-import { lean, volary } from "../../demo/processes.ts";
+import { join } from "@std/path";
+import { objects } from "../../cli/lines.ts";
+import { lean, permissions, volary } from "../../demo/processes.ts";
+import { inTemporaryFolder } from "../harness/folders.ts";
+import { startModule } from "../harness/processes.ts";
+import { rawGoodput } from "../links/raw_goodput.ts";
 
 /** Bytes that a bare channel carries. */
 const RAW_BYTES = 32 << 20;
 /** Steps between which the memory of several processes is looked at: each look starts a program. */
 const RESIDENT_EVERY = 50;
-
-const permissions = [
-  "--allow-net",
-  "--allow-read",
-  "--allow-write",
-  "--allow-env",
-  "--allow-sys=networkInterfaces,hostname,uid,statfs",
-];
 
 /** An event of a run. */
 export type Line = Record<string, unknown>;
@@ -90,20 +86,6 @@ evaluate_batches = 0
 `;
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<Line> {
-  let rest = "";
-  for await (const piece of stream.pipeThrough(new TextDecoderStream())) {
-    const whole = (rest + piece).split("\n");
-    rest = whole.pop()!;
-    for (const line of whole) if (line.startsWith("{")) yield JSON.parse(line);
-  }
-}
-
 /** Resident bytes of processes together, as `ps` tells them; 0 on Windows, which has none. */
 async function resident(pids: readonly number[]): Promise<number> {
   if (Deno.build.os === "windows") return 0;
@@ -133,19 +115,8 @@ async function steps(events: AsyncIterable<Line>, pids: readonly number[] = []):
 }
 
 /** Another program of this folder as a process. */
-export function script(
-  name: string,
-  args: readonly string[],
-  stdin: "null" | "piped",
-  env: Record<string, string> = {},
-) {
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", lean, ...permissions, fromFileUrl(new URL(name, import.meta.url)), ...args],
-    stdin,
-    stdout: "piped",
-    stderr: "inherit",
-    env,
-  }).spawn();
+function script(name: string, args: readonly string[], env: Record<string, string>): Deno.ChildProcess {
+  return startModule(new URL(name, import.meta.url), args, { permissions, flags: [lean], env });
 }
 
 /** What a {@linkcode memoryMesh} is made of. */
@@ -183,11 +154,10 @@ export async function* memoryMesh(
       ...lending,
       ...(latencyMs === undefined ? [] : [String(latencyMs)]),
     ],
-    "null",
     { LP_NUM_THREADS: String(threads) },
   );
   let last: Line = {};
-  for await (last of lines(process.stdout)) yield last;
+  for await (last of objects(process.stdout)) yield last;
   if (!(await process.status).success) {
     throw new Error(`A run did not come to its end: ${JSON.stringify(last)}`);
   }
@@ -242,47 +212,25 @@ export async function overWerift(
   }
 }
 
-/** Bytes a second of one werift data channel between two processes, without anything of ours. */
-export async function rawGoodput(): Promise<number> {
-  const [sender, receiver] = ["send", "receive"].map((role) =>
-    script("../links/raw_werift.ts", [role, String(RAW_BYTES)], "piped")
-  );
-  const told = { sender: lines(sender.stdout), receiver: lines(receiver.stdout) };
-  const pass = async (line: Line | undefined, to: Deno.ChildProcess) => {
-    const writer = to.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(JSON.stringify(line) + "\n"));
-    writer.releaseLock();
-  };
-  await pass((await told.sender.next()).value, receiver);
-  await pass((await told.receiver.next()).value, sender);
-  const { value } = await told.receiver.next();
-  for (const process of [sender, receiver]) {
-    try {
-      process.kill("SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-    await process.stdin.close().catch(() => {});
-    await process.status;
-  }
-  return Number((value as Line).bytesPerSecond);
+/** Bytes a second of one werift data channel between two processes that are started as the mesh's are. */
+export function rawWerift(): Promise<number> {
+  return rawGoodput("werift", RAW_BYTES, [lean]);
 }
 
 /** Seconds of all kernels of a step, each for itself, on one thread: bench/mesh/kernel_sum.ts says what the two are. */
 export async function kernelSeconds(phase: Phase): Promise<{ place: number; row: number }> {
   const { model, batch, sequence } = phase;
-  const process = script("kernel_sum.ts", [JSON.stringify({ model, batch, sequence })], "null", {
+  const process = script("kernel_sum.ts", [JSON.stringify({ model, batch, sequence })], {
     LP_NUM_THREADS: "1",
   });
-  const { value } = await lines(process.stdout).next();
+  const { value } = await objects(process.stdout).next();
   await process.status;
   return { place: Number(value?.place), row: Number(value?.row) };
 }
 
 /** A folder with the text that every recipe here trains on, removed after `work`. */
 export async function withText<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  const folder = await Deno.makeTempDir({ prefix: "volary-bench-" });
-  try {
+  return await inTemporaryFolder(async (folder) => {
     const words = "the a of stone river light old house walks sees under over and then slowly 山 水 人 看"
       .split(" ");
     const sentence = (i: number) =>
@@ -290,9 +238,7 @@ export async function withText<T>(work: (folder: string) => Promise<T>): Promise
     const text = Array.from({ length: 2_000 }, (_, i) => `${i} ${sentence(i).join(" ")}.`).join("\n\n");
     await Deno.writeTextFile(join(folder, "text.txt"), text);
     return await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+  });
 }
 
 /**

@@ -7,7 +7,8 @@
 import { join } from "@std/path";
 import { size, table } from "../../coordinator/amounts.ts";
 import type { BenchOptions } from "../main.ts";
-import { median, memoryMesh } from "./mesh_runs.ts";
+import { median } from "../harness/statistics.ts";
+import { memoryMesh } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
 export const title = "two replicas on memory links against one worker";

@@ -7,7 +7,8 @@
 import { join } from "@std/path";
 import { table } from "../../coordinator/amounts.ts";
 import { type Running, volary } from "../../demo/processes.ts";
-import { median, recipe, withText } from "./mesh_runs.ts";
+import { median } from "../harness/statistics.ts";
+import { recipe, withText } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
 export const title = "from join to the first step, cold and warm";

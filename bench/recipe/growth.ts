@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { fromFileUrl, join } from "@std/path";
+import { join } from "@std/path";
 import { size, table } from "../../coordinator/amounts.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { type ModelConfig, parseConfig } from "../../model/config.ts";
@@ -14,6 +14,9 @@ import { drawNormal } from "../../model/init.ts";
 import { writeModel } from "../../model/checkpoint/interchange.ts";
 import type { TensorSource } from "../../model/source.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
+import { objects } from "../../cli/lines.ts";
+import { startModule } from "../harness/processes.ts";
+import { median } from "../harness/statistics.ts";
 
 /** One line for the list of benches. */
 export const title =
@@ -91,13 +94,8 @@ function cheapModel(config: ModelConfig): TensorSource {
 
 /** Runs the program; answers with its "made" event and its peak of resident memory. */
 async function volary(args: readonly string[]) {
-  const cli = fromFileUrl(new URL("../../cli.ts", import.meta.url));
   const permissions = ["--allow-read", "--allow-write", "--allow-env", "--allow-sys"];
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, cli, ...args, "--json"],
-    stdout: "piped",
-    stderr: "inherit",
-  }).spawn();
+  const child = startModule(new URL("../../cli.ts", import.meta.url), [...args, "--json"], { permissions });
   let peakBytes = 0, ended = false;
   const watching = (async () => {
     while (!ended) {
@@ -111,12 +109,11 @@ async function volary(args: readonly string[]) {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   })();
-  const { success, stdout } = await child.output();
+  const events = await Array.fromAsync(objects(child.stdout)), { success } = await child.status;
   ended = true;
   await watching;
   if (!success) throw new Error(`volary ${args.join(" ")} failed`);
-  const lines = new TextDecoder().decode(stdout).trim().split("\n").map((line) => JSON.parse(line));
-  const made = lines.find(({ event }) => event === "made") as { bytes: number; seconds: number };
+  const made = events.find(({ event }) => event === "made") as unknown as { bytes: number; seconds: number };
   return { ...made, peakBytes };
 }
 
@@ -149,10 +146,6 @@ async function measure(
     await Deno.remove(copy, { recursive: true });
     await Deno.remove(made, { recursive: true });
   }
-  const median = (values: number[]) => {
-    const sorted = values.toSorted((a, b) => a - b), middle = sorted.length >> 1;
-    return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  };
   return {
     command: name,
     bytes,

@@ -5,20 +5,15 @@
  * @module
  */
 import { join } from "@std/path";
-import { Admission } from "../../coordinator/admission/admission.ts";
-import { Coordinator } from "../../coordinator/coordinator.ts";
 import type { RunEvent } from "../../coordinator/events.ts";
 import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
 import type { ReportData } from "../../coordinator/report/report_data.ts";
 import { writeReport } from "../../coordinator/report/report_files.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { newIdentity } from "../../mesh/identity/identity.ts";
-import { parseInvite } from "../../mesh/identity/invite.ts";
-import { limits } from "../../mesh/limits.ts";
-import { memoryChannelPair, MemoryHub } from "../../mesh/transports/memory_transport.ts";
+import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { openComputeThread } from "../../worker/compute_client.ts";
-import { joinOver } from "../../worker/join.ts";
 import { chinese, english } from "../../demo/corpus.ts";
+import { meshInProcess } from "../mesh/in_process.ts";
 
 /** A recipe that came to its end. */
 export interface Leg {
@@ -59,22 +54,12 @@ export async function runLeg(
   const begun = await runtime.storage.size(join(own, "recipe.toml")) !== undefined;
   const last = begun ? await lastEvent(join(own, "metrics.jsonl")) : undefined;
   if (last?.event !== "done") {
-    const admission = await Admission.inMemory(runtime);
-    const coordinator = new Coordinator({ runtime, admission });
-    const invite = parseInvite(await admission.invite("ws://memory", { uses: 1 }));
-    const hub = new MemoryHub(runtime);
-    const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
-    coordinator.admit(ours);
-    const worker = await joinOver(theirs, invite, { name: "bench" }, {
-      clock: runtime,
-      chance: runtime,
-      identity: await newIdentity(),
-      transport: hub.transport(),
+    const mesh = await meshInProcess([{
+      transport: new MemoryHub(runtime).transport(),
       compute: (exchanger) => openComputeThread({ device: "auto" }, exchanger),
-      software: "bench",
-    });
+    }]);
     try {
-      const outcome = await coordinator.run({
+      const outcome = await mesh.coordinator.run({
         recipe,
         resolve: (path) => join(folder, path),
         runs,
@@ -83,8 +68,7 @@ export async function runLeg(
       }, { workers: 1, tell: (event) => event.event === "waiting" || tell(event) });
       if (outcome.event !== "done") throw new Error(`${name}: ${outcome.reason}`);
     } finally {
-      await coordinator.close("the leg is over");
-      await worker.ended.catch(() => {});
+      await mesh.close();
     }
   }
   const done = await lastEvent(join(own, "metrics.jsonl"));

@@ -6,23 +6,18 @@
  *
  * @module
  */
-import { Admission } from "../../coordinator/admission/admission.ts";
-import { Coordinator } from "../../coordinator/coordinator.ts";
 import type { RunEvent } from "../../coordinator/events.ts";
 import { table } from "../../coordinator/amounts.ts";
 import type { ScheduleName } from "../../coordinator/schedule/schedules.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { newIdentity } from "../../mesh/identity/identity.ts";
-import { parseInvite } from "../../mesh/identity/invite.ts";
-import { limits } from "../../mesh/limits.ts";
-import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import type { Compute } from "../../worker/compute.ts";
 import { openComputeThread } from "../../worker/compute_client.ts";
-import { joinOver } from "../../worker/join.ts";
 import type { BenchOptions } from "../main.ts";
+import { median } from "../harness/statistics.ts";
 import { Relay } from "../links/relay.ts";
+import { meshInProcess } from "../mesh/in_process.ts";
 
 /** One line for the list of benches. */
 export const title = "two stages over a road of 40 ms: how busy 1F1B and eager 1F1B keep the slower one";
@@ -137,42 +132,31 @@ async function measure(one: Case, folder: string): Promise<number[]> {
   const { stages } = one,
     runtime = denoRuntime(),
     relay = new Relay({ roundTrip: ROUND_TRIP, loss: 0, seed: 1 });
-  const admission = await Admission.inMemory(runtime), coordinator = new Coordinator({ runtime, admission });
-  const invite = parseInvite(await admission.invite("ws://memory", { uses: stages.length }));
-  const workers = await Promise.all(stages.map(async (milliseconds, w) => {
-    const [ours, theirs] = memoryChannelPair({ maxMessage: limits.messageBytes });
-    coordinator.admit(ours);
-    return await joinOver(theirs, invite, { name: `w${w}` }, {
-      clock: runtime,
-      chance: runtime,
-      identity: await newIdentity(),
-      transport: far(weriftTransport({ clock: runtime, loopback: true }), relay),
-      compute: async (exchanger) => {
-        // In a thread, as every worker's: a pass does not hold up what leaves for the other stage.
-        const thread = await openComputeThread({ device: "reference", memory: 2 ** 32 }, exchanger);
-        return paced(thread, 1e9 - w, milliseconds); // who is first has the first stage
-      },
-      software: "bench",
-    });
-  }));
+  const mesh = await meshInProcess(stages.map((milliseconds, w) => ({
+    transport: far(weriftTransport({ clock: runtime, loopback: true }), relay),
+    compute: async (exchanger) => {
+      // In a thread, as every worker's: a pass does not hold up what leaves for the other stage.
+      const thread = await openComputeThread({ device: "reference", memory: 2 ** 32 }, exchanger);
+      return paced(thread, 1e9 - w, milliseconds); // who is first has the first stage
+    },
+  })));
   const seconds: number[] = [];
   try {
-    const outcome = await coordinator.run({
+    const outcome = await mesh.coordinator.run({
       recipe: recipe(`far-${crypto.randomUUID()}`, one),
       resolve: (path) => `${folder}/${path}`,
       runs: folder,
       resume: false,
       resumeCommand: "",
     }, {
-      workers: workers.length,
+      workers: stages.length,
       tell: (event: RunEvent | { readonly event: "waiting" }) => {
         if (event.event === "step" && event.step > WARM) seconds.push(event.seconds);
       },
     });
     if (outcome.event !== "done") throw new Error(`The run ended with ${JSON.stringify(outcome)}`);
   } finally {
-    await coordinator.close("done");
-    await Promise.all(workers.map((worker) => worker.ended.catch(() => {})));
+    await mesh.close();
     relay.close();
   }
   return seconds;
@@ -189,8 +173,7 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
     let good = true;
     const rows: string[][] = [["stages", "activation", "schedule", "step", "slower stage busy"]];
     for (const one of CASES.filter(({ schedule }) => only === undefined || schedule === only)) {
-      const steps = (await measure(one, folder)).toSorted((a, b) => a - b);
-      const seconds = steps[steps.length >> 1], { stages, schedule, sequence } = one;
+      const seconds = median(await measure(one, folder)), { stages, schedule, sequence } = one;
       const busy = MICROBATCHES * Math.max(...stages) / 1000 / seconds;
       good &&= busy >= GOAL;
       if (json) {

@@ -13,7 +13,8 @@ import { table } from "../../coordinator/amounts.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import type { BenchOptions } from "../main.ts";
-import { median, memoryMesh } from "../mesh/mesh_runs.ts";
+import { median } from "../harness/statistics.ts";
+import { memoryMesh } from "../mesh/mesh_runs.ts";
 import { benchText, numbers, progress, runLeg } from "../recipe/one_worker.ts";
 
 /** One line for the list of benches. */

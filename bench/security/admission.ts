@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { fromFileUrl } from "@std/path";
 import { Admission } from "../../coordinator/admission/admission.ts";
 import { Coordinator } from "../../coordinator/coordinator.ts";
 import { serve } from "../../coordinator/admission/server.ts";
@@ -13,6 +12,9 @@ import { applyToCoordinator } from "../../mesh/control/handshake_control.ts";
 import { newIdentity } from "../../mesh/identity/identity.ts";
 import { type Invite, parseInvite } from "../../mesh/identity/invite.ts";
 import { WebSocketChannel, webSocketChannel } from "../../mesh/transports/websocket_channel.ts";
+import { lines } from "../../cli/lines.ts";
+import { killed, startModule } from "../harness/processes.ts";
+import { median } from "../harness/statistics.ts";
 import type { BenchOptions } from "../main.ts";
 
 /** One line for the list of benches. */
@@ -34,15 +36,15 @@ export async function run({ json }: BenchOptions): Promise<void> {
     channel: (socket) => new WebSocketChannel(socket, runtime),
   });
   const line = await admission.invite(`ws://127.0.0.1:${server.port}/mesh`, { uses: 10 * JOINS });
-  const invite = parseInvite(line), process = fromFileUrl(new URL("flood_process.ts", import.meta.url));
+  const invite = parseInvite(line);
   const results: Record<string, { median: number; longest: number }> = {};
   results.alone = await joins(invite);
   for (const speaks of [false, true]) {
-    const flood = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-net", "--allow-env", process, line, String(FLOOD), speaks ? "knock" : "silent"],
-      stdout: "piped",
-    }).spawn();
-    await flood.stdout.getReader().read(); // its first connections are on their way
+    const args = [line, String(FLOOD), speaks ? "knock" : "silent"];
+    const flood = startModule(new URL("flood_process.ts", import.meta.url), args, {
+      permissions: ["--allow-net", "--allow-env"],
+    });
+    await lines(flood.stdout).next(); // its first connections are on their way
     const what = speaks ? "half-open after a knock" : "half-open and silent";
     results[`${what}, coming in`] = await joins(invite);
     const late = performance.now() + 10_000;
@@ -50,8 +52,7 @@ export async function run({ json }: BenchOptions): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     results[`${what}, ${coordinator.membership.halfOpen} there`] = await joins(invite);
-    flood.kill();
-    await flood.status;
+    await killed(flood);
   }
   await server.close();
   if (json) return console.log(JSON.stringify({ bench: "admission", unit: "ms", flood: FLOOD, results }));
@@ -74,6 +75,5 @@ async function joins(invite: Invite): Promise<{ median: number; longest: number 
     channel.close();
     await channel.closed;
   }
-  took.sort((a, b) => a - b);
-  return { median: took[took.length >> 1], longest: took.at(-1)! };
+  return { median: median(took), longest: Math.max(...took) };
 }

@@ -6,7 +6,8 @@
  *
  * @module
  */
-import { fromFileUrl } from "@std/path";
+import { objects } from "../../cli/lines.ts";
+import { startModule } from "../harness/processes.ts";
 import type { Flooded } from "./hostile_datagrams.ts";
 import { fuzzDescriptions, fuzzLinks, fuzzMessages } from "./fuzz_messages.ts";
 import type { BenchOptions } from "../main.ts";
@@ -67,22 +68,12 @@ const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 
 /** Floods a link in a process of its own, as the native library needs a permission that others do not. */
 async function flood(pair: readonly [string, string], seed: number): Promise<Drowned> {
-  const script = fromFileUrl(new URL("datagram_process.ts", import.meta.url));
-  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--allow-net",
-      "--allow-env",
-      "--allow-sys",
-      "--allow-read",
-      "--allow-ffi",
-      script,
-      ...pair,
-      String(DATAGRAMS),
-      String(seed),
-    ],
-    stderr: "inherit",
-  }).output();
-  if (code !== 0) throw new Error(`The link from ${pair.join(" to ")} did not survive the flood`);
-  return JSON.parse(new TextDecoder().decode(stdout));
+  const permissions = ["--allow-net", "--allow-env", "--allow-sys", "--allow-read", "--allow-ffi"];
+  const args = [...pair, String(DATAGRAMS), String(seed)];
+  const process = startModule(new URL("datagram_process.ts", import.meta.url), args, { permissions });
+  const [drowned] = await Array.fromAsync(objects<Drowned>(process.stdout));
+  if (!(await process.status).success) {
+    throw new Error(`The link from ${pair.join(" to ")} did not survive the flood`);
+  }
+  return drowned;
 }

@@ -11,6 +11,7 @@ import { freshModel } from "../../model/init.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import type { Precision } from "../../model/precision.ts";
 import { countParameters } from "../../model/tensors.ts";
+import { median } from "../harness/statistics.ts";
 import { activationBytes } from "./activations.ts";
 import { type Limits, limits } from "../kernels/limits.ts";
 import type { BenchOptions } from "../main.ts";
@@ -54,10 +55,6 @@ class Runner {
     this.times.push(performance.now() - start);
     this.losses.push(ce);
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
 /** Each kernel's calls in a step and their time, the median of all turns; the longest first. */

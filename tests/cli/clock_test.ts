@@ -1,7 +1,8 @@
 /** A machine whose clock is an hour off: `join` and `doctor` say so, and what to do. Needs Debian's faketime. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
-import { objects, start } from "./program.ts";
+import { objects } from "../../cli/lines.ts";
+import { start } from "./program.ts";
 
 async function faketime(): Promise<boolean> {
   try {

@@ -5,7 +5,8 @@ import { base64url } from "../../mesh/identity/base64url.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { newIdentity } from "../../mesh/identity/identity.ts";
 import { formatInvite, newInvite, parseInvite } from "../../mesh/identity/invite.ts";
-import { objects, start, volary } from "./program.ts";
+import { objects } from "../../cli/lines.ts";
+import { start, volary } from "./program.ts";
 
 interface Process {
   readonly child: Deno.ChildProcess;

@@ -1,13 +1,7 @@
 /** The program as its users start it: a process. */
 import { fromFileUrl } from "@std/path";
+import { permissions } from "../../demo/processes.ts";
 
-const permissions = [
-  "--allow-net",
-  "--allow-read",
-  "--allow-write",
-  "--allow-env",
-  "--allow-sys=networkInterfaces,hostname,uid,statfs",
-];
 const program = fromFileUrl(new URL("../../cli.ts", import.meta.url));
 
 /** A command that runs; `within` is a command before it, such as `faketime -f +1h`. */
@@ -33,14 +27,4 @@ export async function volary(...args: string[]): Promise<{ code: number; stdout:
   const { code, stdout, stderr } = await start(args).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return { code, stdout: text(stdout), stderr: text(stderr) };
-}
-
-/** The JSON objects that a process prints, as they come. */
-export async function* objects(stream: ReadableStream<Uint8Array>): AsyncGenerator<Record<string, unknown>> {
-  let rest = "";
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) yield JSON.parse(line);
-  }
 }

@@ -1,7 +1,8 @@
 /** The road of a user, verb by verb, as processes: up, join, run, Ctrl-C, resume, status, generate, eval, inspect. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { objects, start, volary } from "./program.ts";
+import { objects } from "../../cli/lines.ts";
+import { start, volary } from "./program.ts";
 
 const text = Array.from(
   { length: 400 },

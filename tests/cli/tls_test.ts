@@ -1,7 +1,8 @@
 /** A coordinator with a certificate of its own: workers and the owner's verbs over it, and what is wrong with bad files. */
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
-import { objects, start, volary } from "./program.ts";
+import { objects } from "../../cli/lines.ts";
+import { start, volary } from "./program.ts";
 
 const folder = await Deno.makeTempDir(), cert = join(folder, "cert.pem"), key = join(folder, "key.pem");
 Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));

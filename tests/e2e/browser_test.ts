@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { smallRecipe, smallText } from "../coordinator/small_run.ts";
-import { objects, start } from "../cli/program.ts";
+import { objects } from "../../cli/lines.ts";
+import { start } from "../cli/program.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { objects } from "../../../cli/lines.ts";
 import type { Peer, ProductLayout } from "./problem.ts";
 
 type Request = { readonly product: ProductLayout; readonly calls: number } | { readonly steps: number };
@@ -26,18 +27,12 @@ async function main(): Promise<void> {
     return;
   }
   write({ name: peer.name });
-  let text = "";
-  for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    const lines = (text + chunk).split("\n");
-    text = lines.pop()!;
-    for (const line of lines) {
-      const request = JSON.parse(line) as Request;
-      write(
-        "product" in request
-          ? await peer.product(request.product, request.calls)
-          : await peer.steps(request.steps),
-      );
-    }
+  for await (const request of objects<Request>(Deno.stdin.readable)) {
+    write(
+      "product" in request
+        ? await peer.product(request.product, request.calls)
+        : await peer.steps(request.steps),
+    );
   }
   peer.close();
 }
