@@ -9,6 +9,10 @@
  * `getMappedRange` works right after it, 11 ms sooner than the promise. Undocumented, hence exact and probed. Deno's
  * user agent is its name and version and nothing else, which no browser's is; the name itself must not stand here, so
  * that a browser's bundle can be shown to be free of it.
+ *
+ * Taken on every adapter, real GPUs included: awaiting would not let the thread go on there. The call of `mapAsync` itself
+ * holds it up until the queue is empty, whatever was submitted behind the copy, and the promise then sleeps 10 ms more. Where
+ * maps are promises, in browsers, other passes are recorded and submitted while one waits.
  */
 const UNAWAITED_MAP = /^[A-Za-z]+\/2\.9\.6$/;
 
