@@ -9,6 +9,7 @@ import { parseConfig } from "../data/config.ts";
 import { prepare, type PrepareProgress, reportFile } from "../data/prepare.ts";
 import { reportRows } from "../data/report.ts";
 import { files } from "./model_folder.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
 import { CommandError, printJson, readFlags } from "./verb.ts";
 
@@ -52,7 +53,7 @@ export async function prepareShards(args: readonly string[]): Promise<number> {
   const config = parseConfig(await configText(path), (path) => resolve(base, path));
   const screen = new Screen(), stop = new AbortController();
   const interrupt = () => stop.abort(new CommandError("Stopped. The same command goes on from here."));
-  Deno.addSignalListener("SIGINT", interrupt);
+  const stopListening = onInterrupt(interrupt);
   let shown = 0;
   try {
     const { folder, index, report, before } = await prepare(config, {
@@ -88,7 +89,7 @@ export async function prepareShards(args: readonly string[]): Promise<number> {
     screen.say(`\n${folder} (samples of what was dropped: ${reportFile})`);
     return 0;
   } finally {
-    Deno.removeSignalListener("SIGINT", interrupt);
+    stopListening();
     screen.end();
   }
 }

@@ -7,6 +7,7 @@ import { duration, number, size } from "../coordinator/amounts.ts";
 import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { LENT_FLAGS, LENT_HELP, lentOf, lentText } from "./lent.ts";
 import { Screen } from "./screen.ts";
 import { checkTurn, serversOf, TURN_HELP } from "./turn.ts";
@@ -75,13 +76,11 @@ ${TURN_HELP}
     let leaving = false, worker: RunningWorker | undefined;
     const left = Promise.withResolvers<void>();
     const leave = () => {
-      if (leaving) Deno.exit(130);
       leaving = true;
       screen.say("Leaving: what a run needs of this worker is saved first. Ctrl-C again ends at once.");
       Promise.resolve(worker?.leave("its user ended it")).then(left.resolve);
     };
-    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-    for (const signal of signals) Deno.addSignalListener(signal, leave);
+    const stopListening = onInterrupt(leave);
     try {
       for (let met = false;;) {
         try {
@@ -100,7 +99,7 @@ ${TURN_HELP}
         if (leaving || over()) return 0;
       }
     } finally {
-      for (const signal of signals) Deno.removeSignalListener(signal, leave);
+      stopListening();
       screen.end();
     }
   },

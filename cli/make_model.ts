@@ -21,6 +21,7 @@ import type { TensorSource } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
 import { tokenizerFiles } from "../model/text/tokenizer.ts";
 import { files } from "./model_folder.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
 import { CommandError, type Flags, printJson, UsageError } from "./verb.ts";
 
@@ -91,8 +92,7 @@ export async function makeModel(
       ),
     );
   };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, interrupted);
+  const stopListening = onInterrupt(interrupted);
   try {
     await writeModel(files, target, source, {
       dtype,
@@ -109,7 +109,7 @@ export async function makeModel(
       },
     });
   } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, interrupted);
+    stopListening();
   }
   return { bytes: bytesEach, seconds: (performance.now() - began) / 1000 };
 }

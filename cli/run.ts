@@ -7,6 +7,7 @@ import { dirname, join, relative, resolve } from "@std/path";
 import type { RunLine } from "../coordinator/admission/owner_protocol.ts";
 import { Report } from "../coordinator/report/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
 import { CommandError, printJson, readFlags, type Verb } from "./verb.ts";
 
@@ -40,11 +41,12 @@ Exit code 0: done, or stopped by you; 1: failed.`,
     const report = new Report(() => performance.now(), screen.live);
     const resumeCommand = `deno task volary run ${path} --resume` +
       (state === DEFAULT_STATE ? "" : ` --state ${state}`);
-    const stop = () => {
-      screen.say("Stopping: the step under way is finished and saved first.");
+    const stopListening = onInterrupt(() => {
+      screen.say(
+        "Stopping: the step under way is finished and saved first. Ctrl-C again does not wait for it.",
+      );
       owner.stop().catch((error) => screen.say(String(error.message)));
-    };
-    Deno.addSignalListener("SIGINT", stop);
+    });
     try {
       let last: RunLine | undefined, folder = "";
       const base = resolve(dirname(path));
@@ -72,7 +74,7 @@ Exit code 0: done, or stopped by you; 1: failed.`,
         "The coordinator ended in the middle of the run. Start it again, and resume with --resume.",
       );
     } finally {
-      Deno.removeSignalListener("SIGINT", stop);
+      stopListening();
       screen.end();
     }
   },

@@ -18,6 +18,7 @@ import { sameSecret } from "../mesh/identity/secret.ts";
 import type { Clock } from "../mesh/runtime.ts";
 import { WebSocketChannel } from "../mesh/transports/websocket_channel.ts";
 import { coordinatorFile, DEFAULT_STATE } from "./client.ts";
+import { onInterrupt } from "./interrupt.ts";
 import { pageFiles } from "./page.ts";
 import { DEFAULT_TERMS, termsOf } from "./terms.ts";
 import { grantsOf } from "./turn.ts";
@@ -139,14 +140,13 @@ saved first. Workers that were admitted once join again without an invite's use;
           new Date(runtime.wall() + terms.forMs).toISOString().slice(0, 16).replace("T", " ")
         } UTC${flags.has("approve") ? ", each once you approve it" : ""}. More: volary invite\n`,
     );
-    await interrupted();
+    const asked = Promise.withResolvers<void>(), stopListening = onInterrupt(asked.resolve);
+    await asked.promise;
     say("Ending: a run under way is saved first. Ctrl-C again ends at once.");
-    const hard = () => Deno.exit(130);
-    Deno.addSignalListener("SIGINT", hard);
     await server.close();
     await Deno.remove(coordinatorFile(state)).catch(() => {});
     key.release();
-    Deno.removeSignalListener("SIGINT", hard);
+    stopListening();
     return 0;
   },
 };
@@ -243,16 +243,4 @@ function memberText(event: MemberEvent): string {
     case "refused":
       return `somebody was refused: ${event.reason}`;
   }
-}
-
-/** Resolves at the first Ctrl-C or request to end. */
-function interrupted(): Promise<void> {
-  return new Promise((resolve) => {
-    const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-    const done = () => {
-      for (const signal of signals) Deno.removeSignalListener(signal, done);
-      resolve();
-    };
-    for (const signal of signals) Deno.addSignalListener(signal, done);
-  });
 }
