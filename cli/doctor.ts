@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { number, size } from "../coordinator/amounts.ts";
+import { quantity, size } from "../coordinator/amounts.ts";
 import { type Device, matmulNT, openDevice, referenceDevice } from "../kernels/mod.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { holdKey } from "../mesh/identity/deno_key_file.ts";
@@ -129,7 +129,9 @@ async function device(): Promise<Omit<Finding, "check">> {
     const { info } = device;
     const { flops, bandwidth } = await measureDevice(device, () => performance.now());
     const found =
-      `${info.name} (${info.kind}), ${number(flops)}FLOPS, ${number(bandwidth)}B/s, largest binding ` +
+      `${info.name} (${info.kind}), ${quantity(flops, "FLOPS")}, ${
+        quantity(bandwidth, "B/s")
+      }, largest binding ` +
       size(info.maxBinding);
     if (!await sameProduct(device, reference)) {
       const advice =
@@ -185,7 +187,9 @@ async function webrtc(kind: "werift" | "native"): Promise<Omit<Finding, "check">
   await Promise.all([from.close(), to.close()]);
   return {
     ok: true,
-    found: `${transport.kind}, opens in ${opened.toFixed(0)} ms, ${number(speed)}B/s inside this machine`,
+    found: `${transport.kind}, opens in ${opened.toFixed(0)} ms, ${
+      quantity(speed, "B/s")
+    } inside this machine`,
   };
 }
 
@@ -265,5 +269,5 @@ async function road(line: string): Promise<Omit<Finding, "check">> {
     bytes += more.bytes;
     ms += Math.max(more.ms, 1);
   }
-  return { ok: true, found: `${found}, ${number(bytes / ms * 1_000)}B/s from it` };
+  return { ok: true, found: `${found}, ${quantity(bytes / ms * 1_000, "B/s")} from it` };
 }

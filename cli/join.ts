@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { duration, number, size } from "../coordinator/amounts.ts";
+import { duration, quantity, size } from "../coordinator/amounts.ts";
 import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
@@ -143,7 +143,7 @@ function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
           `device   ${deviceName}${
             device === "webgpu" ? "" : " (plain arrays: slow; for WebGPU see `volary doctor`)"
           }\n` +
-            `speed    ${number(flops)}FLOPS, memory at ${number(bandwidth)}B/s\n` +
+            `speed    ${quantity(flops, "FLOPS")}, memory at ${quantity(bandwidth, "B/s")}\n` +
             `limits   ${size(memory)} for the mesh, ${size(maxBinding)} for one tensor` +
             (lent ? `; lent: ${lentText(lent)}` : ""),
         );

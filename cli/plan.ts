@@ -9,7 +9,7 @@ import type { KnownLink, Paces } from "../coordinator/planner/paces.ts";
 import type { Candidate } from "../coordinator/planner/planner.ts";
 import { parseRecipe } from "../coordinator/recipe/recipe.ts";
 import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
-import { number, table } from "../coordinator/amounts.ts";
+import { quantity, table } from "../coordinator/amounts.ts";
 import { planText } from "../coordinator/report/report.ts";
 import { describe, planPhase } from "../coordinator/run/phase_plan.ts";
 import { openTokenizer } from "../coordinator/recipe/run_text.ts";
@@ -132,7 +132,7 @@ function linksText(links: readonly KnownLink[]): string {
   const rows = links.map(({ workers, latency, bandwidth }) => [
     workers.join(" and "),
     latency === undefined ? "-" : `${(1e3 * latency).toFixed(1)} ms one way`,
-    bandwidth === undefined ? "-" : `${number(bandwidth)}B/s`,
+    bandwidth === undefined ? "-" : quantity(bandwidth, "B/s"),
   ]);
   return table([["link", "latency", "bandwidth"], ...rows]).join("\n");
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { relative } from "@std/path";
-import { duration, number } from "../coordinator/amounts.ts";
+import { duration, number, quantity } from "../coordinator/amounts.ts";
 import { writeReport } from "../coordinator/report/report_files.ts";
 import { files } from "./model_folder.ts";
 import { printJson, readFlags, say, type Verb } from "./verb.ts";
@@ -28,7 +28,7 @@ has them already; while one is under way this shows how far it is.
     if (flags.has("json")) printJson({ event: "report", ...data });
     const { total, validations, savings } = data, last = validations.at(-1);
     say(
-      `${data.name} (${data.state}): ${number(total.tokens)} tokens, ${number(total.flops)}FLOP, ${
+      `${data.name} (${data.state}): ${number(total.tokens)} tokens, ${quantity(total.flops, "FLOP")}, ${
         duration(total.seconds)
       } of steps` + (last?.nll == null ? "" : `, validation nll ${last.nll.toFixed(4)}`),
     );

@@ -5,7 +5,7 @@
  */
 import type { Status } from "../coordinator/coordinator.ts";
 import type { WorkerStep } from "../coordinator/events.ts";
-import { number, size, table } from "../coordinator/amounts.ts";
+import { quantity, size, table } from "../coordinator/amounts.ts";
 import { planText, Report } from "../coordinator/report/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { lentText } from "./lent.ts";
@@ -39,8 +39,8 @@ export function statusText(address: string, { workers, run }: Status): string {
     const rows = workers.map((w) => [
       w.worker,
       w.kind,
-      `${number(w.flops)}FLOPS`,
-      `${number(w.bandwidth)}B/s`,
+      quantity(w.flops, "FLOPS"),
+      quantity(w.bandwidth, "B/s"),
       size(w.memory),
       lentText(w.lent),
       w.device,
@@ -70,7 +70,7 @@ function linksText(workers: readonly WorkerStep[]): string[] {
       `${worker} to ${peer}`,
       // Before its first ping a link knows no round trip.
       typeof roundTrip === "number" && Number.isFinite(roundTrip) ? `${roundTrip.toFixed(1)} ms` : "-",
-      `${number(goodput)}B/s`,
+      quantity(goodput, "B/s"),
       String(paths),
       String(resent),
       String(creditWaits),

@@ -8,7 +8,7 @@ import { Admission, type InviteTerms } from "../coordinator/admission/admission.
 import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
 import { Paces } from "../coordinator/planner/paces.ts";
 import type { CoordinatorFile } from "../coordinator/admission/owner_protocol.ts";
-import { number } from "../coordinator/amounts.ts";
+import { quantity } from "../coordinator/amounts.ts";
 import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/admission/server.ts";
 import { base64url } from "../mesh/identity/base64url.ts";
 import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/identity/deno_key_file.ts";
@@ -235,7 +235,7 @@ function calmly(clock: Clock, tell: (event: MemberEvent) => void): (event: Membe
 function memberText(event: MemberEvent): string {
   switch (event.event) {
     case "joined":
-      return `${event.worker} joined (${event.device}, ${number(event.flops)}FLOPS)`;
+      return `${event.worker} joined (${event.device}, ${quantity(event.flops, "FLOPS")})`;
     case "left":
       return `${event.worker} left (${event.reason})`;
     case "waiting":

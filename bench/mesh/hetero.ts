@@ -11,7 +11,7 @@
  * @module
  */
 import { UsageError } from "../../cli/verb.ts";
-import { number, table } from "../../coordinator/amounts.ts";
+import { quantity, table } from "../../coordinator/amounts.ts";
 import { findSwiftShader, kindsRuns } from "./hetero_kinds.ts";
 import { LAYERS, type Ran, sharedRuns, WARM } from "./hetero_runs.ts";
 import { withText } from "./mesh_runs.ts";
@@ -83,7 +83,7 @@ async function kinds(steps: number, json: boolean): Promise<boolean> {
     else {
       show(rows(runs), "layers (worker)");
       for (const { worker, device, flops } of devices) {
-        console.log(`${worker}: ${device}, measured at its join ${number(flops)}FLOPS`);
+        console.log(`${worker}: ${device}, measured at its join ${quantity(flops, "FLOPS")}`);
       }
       console.log(
         `${swiftshader} of ${LAYERS} layers on SwiftShader; predicted ${

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { duration, number, seconds, size, table } from "../amounts.ts";
+import { duration, number, quantity, seconds, size, table } from "../amounts.ts";
 import type { HeldBy, LayerSpan, RunEvent } from "../events.ts";
 import { scheduleLines } from "../schedule/schedule_text.ts";
 
@@ -100,7 +100,7 @@ export class Report {
 function stepText(event: Extract<RunEvent, { event: "step" }>): string {
   const width = String(event.steps).length;
   const busy = event.workers.filter((w) => w.busy > 0 || w.waited > 0)
-    .map((w) => `${Math.round(100 * w.busy)}%`).join(" ");
+    .map((w) => `${Math.round(100 * w.busy)}%`.padStart(3)).join(" ");
   const bytes = event.workers.reduce((sum, w) => sum + w.sent, 0);
   return [
     `step ${String(event.step).padStart(width)}/${event.steps}`,
@@ -121,7 +121,7 @@ function estimateText(
     `phase ${phase.phase + 1}`,
     `${number(phase.parameters)} parameters`,
     `${number(phase.tokens)} tokens`,
-    `${number(phase.flops)}FLOP`,
+    quantity(phase.flops, "FLOP"),
     `about ${duration(phase.seconds)}`,
     `${size(phase.memory)} on the fullest worker`,
     `${size(phase.disk)} of disk`,
