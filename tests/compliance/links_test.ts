@@ -1,46 +1,15 @@
 /** What a link promises, on every transport. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { FrameError, LinkError } from "../../mesh/errors.ts";
-import type { FrameHeader } from "../../mesh/tensors/frame.ts";
-import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
-import { type Lane, LANES, type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
-import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
-import { Linking } from "../../worker/linking.ts";
+import { type Lane, type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
 import { clean, lenient } from "./clean.ts";
+import { expectFrames, header, pattern, same, sizes } from "./frames.ts";
+import { credentials, GENERATION } from "./linked.ts";
 import { type Pair, type TransportCase, transports } from "./transports.ts";
 
 const MIB = 1 << 20;
 
-function header(sequence: number, generation = 7): FrameHeader {
-  return { what: "activation", evaluate: false, generation, round: 3, index: 1, microbatch: 2, sequence };
-}
-
-/** Bytes that depend on `seed` at every place. */
-function pattern(seed: number, length: number): Uint8Array<ArrayBuffer> {
-  const words = new Uint32Array((length + 3) >> 2);
-  let x = Math.imul(seed + 1, 0x9e3779b1) >>> 0 || 1;
-  for (let i = 0; i < words.length; i++) {
-    x ^= x << 13, x ^= x >>> 17, x ^= x << 5;
-    words[i] = x;
-  }
-  return new Uint8Array(words.buffer).slice(0, length);
-}
-
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
-
-const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
-
 type Sizes = LinkOptions["lanes"];
-const sizes = (pipeline: number, request = pipeline, reply = pipeline): Sizes => ({
-  pipeline,
-  request,
-  reply,
-});
 
 function options(pair: Pair, self: "a" | "b", lanes: Sizes, more: Partial<LinkOptions> = {}): LinkOptions {
   return {
@@ -48,7 +17,7 @@ function options(pair: Pair, self: "a" | "b", lanes: Sizes, more: Partial<LinkOp
     self,
     peer: self === "a" ? "b" : "a",
     run: "run",
-    generation: 7,
+    generation: GENERATION,
     credentials: credentials[self],
     lanes,
     ...more,
@@ -66,27 +35,6 @@ async function open(pair: Pair, lanes: Sizes): Promise<[Link, Link]> {
 async function finish(pair: Pair, a: Link): Promise<void> {
   a.close();
   await pair.run(Promise.all([a.closed, pair.a.closed, pair.b.closed]));
-}
-
-/** Resolves once `count` frames came, each the next of its lane with the pattern of its number; consumes them. */
-function expectFrames(link: Link, count: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const next = new Map<Lane, number>(LANES.map((lane) => [lane, 0]));
-    let got = 0;
-    link.onframe = (lane, head, payload, consumed) => {
-      const sequence = next.get(lane)!;
-      next.set(lane, sequence + 1);
-      const ok = head.sequence === sequence && head.what === "activation" && head.round === 3 &&
-        payload.byteLength === payload.buffer.byteLength && same(payload, pattern(sequence, payload.length));
-      if (!ok) {
-        return reject(new Error(`frame ${head.sequence} of ${lane} is not what frame ${sequence} should be`));
-      }
-      consumed();
-      if (++got === count) resolve();
-      if (got > count) reject(new Error("more frames than were sent"));
-    };
-    link.closed.then(({ reason }) => reject(new Error(`closed after ${got} of ${count}: ${reason}`)));
-  });
 }
 
 for (const transport of transports) {
@@ -238,116 +186,6 @@ for (const transport of transports) {
   });
 }
 
-/** A channel of which nothing comes out any more once it is a black hole, and nobody is told. */
-function blackHole(inner: Channel): { channel: Channel; swallow(): void } {
-  let swallows = false;
-  const channel = Object.create(inner, {
-    send: { value: (message: Uint8Array<ArrayBuffer>) => void (swallows || inner.send(message)) },
-    onmessage: {
-      get: () => inner.onmessage,
-      set: (handler: Channel["onmessage"]) =>
-        inner.onmessage = handler && ((message) => void (swallows || handler(message))),
-    },
-    buffered: { value: () => inner.buffered() },
-    drained: { value: (bytes: number) => inner.drained(bytes) },
-    close: { value: (reason?: string) => inner.close(reason) },
-    binding: { get: () => inner.binding },
-    closed: { get: () => inner.closed },
-    maxMessage: { get: () => inner.maxMessage },
-    kind: { get: () => inner.kind },
-  }) as Channel;
-  return { channel, swallow: () => swallows = true };
-}
-
-/** Two ends that open connections as they need them; `opened` sees each channel of a's. */
-function linked(
-  [ta, tb]: [Transport, Transport],
-  lanes: Sizes,
-  clock: Clock,
-  opened: (channel: Channel) => Channel,
-): Promise<[Link, Link]> {
-  const ends = new Map<string, Linking>();
-  const linking = (self: "a" | "b", peer: "a" | "b", transport: Transport) =>
-    new Linking({
-      transport,
-      clock,
-      self,
-      peer,
-      run: "run",
-      generation: 7,
-      credentials: credentials[self],
-      lanes,
-      signal: (body) => queueMicrotask(() => ends.get(peer)?.receive(structuredClone(body))),
-    });
-  ends.set("a", linking("a", "b", { ...ta, open: async (...road) => opened(await ta.open(...road)) }));
-  ends.set("b", linking("b", "a", tb));
-  return Promise.all([ends.get("a")!.link, ends.get("b")!.link]);
-}
-
-for (const transport of transports) {
-  if (transport.ends === undefined) continue;
-  const name = `link over ${transport.name}`, leaves = transport.name === "memory" ? clean : lenient;
-
-  Deno.test(
-    `${name}: a connection that is lost is replaced, and every frame comes once and in order`,
-    leaves,
-    async () => {
-      const channels: Channel[] = [], count = 150;
-      const [a, b] = await linked(transport.ends!(), sizes(50_000), denoRuntime(), (channel) => {
-        channels.push(channel);
-        return channel;
-      });
-      const arrivals = [expectFrames(a, count), expectFrames(b, count)];
-      for (let i = 0; i < count; i++) {
-        for (const link of [a, b]) link.send("pipeline", header(i), [pattern(i, 20_000)]);
-        if (i === count / 3) {
-          await new Promise((resolve) => setTimeout(resolve, 20));
-          channels[0].close("the network path to the peer is lost");
-        }
-      }
-      await Promise.all(arrivals);
-      assertEquals(channels.length, 2);
-      assertEquals([a.counters.lost, a.counters.paths], [1, 1]);
-      a.close();
-      assertEquals((await b.closed).orderly, true);
-      assertEquals((await a.closed).orderly, true);
-    },
-  );
-
-  Deno.test(
-    `${name}: half-open, so that one end hears nothing and is told nothing: suspected, then dead`,
-    lenient, // the follower goes on listening for a while
-    async () => {
-      const real = denoRuntime();
-      let swallow = () => {}, down = false;
-      const ends = transport.ends!(), [ta] = ends;
-      const noMore: Transport = {
-        ...ta,
-        open: (...road) => down ? Promise.reject(new LinkError("no network")) : ta.open(...road),
-      };
-      // Five times as fast as real time, so that five seconds are one; handshakes take their own time.
-      const fast: Clock = {
-        ...real,
-        now: () => real.now() * 5,
-        timer: (ms, fire) => real.timer(ms / 5, fire),
-      };
-      const [a, b] = await linked([noMore, ends[1]], sizes(1_000), fast, (channel) => {
-        const hole = blackHole(channel);
-        swallow = hole.swallow;
-        return hole.channel;
-      });
-      const suspected: boolean[] = [];
-      for (const link of [a, b]) link.onsuspected = (now) => suspected.push(now);
-      down = true;
-      swallow();
-      for (const { orderly, reason } of await Promise.all([a.closed, b.closed])) {
-        assertEquals(orderly, false);
-        assertStringIncludes(reason, "silent for 5");
-      }
-      assertEquals(suspected, [true, true]);
-    },
-  );
-}
-
-// Last, and so not by an import at the top: what they leave for a second would count as leaks of tests that must be clean.
+// Last, and so not by imports at the top: what they leave for a second would count as leaks of tests that must be clean.
+await import("./lost_channels.ts");
 await import("./native.ts");

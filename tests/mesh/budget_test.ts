@@ -4,6 +4,7 @@ import { SendBudget } from "../../mesh/link/budget.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { openLink } from "../../mesh/link/link.ts";
+import { header } from "../compliance/linked.ts";
 import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 
@@ -28,15 +29,6 @@ Deno.test("a budget lets its rate through, however messages are cut, and a silen
 Deno.test("two links of one worker share its rate, and signs of life wait for nothing", async () => {
   const clock = new VirtualClock(), budget = new SendBudget(clock, 1e6);
   const lanes = { pipeline: { frameBytes: 1_000_000, frames: 2 }, request: 1_000, reply: 1_000 };
-  const header = {
-    what: "gradient",
-    evaluate: false,
-    generation: 7,
-    round: 0,
-    index: 0,
-    microbatch: 0,
-    sequence: 0,
-  } as const;
   const ends = await Promise.all(["b", "c"].map(async (peer) => {
     const credentials = await localCredentials(denoRuntime(), "run", ["a", peer]);
     const [mine, theirs] = memoryChannelPair({ clock, latencyMs: 1 });
@@ -57,7 +49,7 @@ Deno.test("two links of one worker share its rate, and signs of life wait for no
     return { links, arrived, suspected: () => suspected };
   }));
   const began = clock.now();
-  for (const { links } of ends) links[0].send("pipeline", header, [new Uint8Array(1_000_000)]);
+  for (const { links } of ends) links[0].send("pipeline", header(), [new Uint8Array(1_000_000)]);
   const times = await clock.until(Promise.all(ends.map(({ arrived }) => arrived)));
   assertAlmostEquals(Math.max(...times) - began, 2_000, 100);
   for (const { suspected } of ends) assertEquals(suspected(), 0);

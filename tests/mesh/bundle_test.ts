@@ -1,21 +1,17 @@
 /** Links that outlive their channels: faults of single channels and of the whole road, on a virtual clock. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Bundle } from "../../mesh/link/bundle.ts";
-import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import type { FrameHeader } from "../../mesh/tensors/frame.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
 import type { Link } from "../../mesh/link/link.ts";
 import { encodeNumber, KIND } from "../../mesh/link/link_wire.ts";
 import { type MemoryChannel, MemoryHub, type MemoryOptions } from "../../mesh/transports/memory_transport.ts";
 import type { Channel, Clock, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
-import { Linking } from "../../worker/linking.ts";
 import { clean } from "../compliance/clean.ts";
+import { header, linked } from "../compliance/linked.ts";
 
 const FRAME = 100_000;
-const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
 
 interface Road {
   readonly clock: VirtualClock;
@@ -34,30 +30,13 @@ async function road(
 ): Promise<Road> {
   const clock = new VirtualClock(seed),
     hub = new MemoryHub(clock, { latencyMs: 5, bytesPerSecond: 20e6, ...options });
-  const ends = new Map<string, Linking>();
-  const linking = (self: "a" | "b", peer: "a" | "b") =>
-    new Linking({
-      transport: wrap(hub.transport(), clock),
-      clock,
-      self,
-      peer,
-      run: "run",
-      generation: 7,
-      credentials: credentials[self],
-      lanes: { pipeline: FRAME, request: FRAME, reply: FRAME },
-      signal: (body) => void clock.timer(3, () => ends.get(peer)?.receive(structuredClone(body))),
-    });
-  ends.set("a", linking("a", "b"));
-  ends.set("b", linking("b", "a"));
-  const [a, b] = await clock.until(Promise.all([ends.get("a")!.link, ends.get("b")!.link]));
+  const transport = () => wrap(hub.transport(), clock),
+    lanes = { pipeline: FRAME, request: FRAME, reply: FRAME };
+  const [a, b] = await clock.until(linked([transport(), transport()], { clock, lanes, signalMs: 3 }));
   const both = (act: (channel: MemoryChannel) => void) => {
     for (const channel of hub.channels) for (const end of [channel, channel.other]) act(end);
   };
   return { clock, hub, a, b, cut: () => both((end) => end.cut()), mend: () => both((end) => end.mend()) };
-}
-
-function header(sequence: number): FrameHeader {
-  return { what: "activation", evaluate: false, generation: 7, round: 0, index: 0, microbatch: 0, sequence };
 }
 
 /** Content that depends on the number and the direction. */

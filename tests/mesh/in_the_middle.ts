@@ -6,35 +6,24 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { HELLO_BYTES, PROOF_BYTES } from "../../mesh/link/handshake.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { openLink } from "../../mesh/link/link.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
+import { credentials, GENERATION, header } from "../compliance/linked.ts";
 import { clonedCertificate, ownCertificate, rawEnd } from "./attacker.ts";
 
 export const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
-const credentials = await localCredentials(clock, "r", ["a", "b"]);
+const common = {
+  clock,
+  run: "run",
+  generation: GENERATION,
+  lanes: { pipeline: 1 << 16, request: 0, reply: 0 },
+};
 export const options = {
-  a: {
-    clock,
-    self: "a",
-    peer: "b",
-    run: "r",
-    generation: 1,
-    credentials: credentials.a,
-    lanes: { pipeline: 1 << 16, request: 0, reply: 0 },
-  },
-  b: {
-    clock,
-    self: "b",
-    peer: "a",
-    run: "r",
-    generation: 1,
-    credentials: credentials.b,
-    lanes: { pipeline: 1 << 16, request: 0, reply: 0 },
-  },
+  a: { ...common, self: "a", peer: "b", credentials: credentials.a },
+  b: { ...common, self: "b", peer: "a", credentials: credentials.b },
 };
 
 /** The same two workers, without anybody between them, still have a link. */
@@ -48,16 +37,7 @@ export async function unharmed(one: Transport = transport, other: Transport = tr
       resolve(payload.length);
     };
   });
-  const header = {
-    what: "activation",
-    evaluate: false,
-    generation: 1,
-    round: 0,
-    index: 0,
-    microbatch: 0,
-    sequence: 0,
-  } as const;
-  await x.send("pipeline", header, [new Uint8Array(1_000)]);
+  await x.send("pipeline", header(), [new Uint8Array(1_000)]);
   assertEquals(await arrived, 1_000);
   await Promise.all([x.close(), y.closed]);
 }

@@ -1,10 +1,8 @@
 /** Links against peers that lie, fall silent or differ, in memory on a virtual clock. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { encodeFrame, type FrameHeader } from "../../mesh/tensors/frame.ts";
+import { encodeFrame } from "../../mesh/tensors/frame.ts";
 import { greet } from "../../mesh/link/greeting.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
 import { decodeAbort, encodeCredit, encodeNumber, KIND } from "../../mesh/link/link_wire.ts";
 import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
@@ -12,17 +10,9 @@ import { PROTOCOL_VERSION } from "../../mesh/control/messages.ts";
 import type { Channel } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import { clean } from "../compliance/clean.ts";
+import { credentials, header } from "../compliance/linked.ts";
 
-const header: FrameHeader = {
-  what: "gradient",
-  evaluate: false,
-  generation: 7,
-  round: 0,
-  index: 0,
-  microbatch: 0,
-  sequence: 0,
-};
-const credentials = await localCredentials(denoRuntime(), "run", ["a", "b"]);
+const first = header();
 
 function options(clock: VirtualClock, more: Partial<LinkOptions> = {}): LinkOptions {
   const lanes = { pipeline: { frameBytes: 300_000, frames: 2 }, request: 1_000, reply: 1_000 };
@@ -72,15 +62,15 @@ function data(lane: number, ...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
 
 /** What a peer says in the link's own messages. */
 const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
-  ["larger than the plan's frames", "plan's largest", [data(0, encodeFrame(header, 300_001))]],
+  ["larger than the plan's frames", "plan's largest", [data(0, encodeFrame(first, 300_001))]],
   ["without credit", "without credit", [
-    ...[0, 1].flatMap(() => [data(0, encodeFrame(header, 300_000)), data(0, new Uint8Array(300_000))]),
-    data(0, encodeFrame(header, 300_000)),
+    ...[0, 1].flatMap(() => [data(0, encodeFrame(first, 300_000)), data(0, new Uint8Array(300_000))]),
+    data(0, encodeFrame(first, 300_000)),
   ]],
   ["an empty piece", "without bytes", [data(0)]],
-  ["half a header", "needs a header", [data(0, encodeFrame(header, 10).slice(0, 20))]],
-  ["bytes behind a frame that are no frame", "VLRF", [data(0, encodeFrame(header, 40), new Uint8Array(80))]],
-  ["an unknown lane", "unknown lane", [data(3, encodeFrame(header, 0))]],
+  ["half a header", "needs a header", [data(0, encodeFrame(first, 10).slice(0, 20))]],
+  ["bytes behind a frame that are no frame", "VLRF", [data(0, encodeFrame(first, 40), new Uint8Array(80))]],
+  ["an unknown lane", "unknown lane", [data(3, encodeFrame(first, 0))]],
   ["an unknown kind", "unknown kind", [Uint8Array.of(99)]],
 
   ["credit that is no number", "credit", [encodeCredit(0, NaN)]],
@@ -88,14 +78,14 @@ const lies: [string, string, Uint8Array<ArrayBuffer>[]][] = [
   ["credit on an unknown lane", "unknown lane", [encodeCredit(9, 5)]],
   ["a ping as one", "unknown kind", [encodeNumber(KIND.ping, 1)]],
   ["a second hello", "unknown kind", [Uint8Array.of(KIND.hello, PROTOCOL_VERSION, 0)]],
-  ["bye in the middle of a frame", "middle", [data(0, encodeFrame(header, 10)), Uint8Array.of(KIND.bye)]],
-  ["frames behind its bye", "behind", [Uint8Array.of(KIND.bye), data(0, encodeFrame(header, 0))]],
+  ["bye in the middle of a frame", "middle", [data(0, encodeFrame(first, 10)), Uint8Array.of(KIND.bye)]],
+  ["frames behind its bye", "behind", [Uint8Array.of(KIND.bye), data(0, encodeFrame(first, 0))]],
   ["an answer to no bye", "not said", [Uint8Array.of(KIND.byeAck)]],
 ];
 
 /** What it says on the channel itself. */
 const rawLies: typeof lies = [
-  ["a message without a number", "unknown kind", [data(0, encodeFrame(header, 0))]],
+  ["a message without a number", "unknown kind", [data(0, encodeFrame(first, 0))]],
   ["an empty message", "unknown kind", [new Uint8Array(0)]],
   ["a number without a message", "without content", [numbered(FIRST, new Uint8Array(0))]],
   ["a ping cut short", "wrong size", [encodeNumber(KIND.ping, 1).slice(0, 3)]],
@@ -137,7 +127,7 @@ Deno.test(
         consumed();
       };
       for (let n = 0; n < 10; n++) {
-        const message = data(0, encodeFrame(header, 100), new Uint8Array(100));
+        const message = data(0, encodeFrame(first, 100), new Uint8Array(100));
         message[Math.floor(chance.uniform() * 36)] = Math.floor(chance.uniform() * 256);
         try {
           peer.send(numbered(FIRST + n, message));
@@ -178,7 +168,7 @@ Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", clea
   const events: [number, boolean][] = [];
   const start = clock.now();
   link.onsuspected = (suspected) => events.push([clock.now() - start, suspected]);
-  const pending = link.send("pipeline", header, [new Uint8Array(300_000)]);
+  const pending = link.send("pipeline", first, [new Uint8Array(300_000)]);
   await clock.until(pending);
   await clock.pass(3_000);
   peer.send(encodeNumber(KIND.pong, 0));
@@ -188,7 +178,7 @@ Deno.test("silence: suspected after 1 s, healed by a word, dead after 5 s", clea
   assertStringIncludes(end.reason, "silent");
   const dead = clock.now() - start - events[1][0];
   assert(dead >= 5_000 && dead <= 5_500, `dead ${dead} ms after the last word`);
-  await assertRejects(() => link.send("pipeline", header, []), LinkError, "silent");
+  await assertRejects(() => link.send("pipeline", first, []), LinkError, "silent");
 });
 
 Deno.test("time in which this program could not run is not the peer's silence", clean, async () => {
@@ -220,7 +210,7 @@ Deno.test("round trips are measured and every credit comes back", clean, async (
     consumed();
     consumed(); // a second call must not grant twice
   };
-  for (let i = 0; i < 50; i++) await clock.until(a.send("pipeline", header, [new Uint8Array(i * 6_000)]));
+  for (let i = 0; i < 50; i++) await clock.until(a.send("pipeline", first, [new Uint8Array(i * 6_000)]));
   await clock.pass(1_000);
   assertEquals(a.counters.roundTrip, 80);
   assertEquals(b.counters.framesReceived, 50);
@@ -229,7 +219,7 @@ Deno.test("round trips are measured and every credit comes back", clean, async (
   // After a quiet moment both full frames of the plan must go without waiting for anyone.
   b.onframe = () => {};
   const waits = a.counters.creditWaits;
-  for (let i = 0; i < 2; i++) await clock.until(a.send("pipeline", header, [new Uint8Array(300_000)]));
+  for (let i = 0; i < 2; i++) await clock.until(a.send("pipeline", first, [new Uint8Array(300_000)]));
   assertEquals(a.counters.creditWaits, waits);
   b.close();
   assertEquals((await clock.until(a.closed)).orderly, true);
@@ -247,11 +237,11 @@ Deno.test(
       openLink(y, options(clock, { self: "b", peer: "a" })),
     ]));
     b.onframe = (_lane, _header, _payload, consumed) => consumed();
-    await clock.until(a.send("pipeline", header, [new Uint8Array(1_000)]));
+    await clock.until(a.send("pipeline", first, [new Uint8Array(1_000)]));
     await clock.pass(1_000);
     assertEquals(b.counters.streamedBytes, 0, "one piece alone tells nothing");
     for (let i = 0; i < 10; i++) {
-      await clock.until(a.send("pipeline", header, [new Uint8Array(100_000)]));
+      await clock.until(a.send("pipeline", first, [new Uint8Array(100_000)]));
       await clock.pass(1_000); // a pause between frames is no slow road
     }
     const { streamedBytes, streamingMs } = b.counters;
@@ -273,7 +263,7 @@ Deno.test(
       openLink(y, options(clock, { self: "b", peer: "a" })),
     ]));
     for (let i = 0; i < 3; i++) {
-      await clock.until(a.send("reply", { ...header, sequence: i }, [Uint8Array.of(i)]));
+      await clock.until(a.send("reply", header(i), [Uint8Array.of(i)]));
     }
     a.close();
     const got: number[] = [];

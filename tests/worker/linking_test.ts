@@ -1,36 +1,19 @@
 /** Opening links: attempts, retries, bodies that come early, giving up. */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { limits } from "../../mesh/limits.ts";
 import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { GenerationOverError } from "../../worker/errors.ts";
 import { Linking } from "../../worker/linking.ts";
+import { credentials, linkings } from "../compliance/linked.ts";
 
-const credentials = await localCredentials(denoRuntime(), "test", ["a", "b"]);
 const lanes = { pipeline: 1024, request: 1024, reply: 1024 };
 
-/** Both ends between "a" and "b"; `late` holds back b's beginning. */
-function pair(transports: (hub: MemoryHub) => { a: Transport; b: Transport }, clock = new VirtualClock()) {
-  const hub = new MemoryHub(clock), { a, b } = transports(hub);
-  const ends: { a?: Linking; b?: Linking } = {};
-  const options = (self: "a" | "b", peer: "a" | "b", transport: Transport) => ({
-    transport,
-    clock,
-    self,
-    peer,
-    run: "test",
-    generation: 1,
-    credentials: credentials[self],
-    lanes,
-    signal: (body: unknown) => void clock.timer(1, () => ends[peer]!.receive(structuredClone(body))),
-  });
-  ends.a = new Linking(options("a", "b", a));
-  ends.b = new Linking(options("b", "a", b));
-  return { a: ends.a, b: ends.b, clock };
+/** Both ends between "a" and "b". */
+function pair(transports: (hub: MemoryHub) => [Transport, Transport], clock = new VirtualClock()) {
+  return { ...linkings(transports(new MemoryHub(clock)), { clock, lanes, signalMs: 1 }), clock };
 }
 
 /** Fails the first `times` times, in the way of `how`. */
@@ -60,26 +43,26 @@ async function linked({ a, b, clock }: ReturnType<typeof pair>): Promise<void> {
 }
 
 Deno.test("both ends link at the first attempt", () =>
-  linked(pair((hub) => ({ a: hub.transport(), b: hub.transport() }))));
+  linked(pair((hub) => [hub.transport(), hub.transport()])));
 
 for (const how of ["at once", "after a while"] as const) {
   Deno.test(`a connection that fails ${how} at either end, or at both, is tried again`, async () => {
     for (const [first, second] of [[1, 0], [0, 1], [2, 1], [1, 2]]) {
       const clock = new VirtualClock();
-      await linked(pair((hub) => ({
-        a: unreliable(hub.transport(), first, clock, how),
-        b: unreliable(hub.transport(), second, clock, how),
-      }), clock));
+      await linked(pair((hub) => [
+        unreliable(hub.transport(), first, clock, how),
+        unreliable(hub.transport(), second, clock, how),
+      ], clock));
     }
   });
 }
 
 Deno.test("a peer that cannot be reached is named, with the reason", async () => {
   const clock = new VirtualClock();
-  const { a, b } = pair((hub) => ({
-    a: unreliable(hub.transport(), 99, clock, "after a while"),
-    b: unreliable(hub.transport(), 99, clock, "after a while"),
-  }), clock);
+  const { a, b } = pair((hub) => [
+    unreliable(hub.transport(), 99, clock, "after a while"),
+    unreliable(hub.transport(), 99, clock, "after a while"),
+  ], clock);
   const error = await assertRejects(
     () => clock.until(a.link),
     LinkError,
