@@ -15,18 +15,12 @@ import { modelsOf } from "../coordinator/recipe/switches.ts";
 import { type Codec, CODECS } from "../mesh/tensors/tensor_codec.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { files, modelFolder } from "./model_folder.ts";
-import { readRecipe } from "./run.ts";
+import { readTextFile } from "./text_file.ts";
 import { CommandError, type Flags, UsageError } from "./verb.ts";
 
 /** Reads a cluster file. */
 export async function readCluster(path: string): Promise<Cluster> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    throw new CommandError(`The cluster file ${path} cannot be read: ${(error as Error).message}`);
-  }
-  return parseCluster(text);
+  return parseCluster(await readTextFile(path, "cluster file"));
 }
 
 /** A step of training a model of which only the folder is given, where no flag says otherwise. */
@@ -49,7 +43,7 @@ export async function readModel(
     }
   }
   const base = resolve(dirname(path));
-  const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
+  const recipe = parseRecipe(await readTextFile(path, "recipe"), (p) => isAbsolute(p) ? p : join(base, p));
   const { tokenizer } = await openTokenizer(files, recipe);
   const { config } = await openModel(files, recipe, tokenizer);
   return { recipe, config };

@@ -11,6 +11,7 @@ import { reportRows } from "../data/report.ts";
 import { files } from "./model_folder.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
+import { readTextFile } from "./text_file.ts";
 import { CommandError, printJson, readFlags } from "./verb.ts";
 
 /** The verb's part of the help. */
@@ -50,7 +51,7 @@ const titles: Record<PrepareProgress["stage"], string> = {
 export async function prepareShards(args: readonly string[]): Promise<number> {
   const flags = readFlags(args, { boolean: ["json"], positional: ["CONFIG.toml"] });
   const [path] = flags.positional, base = dirname(resolve(path));
-  const config = parseConfig(await configText(path), (path) => resolve(base, path));
+  const config = parseConfig(await readTextFile(path, "configuration"), (path) => resolve(base, path));
   const screen = new Screen(), stop = new AbortController();
   const interrupt = () => stop.abort(new CommandError("Stopped. The same command goes on from here."));
   const stopListening = onInterrupt(interrupt);
@@ -91,17 +92,5 @@ export async function prepareShards(args: readonly string[]): Promise<number> {
   } finally {
     stopListening();
     screen.end();
-  }
-}
-
-async function configText(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new CommandError(`There is no configuration ${path}.`);
-    if (error instanceof Deno.errors.IsADirectory) {
-      throw new CommandError(`${path} is a folder, not a configuration.`);
-    }
-    throw error;
   }
 }

@@ -19,7 +19,7 @@ import { improvements, reasons, replicaLines, trialText } from "../coordinator/p
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { readCluster, readModel, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
-import { readRecipe } from "./run.ts";
+import { readTextFile } from "./text_file.ts";
 import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -52,7 +52,7 @@ ${STEP_HELP}
     }
     const [path] = flags.positional, base = resolve(dirname(path));
     const count = flags.number("workers", { min: 1, max: 4_096, integer: true });
-    const recipe = parseRecipe(await readRecipe(path), (p) => isAbsolute(p) ? p : join(base, p));
+    const recipe = parseRecipe(await readTextFile(path, "recipe"), (p) => isAbsolute(p) ? p : join(base, p));
     const { tokenizer } = await openTokenizer(files, recipe);
     const { config } = await openModel(files, recipe, tokenizer);
     if (count !== undefined && flags.has("measure")) {

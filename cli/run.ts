@@ -9,6 +9,7 @@ import { Report } from "../coordinator/report/report.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
+import { readTextFile } from "./text_file.ts";
 import { CommandError, printJson, readFlags, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -35,7 +36,7 @@ Exit code 0: done, or stopped by you; 1: failed.`,
     });
     const [path] = flags.positional, state = flags.text("state") ?? DEFAULT_STATE, json = flags.has("json");
     const workers = flags.number("workers", { min: 1, max: 4_096, integer: true });
-    const recipe = await readRecipe(path);
+    const recipe = await readTextFile(path, "recipe");
     const owner = await Owner.find(state);
     const screen = new Screen();
     const report = new Report(() => performance.now(), screen.live);
@@ -79,19 +80,6 @@ Exit code 0: done, or stopped by you; 1: failed.`,
     }
   },
 };
-
-/** The recipe's text. */
-export async function readRecipe(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new CommandError(`There is no recipe ${path}.`);
-    if (error instanceof Deno.errors.IsADirectory) {
-      throw new CommandError(`${path} is a folder, not a recipe.`);
-    }
-    throw error;
-  }
-}
 
 /** What the coordinator said before anything began, as an error of ours with its name. */
 function notBegun(line: Extract<RunLine, { event: "error" }>): Error {

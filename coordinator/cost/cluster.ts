@@ -257,6 +257,16 @@ function explain(issues: readonly z.core.$ZodIssue[]): string {
   return `The cluster file cannot be used. ${lines.join(" ")}`;
 }
 
+/** Some workers of a cluster, by place, as one of their own; nothing changes in it. */
+export function partOf(cluster: Cluster, team: readonly number[]): Cluster {
+  return {
+    ...cluster,
+    workers: team.map((w) => cluster.workers[w]),
+    link: (a, b) => cluster.link(team[a], team[b]),
+    changes: [],
+  };
+}
+
 /** A cluster of equal links, for workers whose network is not known. */
 export function uniformCluster(
   name: string,

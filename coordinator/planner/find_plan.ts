@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Plan, Shape, Stage } from "../../mesh/plan.ts";
+import type { Pipeline, Plan, Shape, Stage } from "../../mesh/plan.ts";
 import { configToJson, type ModelConfig } from "../../model/config.ts";
 import { checkPrecision, type Precision } from "../../model/precision.ts";
 import type { Cluster } from "../cost/cluster.ts";
@@ -99,20 +99,28 @@ export function findPlan(request: FindRequest): FoundPlan {
 
 /** A division as the message that workers run, with the request's order of passes. */
 export function planOf(request: FindRequest, division: Division): Plan {
-  const { run, generation, config, shape, recompute } = request;
-  const pipelines = [{ shares: [shape.microbatches], stages: stagesOf(request, division) }];
+  const pipelines = [{ shares: [request.shape.microbatches], stages: stagesOf(request, division) }];
+  return planOfPipelines(request, pipelines, request.schedule);
+}
+
+/** The same of pipelines side by side, each worker's passes in the order of 1F1B unless `schedule` names another. */
+export function planOfPipelines(
+  { run, generation, config, cluster, shape, recompute, precision, codec }: FindRequest,
+  pipelines: readonly Pipeline[],
+  schedule?: FindRequest["schedule"],
+): Plan {
   const plan = {
     run,
     generation,
     model: configToJson(config),
     shape,
-    pipelines,
-    owners: shareOwnership(config, 1),
+    pipelines: [...pipelines],
+    owners: shareOwnership(config, pipelines.length),
     recompute,
-    ...(request.precision === undefined ? {} : { precision: request.precision }),
-    operations: schedulePlan(pipelines, config.tiedEmbeddings, request.schedule),
+    ...(precision === undefined ? {} : { precision }),
+    operations: schedulePlan(pipelines, config.tiedEmbeddings, schedule),
   };
-  return withCodecs(plan, request.cluster, request.codec);
+  return withCodecs(plan, cluster, codec);
 }
 
 /** A division as the plan's stages; here a worker may have several. */

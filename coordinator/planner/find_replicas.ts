@@ -6,16 +6,12 @@
  * @module
  */
 import { links, type Pipeline, type Plan } from "../../mesh/plan.ts";
-import { configToJson } from "../../model/config.ts";
-import type { Cluster } from "../cost/cluster.ts";
+import { partOf } from "../cost/cluster.ts";
 import { type Division, Judge } from "./division.ts";
 import { countDivisions, divisions } from "./exact_search.ts";
-import { type FindRequest, stagesOf } from "./find_plan.ts";
-import { shareOwnership } from "../cost/holdings.ts";
+import { type FindRequest, planOfPipelines, stagesOf } from "./find_plan.ts";
 import { searchLocally } from "./local_search.ts";
-import { withCodecs } from "../cost/plan_codecs.ts";
 import { ReplicaBound, type TeamDivision } from "./replica_bound.ts";
-import { schedulePlan } from "../schedule/schedule.ts";
 import { simulatePlan } from "../simulator/simulate_plan.ts";
 import { linkCodecs } from "../cost/traffic.ts";
 import { proportional } from "./teams.ts";
@@ -163,7 +159,7 @@ class Search {
 
   #divide(team: readonly number[], microbatches: number): readonly TeamDivision[] {
     const { config, shape, recompute, precision, codec = "f32" } = this.#request;
-    const cluster = this.#part(team);
+    const cluster = partOf(this.#request.cluster, team);
     const judge = new Judge({
       config,
       cluster,
@@ -185,34 +181,13 @@ class Search {
       .sort((a, b) => a.least - b.least);
   }
 
-  #part(team: readonly number[]): Cluster {
-    const { cluster } = this.#request;
-    return {
-      ...cluster,
-      workers: team.map((w) => cluster.workers[w]),
-      link: (a, b) => cluster.link(team[a], team[b]),
-      changes: [],
-    };
-  }
-
   #plan(teams: readonly number[][], shares: readonly number[], divisions: readonly Division[]): Plan {
-    const { run, generation, config, shape, recompute, precision } = this.#request;
+    const { config, cluster } = this.#request;
     const pipelines = teams.map((team, t): Pipeline => ({
       shares: [shares[t]],
-      stages: stagesOf({ config, cluster: this.#part(team) }, divisions[t]),
+      stages: stagesOf({ config, cluster: partOf(cluster, team) }, divisions[t]),
     }));
-    const plan = {
-      run,
-      generation,
-      model: configToJson(config),
-      shape,
-      pipelines,
-      owners: shareOwnership(config, pipelines.length),
-      recompute,
-      ...(precision === undefined ? {} : { precision }),
-      operations: schedulePlan(pipelines, config.tiedEmbeddings),
-    };
-    return withCodecs(plan, this.#request.cluster, this.#request.codec);
+    return planOfPipelines(this.#request, pipelines);
   }
 
   /** Predicted seconds; Infinity where workers that must exchange tensors have no link. */

@@ -3,6 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
 import { objects } from "../../cli/lines.ts";
 import { start, volary } from "./program.ts";
+import { certificateArguments } from "../running.ts";
 
 const folder = await Deno.makeTempDir(), cert = join(folder, "cert.pem"), key = join(folder, "key.pem");
 Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));
@@ -11,30 +12,7 @@ Deno.test.afterAll(() => Deno.remove(folder, { recursive: true }));
 async function certificate(): Promise<boolean> {
   try {
     const { success } = await new Deno.Command("openssl", {
-      args: [
-        ...[
-          "req",
-          "-x509",
-          "-newkey",
-          "ec",
-          "-pkeyopt",
-          "ec_paramgen_curve:prime256v1",
-          "-nodes",
-          "-days",
-          "1",
-        ],
-        ...[
-          "-subj",
-          "/CN=localhost",
-          "-addext",
-          "subjectAltName=DNS:localhost",
-          "-keyout",
-          key,
-          "-out",
-          cert,
-        ],
-        ...["-addext", "basicConstraints=critical,CA:FALSE"],
-      ],
+      args: certificateArguments("localhost", "DNS:localhost", { key, cert }),
       stderr: "null",
     }).output();
     await Deno.chmod(key, 0o600);

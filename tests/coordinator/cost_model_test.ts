@@ -11,21 +11,11 @@ import {
 } from "../../coordinator/cost/cost_model.ts";
 import { uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { type Division, Judge } from "../../coordinator/planner/division.ts";
-import {
-  type Bindings,
-  type Device,
-  type Kernel,
-  type Params,
-  referenceDevice,
-  type Values,
-  type View,
-} from "../../kernels/mod.ts";
+import { type Device, referenceDevice } from "../../kernels/mod.ts";
 import { addCost } from "../../kernels/costs.ts";
 import type { Slice } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
-import { freshModel } from "../../model/init.ts";
-import { Lease } from "../../model/lease.ts";
-import { elements } from "../../model/tensors.ts";
+import { loadFresh, Witness } from "../on_device.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 
 const dense = {
@@ -44,30 +34,20 @@ const ladder = { ...sharing, ladder_residual: true };
 const shape = { batch: 2, sequence: 40, microbatches: 3 };
 const T = shape.batch * shape.sequence;
 
-/** Adds up what kernels cost where a device runs them. */
-class Recorder extends Lease {
-  readonly seen = new Map<string, { flops: number; bytes: number }>();
-
-  override run<B extends Bindings, P extends Params>(
-    kernel: Kernel<B, P>,
-    views: { readonly [Name in keyof B]: View },
-    values: Values<P>,
-  ): void {
-    const { flops, bytes } = kernel.cost(values);
-    const sum = this.seen.get(kernel.name) ?? { flops: 0, bytes: 0 };
-    this.seen.set(kernel.name, { flops: sum.flops + flops, bytes: sum.bytes + bytes });
-    super.run(kernel, views, values);
-  }
-
-  take(): { flops: number; bytes: number } {
-    let flops = 0, bytes = 0;
-    for (const sum of this.seen.values()) {
-      flops += sum.flops;
-      bytes += sum.bytes;
-    }
-    this.seen.clear();
-    return { flops, bytes };
-  }
+/** A device that adds up what its kernels cost; `take` answers with it and begins anew. */
+function recorder() {
+  let flops = 0, bytes = 0;
+  const device = new Witness(referenceDevice(), (kernel, values) => {
+    const cost = kernel.cost(values);
+    flops += cost.flops;
+    bytes += cost.bytes;
+  });
+  const take = () => {
+    const sum = { flops, bytes };
+    flops = bytes = 0;
+    return sum;
+  };
+  return { device, take };
 }
 
 function slice(model: typeof dense, recompute: boolean): Slice {
@@ -98,10 +78,7 @@ async function open(device: Device, given: Slice): Promise<LocalCompute> {
     now: () => 0,
     memory: 1e9,
   });
-  const source = freshModel(parseConfig(given.model), 5);
-  for (const { name, shape } of await compute.load(given)) {
-    await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
-  }
+  await loadFresh(compute, given);
   return compute;
 }
 
@@ -127,7 +104,7 @@ for (
   for (const recompute of [false, true]) {
     const what = `${kind}${recompute ? ", recomputing" : ""}`;
     Deno.test(`${what}: the cost model adds up the kernels that a stage runs`, async () => {
-      const device = new Recorder(referenceDevice()),
+      const { device, take } = recorder(),
         config = parseConfig(model),
         { layers, experts: E } = config;
       const compute = await open(device, slice(model, recompute));
@@ -136,10 +113,10 @@ for (
       const layer = [...before.forward, ...gathered, ...own.forward, ...after.forward];
       const times = (costs: typeof layer) => Array.from({ length: layers }, () => costs).flat();
 
-      device.take();
+      take();
       await forward(compute, 0);
       const head = headCosts(config, T, true), embedding = embeddingCosts(config, T);
-      assertEquals(device.take(), sum([...embedding.forward, ...times(layer), ...head.forward]));
+      assertEquals(take(), sum([...embedding.forward, ...times(layer), ...head.forward]));
 
       await compute.backward(0, 0);
       const backward = [
@@ -155,13 +132,13 @@ for (
         ? addCost({ length: T * config.hiddenSize })
         : { flops: 0, bytes: 0 };
       const again = recompute ? [...times(layer), { flops: -joined.flops, bytes: -joined.bytes }] : [];
-      assertEquals(device.take(), sum([...again, ...times(backward), ...embedding.weight]));
+      assertEquals(take(), sum([...again, ...times(backward), ...embedding.weight]));
 
       const parameters = [...new Judge(setting(model, recompute)).parameters(whole(model))][0][1];
       await compute.finish();
       const { vote, step } = stepCosts(parameters);
       // Norms are summed in chunks of each tensor: small tensors leave chunks half empty.
-      assert(device.take().flops >= sum(vote).flops);
+      assert(take().flops >= sum(vote).flops);
       await compute.step({
         commit: true,
         clip: 1,
@@ -172,7 +149,7 @@ for (
         epsilon: 1e-8,
         weightDecay: 0,
       });
-      assertAlmostEquals(device.take().flops / sum(step).flops, 1, 0.02);
+      assertAlmostEquals(take().flops / sum(step).flops, 1, 0.02);
       compute.close();
     });
 

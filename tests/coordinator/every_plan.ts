@@ -5,15 +5,12 @@
  * @module
  */
 import { assert } from "@std/assert";
-import type { Cluster } from "../../coordinator/cost/cluster.ts";
+import { type Cluster, partOf } from "../../coordinator/cost/cluster.ts";
 import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
-import { type FindRequest, planOf, stagesOf } from "../../coordinator/planner/find_plan.ts";
-import { shareOwnership } from "../../coordinator/cost/holdings.ts";
+import { type FindRequest, planOf, planOfPipelines, stagesOf } from "../../coordinator/planner/find_plan.ts";
 import { ReplicaBound, type TeamDivision } from "../../coordinator/planner/replica_bound.ts";
-import { schedulePlan } from "../../coordinator/schedule/schedule.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { links, type Plan } from "../../mesh/plan.ts";
-import { configToJson } from "../../model/config.ts";
 import type { RandomStream } from "../../model/random.ts";
 
 /** Speeds over a factor of 16, memory sometimes short, links over a factor of 1000 (all `quick` times as fast), some missing. */
@@ -170,32 +167,16 @@ export function quickest(request: FindRequest, known: number, random: RandomStre
   return looked;
 }
 
-function partOf(cluster: Cluster, team: readonly number[]): Cluster {
-  return {
-    ...cluster,
-    workers: team.map((w) => cluster.workers[w]),
-    link: (a, b) => cluster.link(team[a], team[b]),
-  };
-}
-
 function planOfTeams(
-  { config, cluster, shape, recompute, run, generation }: FindRequest,
+  request: FindRequest,
   teams: readonly (readonly number[])[],
   shares: readonly number[],
   chosen: readonly TeamDivision[],
 ): Plan {
+  const { config, cluster } = request;
   const pipelines = chosen.map(({ division }, t) => ({
     shares: [shares[t]],
     stages: stagesOf({ config, cluster: partOf(cluster, teams[t]) }, division),
   }));
-  return {
-    run,
-    generation,
-    model: configToJson(config),
-    shape,
-    pipelines,
-    owners: shareOwnership(config, pipelines.length),
-    recompute,
-    operations: schedulePlan(pipelines, config.tiedEmbeddings),
-  };
+  return planOfPipelines(request, pipelines);
 }

@@ -2,15 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { type Running, volary } from "../../demo/processes.ts";
-
-type Line = Record<string, unknown>;
-
-async function wait(running: Running, name: string): Promise<Line> {
-  for (let next = await running.events.next(); !next.done; next = await running.events.next()) {
-    if (next.value.event === name) return next.value;
-  }
-  throw new Error(`${running.name} ended before it said "${name}": ${running.said()}`);
-}
+import { firstEvent } from "../running.ts";
 
 Deno.test("a worker that is killed is noticed within a second", async () => {
   const state = await Deno.makeTempDir(), started: Running[] = [];
@@ -21,7 +13,7 @@ Deno.test("a worker that is killed is noticed within a second", async () => {
   };
   try {
     const up = start("up", ["up", "--port", "0", "--state", state]);
-    const { invite } = await wait(up, "up");
+    const { invite } = await firstEvent(up, "up");
     const worker = start("worker", [
       ...[
         "join",
@@ -37,10 +29,10 @@ Deno.test("a worker that is killed is noticed within a second", async () => {
     (async () => {
       for await (const _ of worker.events); // nobody else reads it
     })();
-    assertEquals((await wait(up, "joined")).worker, "short-lived");
+    assertEquals((await firstEvent(up, "joined")).worker, "short-lived");
     const killed = Date.now();
     Deno.kill(worker.pid, "SIGKILL");
-    assertEquals((await wait(up, "left")).worker, "short-lived");
+    assertEquals((await firstEvent(up, "left")).worker, "short-lived");
     const ms = Date.now() - killed;
     assert(ms < 1_000, `noticed after ${ms} ms`);
   } finally {

@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { type Running, volary } from "../../demo/processes.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
+import { firstEvent, type Line, remainingEvents } from "../running.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 
 /** Everything must be over by then, on a slow machine too. */
@@ -49,23 +50,8 @@ learning_rate = 1e-2
 evaluate_batches = 1
 `;
 
-type Line = Record<string, unknown>;
 const losses = (events: readonly Line[]) =>
   events.filter(({ event }) => event === "step").map(({ loss }) => loss);
-
-/** The first of a process's events that is called `name`. */
-async function wait(running: Running, name: string): Promise<Line> {
-  for (let next = await running.events.next(); !next.done; next = await running.events.next()) {
-    if (next.value.event === name) return next.value;
-  }
-  throw new Error(`${running.name} ended before it said "${name}": ${running.said()}`);
-}
-
-async function rest(running: Running): Promise<Line[]> {
-  const lines: Line[] = [];
-  for await (const line of running.events) lines.push(line);
-  return lines;
-}
 
 Deno.test("up, two joins and a run: trains over werift to the losses of a mesh in memory, and everyone ends well", async () => {
   const folder = await Deno.makeTempDir(), started: Running[] = [];
@@ -84,8 +70,8 @@ Deno.test("up, two joins and a run: trains over werift to the losses of a mesh i
     await Deno.writeTextFile(join(folder, "small.toml"), recipe);
     const state = join(folder, "state");
     const up = start("up", ["up", "--port", "0", "--state", state]);
-    const { invite } = await wait(up, "up");
-    const upRest = rest(up);
+    const { invite } = await firstEvent(up, "up");
+    const upRest = remainingEvents(up);
     const joins = ["left", "right"].map((name) =>
       start(name, [
         "join",
@@ -98,9 +84,9 @@ Deno.test("up, two joins and a run: trains over werift to the losses of a mesh i
         join(folder, `${name}.key`),
       ])
     );
-    const heard = joins.map(rest);
+    const heard = joins.map(remainingEvents);
     const run = start("run", ["run", join(folder, "small.toml"), "--state", state, "--workers", "2"]);
-    const lines = await rest(run);
+    const lines = await remainingEvents(run);
     assertEquals((await run.status).code, 0, `${run.said()}\n${up.said()}`);
     const done = lines.at(-1)!;
     assertEquals(done.event, "done");

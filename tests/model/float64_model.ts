@@ -112,3 +112,17 @@ export function distance(a: readonly ArrayLike<number>[], b: readonly ArrayLike<
   });
   return Math.sqrt(difference / size);
 }
+
+/** Mean cross-entropy of `labels` at the places of `ids`, in f64. */
+export function lossF64(
+  config: ModelConfig,
+  weights: Weights,
+  ids: Uint32Array,
+  labels: Uint32Array,
+): number {
+  const rows = logitsF64(config, weights, [...ids]);
+  return rows.reduce((sum, row, t) => {
+    const most = Math.max(...row);
+    return sum + most + Math.log(row.reduce((total, v) => total + Math.exp(v - most), 0)) - row[labels[t]];
+  }, 0) / rows.length;
+}

@@ -1,29 +1,19 @@
 /** The ladder residual on both devices: against the model in f64, over borders and in what overlaps. */
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { configToJson, type ModelConfig, parseConfig, plainestType } from "../../model/config.ts";
+import { configToJson, parseConfig, plainestType } from "../../model/config.ts";
 import { Decoder } from "../../model/text/decoder.ts";
 import { ConfigError } from "../../model/errors.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
-import type { Bindings, Kernel, Params, Values, View } from "../../kernels/mod.ts";
-import { Lease } from "../../model/lease.ts";
 import { EXPERTS, run as runRounds, SMALL } from "./small_run.ts";
+import { Witness } from "../on_device.ts";
 import { devices } from "./devices.ts";
 import { assertGradients } from "./gradients.ts";
-import { distance, logitsF64, type Weights } from "./float64_model.ts";
+import { distance, logitsF64, lossF64 } from "./float64_model.ts";
 import { memorySource, randomWeights, smallConfig, smallJson } from "./models.ts";
 
 const ids = Uint32Array.of(3, 1, 16, 0, 7, 9), labels = Uint32Array.of(1, 16, 0, 7, 9, 2);
 const text = { ids, batch: 1, sequence: 6 };
 const ladder = { num_hidden_layers: 3, num_local_experts: 3, num_experts_per_tok: 2, ladder_residual: true };
-
-/** Mean cross-entropy of the labels. */
-function lossF64(config: ModelConfig, weights: Weights): number {
-  const rows = logitsF64(config, weights, [...ids]);
-  return rows.reduce((sum, row, t) => {
-    const most = Math.max(...row);
-    return sum + most + Math.log(row.reduce((total, v) => total + Math.exp(v - most), 0)) - row[labels[t]];
-  }, 0) / rows.length;
-}
 
 for (const { kind, device } of devices) {
   for (const recompute of [false, true]) {
@@ -46,8 +36,8 @@ for (const { kind, device } of devices) {
         assert(distance([rows[5]], [await decoder.extend(ids.slice(5))]) < 1e-5, "token by token");
         decoder.release();
         const { ce } = await model.gradients(text, labels);
-        assertAlmostEquals(ce, lossF64(config, weights), 1e-5);
-        await assertGradients(model, config, weights, (moved) => lossF64(config, moved));
+        assertAlmostEquals(ce, lossF64(config, weights, ids, labels), 1e-5);
+        await assertGradients(model, config, weights, (moved) => lossF64(config, moved, ids, labels));
       } finally {
         model.release();
       }
@@ -55,37 +45,24 @@ for (const { kind, device } of devices) {
   }
 }
 
-/** Kernels by name as they are given to the device. */
-class Recorder extends Lease {
-  readonly seen: string[] = [];
-
-  override run<B extends Bindings, P extends Params>(
-    kernel: Kernel<B, P>,
-    views: { readonly [Name in keyof B]: View },
-    values: Values<P>,
-  ): void {
-    this.seen.push(kernel.name);
-    super.run(kernel, views, values);
-  }
-}
-
 for (const { kind, device } of devices) {
   Deno.test(`${kind}: while rows are away attention computes with a ladder residual, and only then`, async () => {
     const during = async (ladder: boolean) => {
-      const recorder = new Recorder(device), met: string[] = [];
+      const seen: string[] = [], met: string[] = [];
+      const witness = new Witness(device, ({ name }) => seen.push(name));
       const experts = Array.from({ length: 3 }, () => ["host", "a", "host", "host"]);
-      await runRounds(recorder, {
+      await runRounds(witness, {
         model: { ...SMALL, ...EXPERTS, ladder_residual: ladder },
         stages: [{ worker: "a", from: 0, to: 3, embedding: true, head: true, experts }],
         steps: 1,
         onExchange: async ({ layer, pass, mode }) => {
-          const before = recorder.seen.length;
+          const before = seen.length;
           await new Promise((resolve) => setTimeout(resolve, 20));
-          const names = recorder.seen.slice(before).filter((name) => /^attention(BackwardQ)?$/.test(name));
+          const names = seen.slice(before).filter((name) => /^attention(BackwardQ)?$/.test(name));
           if (mode === "train") met.push(`${pass} ${layer}: ${names.join()}`);
         },
       });
-      recorder.close();
+      witness.close();
       return [...new Set(met)];
     };
     assertEquals(

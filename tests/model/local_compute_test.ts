@@ -1,9 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import type { Slice } from "../../mesh/plan.ts";
-import { parseConfig } from "../../model/config.ts";
-import { freshModel } from "../../model/init.ts";
 import { Lease, LeaseOverError } from "../../model/lease.ts";
-import { elements } from "../../model/tensors.ts";
+import { loadFresh } from "../on_device.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 import { devices } from "./devices.ts";
 import { EXPERTS, SMALL } from "./small_run.ts";
@@ -36,13 +34,6 @@ function slice(host: string): Slice {
   };
 }
 
-async function fill(compute: LocalCompute, given: Slice) {
-  const source = freshModel(parseConfig(model), 5);
-  for (const { name, shape } of await compute.load(given)) {
-    await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
-  }
-}
-
 const forward = { stage: 0, microbatch: 0, mode: "train" as const, ids, labels: ids, validLabels: TOKENS };
 
 for (const { kind, device } of devices) {
@@ -62,7 +53,7 @@ for (const { kind, device } of devices) {
         memory: 1e9,
         duty,
       });
-      await fill(compute, slice("me"));
+      await loadFresh(compute, slice("me"));
       await compute.forward(forward);
       await compute.backward(0, 0);
       await compute.finish();
@@ -77,7 +68,7 @@ for (const { kind, device } of devices) {
   Deno.test(`${kind}: a gradient that is not finite is reported by name, and nothing is stepped`, async () => {
     const compute = open(alone);
     const name = "model.layers.2.post_attention_layernorm.weight";
-    await fill(compute, slice("me"));
+    await loadFresh(compute, slice("me"));
     await compute.put(name, "weight", 3, Float32Array.of(NaN));
     const before = await compute.get("lm_head.weight", "weight", 0, 40);
     await compute.forward(forward);
@@ -102,11 +93,11 @@ for (const { kind, device } of devices) {
 
   Deno.test(`${kind}: a pass that lost its host fails, and loading again leaves nothing behind`, async () => {
     const compute = open(() => Promise.reject(new Error("the host is gone")));
-    await fill(compute, slice("host"));
+    await loadFresh(compute, slice("host"));
     const used = device.memory().used;
     await assertRejects(() => compute.forward(forward), Error, "the host is gone");
     assertGreater(device.memory().used, used);
-    await fill(compute, slice("host"));
+    await loadFresh(compute, slice("host"));
     assertEquals(device.memory().used, used);
     compute.close();
   });
@@ -118,7 +109,7 @@ for (const { kind, device } of devices) {
       await wake.promise;
       return parts.map((part) => part.rows);
     });
-    await fill(compute, slice("host"));
+    await loadFresh(compute, slice("host"));
     const waiting = compute.forward(forward);
     waiting.catch(() => {});
     await asked.promise;
@@ -131,7 +122,7 @@ for (const { kind, device } of devices) {
 
   Deno.test(`${kind}: requests that do not fit are refused`, async () => {
     const compute = open(alone);
-    await fill(compute, slice("me"));
+    await loadFresh(compute, slice("me"));
     const rows = new ArrayBuffer(2 * SMALL.hidden_size * 4);
     const request = { layer: 1, microbatch: 0, pass: "forward" as const, mode: "train" as const };
     const part = { counts: Uint32Array.of(0, 1, 1, 0), rows };

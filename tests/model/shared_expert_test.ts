@@ -1,25 +1,15 @@
 /** A shared expert on both devices: forward and backward against the model in f64, and the loss across upcycling. */
 import { assert, assertAlmostEquals } from "@std/assert";
-import type { ModelConfig } from "../../model/config.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import { parameterTable } from "../../model/tensors.ts";
 import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { devices } from "./devices.ts";
 import { assertGradients } from "./gradients.ts";
-import { distance, logitsF64, type Weights } from "./float64_model.ts";
+import { distance, logitsF64, lossF64 } from "./float64_model.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
 
 const ids = Uint32Array.of(3, 1, 16, 0, 7, 9), labels = Uint32Array.of(1, 16, 0, 7, 9, 2);
 const text = { ids, batch: 1, sequence: 6 };
-
-/** Mean cross-entropy of the labels. */
-function lossF64(config: ModelConfig, weights: Weights): number {
-  const rows = logitsF64(config, weights, [...ids]);
-  return rows.reduce((sum, row, t) => {
-    const most = Math.max(...row);
-    return sum + most + Math.log(row.reduce((total, v) => total + Math.exp(v - most), 0)) - row[labels[t]];
-  }, 0) / rows.length;
-}
 
 for (const { kind, device } of devices) {
   for (const chosen of [1, 2]) {
@@ -36,8 +26,13 @@ for (const { kind, device } of devices) {
         const rows = Array.from(ids, (_, t) => words.subarray(t * V, (t + 1) * V));
         assert(distance(logitsF64(config, weights, [...ids]), rows) < 1e-5);
         const { ce } = await model.gradients(text, labels);
-        assertAlmostEquals(ce, lossF64(config, weights), 1e-5);
-        const most = await assertGradients(model, config, weights, (moved) => lossF64(config, moved));
+        assertAlmostEquals(ce, lossF64(config, weights, ids, labels), 1e-5);
+        const most = await assertGradients(
+          model,
+          config,
+          weights,
+          (moved) => lossF64(config, moved, ids, labels),
+        );
         for (const [name, largest] of most) {
           if (name.includes("shared_expert")) assert(largest > 1e-4, `${name}: ${largest}`);
         }

@@ -11,6 +11,7 @@ import { type Running, volary } from "../../demo/processes.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
+import { certificateArguments, firstEvent, remainingEvents } from "../running.ts";
 import { smallRecipe, smallText } from "../coordinator/small_run.ts";
 import { command, Internet, obstacle, SERVER } from "./namespaces.ts";
 
@@ -70,23 +71,8 @@ async function inMemory(): Promise<Uint8Array> {
 
 /** Makes a certificate for the server's address, by which it is trusted (DENO_CERT), too. */
 async function certificate(): Promise<void> {
-  await command(
-    ...[
-      "openssl",
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:prime256v1",
-      "-nodes",
-      "-days",
-      "1",
-    ],
-    ...["-subj", "/CN=turn", "-addext", `subjectAltName=IP:${SERVER}`],
-    ...["-addext", "basicConstraints=critical,CA:FALSE"],
-    ...["-keyout", join(folder, "key.pem"), "-out", join(folder, "cert.pem")],
-  );
+  const files = { key: join(folder, "key.pem"), cert: join(folder, "cert.pem") };
+  await command("openssl", ...certificateArguments("turn", `IP:${SERVER}`, files));
 }
 
 /** Starts coturn in the middle; `how` says whom it takes and whether it speaks TLS. */
@@ -131,13 +117,13 @@ async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
     if (given) {
       await Deno.writeTextFile(secret, "another secret\n", { mode: 0o600 });
       const wrong = start("wan", "up", coordinator);
-      await drain(wrong);
+      await remainingEvents(wrong);
       assertEquals((await wrong.status).code, 1);
       assertStringIncludes(wrong.said(), `refuses what was made from the secret in ${secret}: 401`);
       await Deno.writeTextFile(secret, `${SECRET}\n`);
     }
     const up = start("wan", "up", coordinator);
-    const invite = String((await wait(up, "up")).invite), rest = drain(up);
+    const invite = String((await firstEvent(up, "up")).invite), rest = remainingEvents(up);
     const joins = (home: string, more: readonly string[], variables?: Record<string, string>) =>
       start(home, home, [
         ...["join", invite, "--device", "reference", "--name", home, "--key", join(state, `${home}.key`)],
@@ -152,14 +138,14 @@ async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
         ["doctor", "--turn", turn, "--key", join(state, "d.key")],
         variables,
       );
-      const found = (await drain(running)).find(({ check }) => check === "turn");
+      const found = (await remainingEvents(running)).find(({ check }) => check === "turn");
       assertEquals((await running.status).code, 1);
       return { found: String(found?.found), advice: String(found?.advice) };
     };
 
     if (!given) {
       const refused = joins("a", ["--turn", turn], { VOLARY_TURN_PASSWORD: "wrong" });
-      await drain(refused);
+      await remainingEvents(refused);
       assertEquals((await refused.status).code, 1);
       assertStringIncludes(refused.said(), "refuses: 401");
       const found = await doctor(turn, { VOLARY_TURN_PASSWORD: "wrong" });
@@ -168,16 +154,16 @@ async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
     }
     if (transport === "tcp") {
       const blocked = joins("a", ["--turn", turn.replace("tcp", "udp")]);
-      await drain(blocked);
+      await remainingEvents(blocked);
       assertEquals((await blocked.status).code, 1);
       assertStringIncludes(blocked.said(), "UDP seems to be blocked");
       assertStringIncludes((await doctor(turn.replace("tcp", "udp"))).advice, "UDP seems to be blocked");
     }
 
     const workers = ["a", "b"].map((home) => joins(home, given ? [] : ["--turn", turn]));
-    const heard = workers.map(drain);
+    const heard = workers.map(remainingEvents);
     const run = start("wan", "run", ["run", join(folder, "small.toml"), "--state", state, "--workers", "2"]);
-    const events = await drain(run), done = events.at(-1);
+    const events = await remainingEvents(run), done = events.at(-1);
     assertEquals((await run.status).code, 0, `${run.said()}\n${workers.map((w) => w.said()).join("\n")}`);
     const weights = await Deno.readFile(join(String(done?.path), "model.safetensors"));
     assert(
@@ -195,20 +181,4 @@ async function train(transport: "udp" | "tcp" | "tls"): Promise<void> {
   } finally {
     await Promise.all(started.map((running) => running.end()));
   }
-}
-
-type Line = Record<string, unknown>;
-
-/** The first of a process's events that is called `name`. */
-async function wait(running: Running, name: string): Promise<Line> {
-  for (let next = await running.events.next(); !next.done; next = await running.events.next()) {
-    if (next.value.event === name) return next.value;
-  }
-  throw new Error(`${running.name} ended before it said "${name}": ${running.said()}`);
-}
-
-async function drain(running: Running): Promise<Line[]> {
-  const lines: Line[] = [];
-  for await (const line of running.events) lines.push(line);
-  return lines;
 }

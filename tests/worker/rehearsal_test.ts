@@ -1,19 +1,9 @@
 /** What a slice of a plan is found to run before it runs, against what it runs. */
 import { assertEquals } from "@std/assert";
-import {
-  type Bindings,
-  type Kernel,
-  type Params,
-  referenceDevice,
-  type Values,
-  type View,
-} from "../../kernels/mod.ts";
+import { referenceDevice } from "../../kernels/mod.ts";
 import { chooseVariant } from "../../kernels/webgpu/call.ts";
 import type { Slice } from "../../mesh/plan.ts";
-import { parseConfig } from "../../model/config.ts";
-import { freshModel } from "../../model/init.ts";
-import { Lease } from "../../model/lease.ts";
-import { elements } from "../../model/tensors.ts";
+import { loadFresh, Witness } from "../on_device.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 import { compileBackwards, rehearse } from "../../worker/rehearsal.ts";
 
@@ -53,34 +43,25 @@ function slice(self: string): Slice {
   };
 }
 
-/** Runs everything and remembers the programs. */
-class Witness extends Lease {
-  readonly programs: string[] = [];
-
-  override run<B extends Bindings, P extends Params>(
-    kernel: Kernel<B, P>,
-    views: { readonly [Name in keyof B]: View },
-    values: Values<P>,
-  ): void {
-    const { name } = chooseVariant(kernel as unknown as Kernel, values, this.info);
-    this.programs.push(`${kernel.name} / ${name}`);
-    super.run(kernel, views, values);
-  }
+/** A device that runs everything, and the programs that it ran. */
+function witnessed() {
+  const inner = referenceDevice(), programs: string[] = [];
+  const device = new Witness(inner, (kernel, values) => {
+    programs.push(`${kernel.name} / ${chooseVariant(kernel, values, inner.info).name}`);
+  });
+  return { device, programs };
 }
 
 /** The programs of a real round of one slice; rows that leave come back as they are. */
 async function played(self: string): Promise<Set<string>> {
-  const device = new Witness(referenceDevice()), given = slice(self);
+  const { device, programs } = witnessed();
   const compute = new LocalCompute({
     device,
     exchanger: ({ parts }) => Promise.resolve(parts.map(({ rows }) => rows)),
     now: () => 0,
     memory: 1e9,
   });
-  const source = freshModel(parseConfig(model), 5);
-  for (const { name, shape } of await compute.load(given)) {
-    await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
-  }
+  await loadFresh(compute, slice(self));
   const words = Uint32Array.from({ length: tokens }, (_, i) => i),
     border = () => new Float32Array(tokens * model.hidden_size).fill(0.5).buffer;
   if (self === "a") {
@@ -115,7 +96,7 @@ async function played(self: string): Promise<Set<string>> {
     weightDecay: 0,
   });
   compute.close();
-  return new Set(device.programs);
+  return new Set(programs);
 }
 
 for (const self of ["a", "b", "h"]) {
@@ -131,11 +112,11 @@ for (const self of ["a", "b", "h"]) {
 }
 
 Deno.test("programs are compiled from the last to the first, each once, and memory is given back", async () => {
-  const device = new Witness(referenceDevice());
+  const { device, programs } = witnessed();
   const found = await rehearse(slice("a"), device.info);
   await compileBackwards(device, found);
   assertEquals(
-    device.programs,
+    programs,
     found.map(({ kernel, variant }) => `${kernel.name} / ${variant}`).toReversed(),
   );
   assertEquals(device.memory().used, 0);

@@ -142,19 +142,7 @@ export function smallMesh(
     },
     decide(round, commit = true) {
       for (const generation of generations.values()) {
-        generation.receive({
-          type: "decision",
-          generation: plan.generation,
-          round,
-          commit,
-          clip: 1,
-          learningRate: 0.1,
-          step: round + 1,
-          beta1: 0.9,
-          beta2: 0.99,
-          epsilon: 1e-8,
-          weightDecay: 0,
-        });
+        generation.receive(decision(plan.generation, round, commit));
       }
     },
     async close() {
@@ -219,4 +207,21 @@ export function stagesOfTwo(experts: [string[], string[]] = [[], []]): Stage[] {
     { worker: "a", from: 0, to: 1, embedding: true, head: false, experts: [experts[0]] },
     { worker: "b", from: 1, to: 2, embedding: false, head: true, experts: [experts[1]] },
   ];
+}
+
+/** What the coordinator answers to a round's votes. */
+export function decision(generation: number, round: number, commit = true) {
+  return {
+    type: "decision",
+    generation,
+    round,
+    commit,
+    clip: 1,
+    learningRate: 0.1,
+    step: round + 1,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-8,
+    weightDecay: 0,
+  } as const;
 }

@@ -13,7 +13,7 @@ import { RefusedError } from "../../worker/errors.ts";
 import type { WorkerEvent } from "../../worker/events.ts";
 import { startWorker } from "../../worker/worker.ts";
 import { FAKE_WORDS, FakeCompute } from "./fake_compute.ts";
-import { clock, tinyPlan, zeros } from "./small_mesh.ts";
+import { clock, decision, tinyPlan, zeros } from "./small_mesh.ts";
 
 const identity = await newIdentity();
 
@@ -76,21 +76,6 @@ const round = (generation: number, round: number) =>
     ids: zeros(),
     labels: zeros(),
   }) as const;
-const decision = (generation: number, round: number) =>
-  ({
-    type: "decision",
-    generation,
-    round,
-    commit: true,
-    clip: 1,
-    learningRate: 0.1,
-    step: round + 1,
-    beta1: 0.9,
-    beta2: 0.99,
-    epsilon: 1e-8,
-    weightDecay: 0,
-  }) as const;
-
 Deno.test("a worker says hello with its name and profile, within the memory that it lends", async () => {
   const { heard, coordinator, running, compute } = worker();
   const hello = await heard("hello");
