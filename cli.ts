@@ -6,9 +6,16 @@
 import { nearest } from "./coordinator/nearest.ts";
 import { quietDriver } from "./cli/driver.ts";
 import { exitCode, explain } from "./cli/errors.ts";
-import { printJson, say, UsageError } from "./cli/verb.ts";
+import { printJson, say, UsageError, type Verb } from "./cli/verb.ts";
 import { verbs } from "./cli/verbs.ts";
 import project from "./deno.json" with { type: "json" };
+
+/** What stands before a command line of this program when it is typed. */
+const TYPED = "deno task volary";
+
+function verbHelp({ help, examples }: Verb): string {
+  return [help, "", "Examples:", ...examples.map((line) => `  ${TYPED} ${line}`)].join("\n");
+}
 
 function help(): string {
   const width = Math.max(...Object.keys(verbs).map((name) => name.length));
@@ -17,8 +24,8 @@ function help(): string {
     "",
     ...Object.entries(verbs).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`),
     "",
-    "volary VERB --help explains a verb. Exit codes: 0 done, 1 failed, 2 used wrongly. With --json, one JSON object a line",
-    "goes to stdout; text for people goes to stderr.",
+    `${TYPED} VERB --help explains a verb, with examples. Exit codes: 0 done, 1 failed, 2 used wrongly.`,
+    "With --json, one JSON object a line goes to stdout; text for people goes to stderr.",
   ].join("\n");
 }
 
@@ -26,7 +33,9 @@ function help(): string {
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    say(help());
+    // Asked for, it is an answer and can be piped; otherwise it is what was wrong.
+    if (name === undefined) say(help());
+    else console.log(help());
     return name === undefined ? 2 : 0;
   }
   if (name === "--version" || name === "version") {
@@ -41,7 +50,7 @@ export async function main(args: readonly string[]): Promise<number> {
     }
     const { verb } = await verbs[name].load();
     if (rest.includes("--help") || rest.includes("-h")) {
-      say(verb.help);
+      console.log(verbHelp(verb));
       return 0;
     }
     return await verb.run(rest);
@@ -60,7 +69,7 @@ function failed(name: string, args: readonly string[], error: unknown): number {
     return code;
   }
   const known = Object.hasOwn(verbs, name);
-  say(code === 2 ? `${text} See: volary ${known ? `${name} ` : ""}--help` : text);
+  say(code === 2 ? `${text} See: ${TYPED} ${known ? `${name} ` : ""}--help` : text);
   return code;
 }
 

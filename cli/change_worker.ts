@@ -25,6 +25,7 @@ ${help}
   WORKER           its name, or the beginning of its fingerprint (see \`volary workers\`)
   --state FOLDER   the coordinator's folder
   --json           the worker as a JSON object on stdout`,
+    examples: [`${name} laptop-6b0b`, `${name} 6b0b-aa8d --json`],
 
     async run(args) {
       const flags = readFlags(args, { boolean: ["json"], string: ["state"], positional: ["WORKER"] });

@@ -20,8 +20,26 @@ import { CommandError, type Flags, UsageError } from "./verb.ts";
 
 /** Reads a cluster file. */
 export async function readCluster(path: string): Promise<Cluster> {
-  return parseCluster(await readTextFile(path, "cluster file"));
+  const text = await readTextFile(path, "cluster file");
+  if (/^\s*\[\[phase\]\]/m.test(text)) {
+    throw new CommandError(`${path} is a recipe: the cluster file comes first, then the recipe.`);
+  }
+  return parseCluster(text);
 }
+
+/** A recipe's text, where it is no cluster file. */
+export async function readRecipeOnly(path: string): Promise<string> {
+  const text = await readTextFile(path, "recipe");
+  if (/^\s*\[\[worker\]\]/m.test(text)) {
+    throw new CommandError(
+      `${path} is a cluster file: it comes first, and a recipe or a model's folder after it.`,
+    );
+  }
+  return text;
+}
+
+/** What is shown while a cluster is searched. */
+export const LOOKING = "looking for the quickest division of the model ...";
 
 /** A step of training a model of which only the folder is given, where no flag says otherwise. */
 const usual = { batch: 16, sequence: 512, microbatches: 8 };
@@ -43,7 +61,7 @@ export async function readModel(
     }
   }
   const base = resolve(dirname(path));
-  const recipe = parseRecipe(await readTextFile(path, "recipe"), (p) => isAbsolute(p) ? p : join(base, p));
+  const recipe = parseRecipe(await readRecipeOnly(path), (p) => isAbsolute(p) ? p : join(base, p));
   const { tokenizer } = await openTokenizer(files, recipe);
   const { config } = await openModel(files, recipe, tokenizer);
   return { recipe, config };

@@ -146,6 +146,7 @@ export const verb: Verb = {
   name: "conformance",
   summary: "check cases with known answers on every device",
   help: HELP,
+  examples: ["conformance tests/golden"],
   run,
 };
 

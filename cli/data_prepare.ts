@@ -16,10 +16,11 @@ import { CommandError, printJson, readFlags } from "./verb.ts";
 
 /** The verb's part of the help. */
 export const prepareHelp =
-  `prepare reads text, .jsonl and .parquet files, cleans them, keeps the languages and the quality that CONFIG.toml asks for,
-drops exact and near duplicates, sets documents aside for validation (and what is like them), and packs the rest into token
-shards, for [data] shards = "FOLDER" in a recipe. The same input gives the same bytes. Killed in the middle, the same command
-goes on from where it was. CONFIG.toml, with defaults (paths are relative to it):
+  `prepare reads text, .jsonl and .parquet files, cleans them, keeps the languages and the quality that
+CONFIG.toml asks for, drops exact and near duplicates, sets documents aside for validation (and what
+is like them), and packs the rest into token shards, for [data] shards = "FOLDER" in a recipe. The
+same input gives the same bytes. Killed in the middle, the same command goes on from where it was.
+CONFIG.toml, with defaults (paths are relative to it):
 
   output = "prepared"            the folder that is made: index.json, report.json, *.tokens, tokenizer.json
   tokenizer = "bytes"            or the path of a tokenizer.json
@@ -35,8 +36,9 @@ goes on from where it was. CONFIG.toml, with defaults (paths are relative to it)
     broken = "stop"              a broken line of .jsonl: name it and "stop", or "drop" it
     proportion = 0.5             share of what training sees; for every domain or for none (then by size)
     languages = ["en"]           instead of those above
-  [quality]                      shortest 20, longest 16777216 (characters); letters 0.5 at least, digits 0.3, replaced 0.001,
-                                 repeated_lines 0.3, repeated_piece 0.2 at most (shares); shortest_words 2, longest_words 15
+  [quality]                      shortest 20, longest 16777216 (characters); letters 0.5 at least, digits 0.3,
+                                 replaced 0.001, repeated_lines 0.3, repeated_piece 0.2 at most (shares);
+                                 shortest_words 2, longest_words 15
   [toxic]                        lists = ["words.txt"], most = 0 (different entries that a document may hold)
   [deduplicate]                  exact = true, near = 0.75 (Jaccard similarity of pieces of five characters, or false)`;
 

@@ -27,7 +27,7 @@ const TRIED = "2.9";
 /** Bytes that are sent over the loopback link. */
 const SENT = 4 << 20;
 
-/** What was found; `advice` says what to do where it is not ok. */
+/** What was found; `advice` says what to do where it is not ok, or where to look further. */
 interface Finding {
   readonly check: string;
   readonly ok: boolean;
@@ -40,17 +40,23 @@ export const verb: Verb = {
   summary: "check this machine: device, permissions, connections",
   help: `volary doctor [INVITE] [--key FILE] [--transport werift] [--json]
 
-Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is known), a link inside this
-machine, with --stun what kind of NAT there is, with --turn whether that server gives addresses, and with an invite whether
-its coordinator can be reached, is the one that made the invite, and agrees on the time, and how far away it is: the time
-there and back, and how much comes from it. A line for each: ok, or what to do.
+Checks Deno, its permissions, this worker's key, the device (with a calculation whose result is
+known), a link inside this machine, with --stun what kind of NAT there is, with --turn whether that
+server gives addresses, and with an invite whether its coordinator can be reached, is the one that
+made the invite, and agrees on the time, and how far away it is: the time there and back, and how
+much comes from it. A line for each: ok, or what to do. How far away other workers are shows while
+they work together: in the lines of \`volary join\`, and for the coordinator's owner in
+\`volary status\` or, before a run, \`volary plan RECIPE.toml --measure\`.
 
-  --key FILE  the key that \`volary join\` would be given
-  --transport WAY  of the link inside this machine: werift, or native (start it by \`deno task volary:native\`)
+  --key FILE      the key that \`volary join\` would be given
+  --transport WAY
+                  of the link inside this machine: werift, or native (start it by
+                  \`deno task volary:native\`)
 ${TURN_HELP}
-  --json      one JSON object for each line on stdout
+  --json          one JSON object for each line on stdout
 
 Exit code 0: everything is ok; 1: something is not.`,
+  examples: ["doctor", "doctor volary:AgEB..."],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -76,22 +82,24 @@ Exit code 0: everything is ok; 1: something is not.`,
         ["road", () => road(invite)] as [string, typeof deno],
       ]),
     ];
-    let problems = 0;
+    const wrong = new Set<string>();
     for (const [check, look] of checks) {
+      // To a coordinator that cannot be met there is no road to measure.
+      if (check === "road" && wrong.has("coordinator")) continue;
       let finding: Finding;
       try {
         finding = { check, ...await look() };
       } catch (error) {
         finding = { check, ok: false, found: error instanceof Error ? error.message : String(error) };
       }
-      if (!finding.ok) problems++;
+      if (!finding.ok) wrong.add(check);
       if (flags.has("json")) printJson({ event: "finding", ...finding });
       else {
         say(`${finding.ok ? "ok     " : "problem"}  ${check.padEnd(11)}  ${finding.found}`);
         if (finding.advice) say(`${" ".repeat(22)}${finding.advice}`);
       }
     }
-    return problems === 0 ? 0 : 1;
+    return wrong.size === 0 ? 0 : 1;
   },
 };
 
@@ -240,7 +248,7 @@ async function coordinator(line: string): Promise<Omit<Finding, "check">> {
     took.toFixed(0)
   } ms`;
   if (expires === undefined) return { ok: true, found: `${found}; the invite does not expire` };
-  const until = new Date(expires).toISOString();
+  const until = `${new Date(expires).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   if (expires > clock.wall()) return { ok: true, found: `${found}; the invite is good until ${until}` };
   const advice = "Ask for a new one (volary invite), unless this machine was admitted before.";
   return { ok: false, found: `${found}; the invite expired on ${until}`, advice };
@@ -248,6 +256,11 @@ async function coordinator(line: string): Promise<Omit<Finding, "check">> {
 
 /** Small answers of which the quickest tells the way there and back, and the time in which large ones are counted, ms. */
 const LOOKS = 5, COUNTED_MS = 1_000;
+
+/** Where the roads between workers are seen: only two workers that are linked can measure theirs. */
+const OTHER_ROADS =
+  "The roads to other workers are measured while they work: `volary join` shows its own, and the coordinator's owner sees " +
+  "all of them by `volary status`, before a run by `volary plan RECIPE.toml --measure`.";
 
 /** How far away the coordinator is, by the page that it gives to browsers: what anybody may ask for. */
 async function road(line: string): Promise<Omit<Finding, "check">> {
@@ -262,12 +275,12 @@ async function road(line: string): Promise<Omit<Finding, "check">> {
   let shortest = Infinity;
   for (let i = 0; i < LOOKS; i++) shortest = Math.min(shortest, (await get("/")).ms);
   const found = `${page.host}: ${shortest.toFixed(1)} ms there and back`;
-  if ((await get("/page.js")).bytes === 0) return { ok: true, found }; // put together when it is first asked for
+  if ((await get("/page.js")).bytes === 0) return { ok: true, found, advice: OTHER_ROADS }; // put together when it is first asked for
   let bytes = 0, ms = 0;
   while (ms < COUNTED_MS) {
     const more = await get("/page.js");
     bytes += more.bytes;
     ms += Math.max(more.ms, 1);
   }
-  return { ok: true, found: `${found}, ${quantity(bytes / ms * 1_000, "B/s")} from it` };
+  return { ok: true, found: `${found}, ${quantity(bytes / ms * 1_000, "B/s")} from it`, advice: OTHER_ROADS };
 }

@@ -17,18 +17,21 @@ export const verb: Verb = {
   help:
     `volary export MODEL TARGET [--as TYPE] [--dtype keep] [--shard MB] [--name TEXT] [--license ID] [--json]
 
-Writes a model (a folder, or a run's newest checkpoint) as a Hugging Face folder: config.json of a family that others have
-code for, safetensors, the tokenizer's files and a model card that tells source, growth steps, data and losses.
+Writes a model (a folder, or a run's newest checkpoint) as a Hugging Face folder: config.json of a
+family that others have code for, safetensors, the tokenizer's files and a model card that tells
+source, growth steps, data and losses.
 
-  --as TYPE       ${modelTypes.join(", ")} (default: llama or qwen2
-                  for dense models, mixtral for experts without biases, aquilamoe with them, volary with a shared
-                  expert or a ladder residual, which published code of other types would pass over; a type that would lose something is
-                  refused)
+  --as TYPE       ${modelTypes.join(", ")}
+                  (default: llama or qwen2 for dense models, mixtral for experts without biases,
+                  aquilamoe with them, volary with a shared expert or a ladder residual, which
+                  published code of other types would pass over; a type that would lose something
+                  is refused)
   --dtype NAME    keep (default, lossless), f32, bf16 or f16
   --shard MB      begin a new weight file beyond this size (default: 5000)
   --name TEXT     the model's name on its card (default: the target's)
   --license ID    its licence, as SPDX writes it
   --json          one JSON object on stdout`,
+  examples: ["export models/moe out --dtype bf16", "export runs/tiny out --as volary --license MIT"],
 
   async run(args) {
     const flags = readFlags(args, {

@@ -14,8 +14,8 @@ export const verb: Verb = {
   help:
     `volary generate MODEL [--prompt TEXT] [--tokens 200] [--temperature 0.8] [--top-p 0.95] [--seed 1] [--greedy]
 
-Continues the prompt and writes the text to stdout. MODEL is a Hugging Face folder, or a run's folder (its newest
-checkpoint).
+Continues the prompt and writes the text to stdout. MODEL is a Hugging Face folder, or a run's
+folder (its newest checkpoint).
 
   --prompt TEXT       what to continue (default: the beginning of a text)
   --tokens N          at most so many tokens
@@ -25,6 +25,10 @@ checkpoint).
   --seed N            the same seed gives the same text on the same device
   --device NAME       auto, webgpu or reference
   --json              one JSON object on stdout instead of the text`,
+  examples: [
+    'generate runs/tiny --prompt "The coordinator "',
+    'generate models/moe --prompt "water: " --tokens 50 --greedy',
+  ],
 
   async run(args) {
     const flags = readFlags(args, {

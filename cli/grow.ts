@@ -20,32 +20,42 @@ export const verb: Verb = {
   help:
     `volary grow MODEL TARGET [--layers N] [--hidden N] [--ffn N] [--heads N] [--method fpi] [--depth identity] ...
 
-Grows a dense model into a new folder. What is not named stays as it is; head size, vocabulary and the number of
-key/value groups always stay (with one key/value head for each query head, they grow along).
+Grows a dense model into a new folder. What is not named stays as it is; head size, vocabulary and
+the number of key/value groups always stay (with one key/value head for each query head, they grow
+along).
 
   --layers N       layers
   --hidden N       width of the residual stream
   --ffn N          width of the MLPs
   --heads N        query heads: a multiple of the key/value groups
   --kv-heads N     key/value heads, to write down what follows anyway
-  --like CONFIG    all sizes from this config.json (or this model's folder); the other flags change them
+  --like CONFIG    all sizes from this config.json (or this model's folder); the other flags change
+                   them
   --untie          give a head of its own to a model whose embedding serves as head
 
   --method NAME    fpi       every layer from itself: keeps the function (default)
-                   aki       rows of new units come from the layer above: changes the loss, learns faster afterwards
+                   aki       rows of new units come from the layer above: changes the loss, learns
+                             faster afterwards
                    aki-pro   aki with depth by interpolation
                    aki-inner aki for heads and MLP neurons only
   --depth NAME     interpolate  layer l copies layer floor(l L / L2) (default)
                    stack        layer l copies layer l mod L
-                   identity     as interpolate, but repeats write nothing at first: keeps the function
+                   identity     as interpolate, but repeats write nothing at first: keeps the
+                                function
   --width NAME     copies         exact where --hidden is a multiple (default)
                    scaled-copies  exact at any width
-  --spread X       break the symmetry of copies, keeping the function: readers' shares differ by up to X (0 to 1)
-  --noise X        the same by normal noise of standard deviation X that cancels over the copies of each unit
+  --spread X       break the symmetry of copies, keeping the function: readers' shares differ by up
+                   to X (0 to 1)
+  --noise X        the same by normal noise of standard deviation X that cancels over the copies of
+                   each unit
   --seed N         of spread and noise (default: 0)
 
   --dtype NAME     f32 (default), bf16 or f16
 ${switchHelp}`,
+  examples: [
+    "grow models/small models/large --hidden 4096 --layers 32 --depth identity --text valid.txt",
+    "grow models/small models/large --like config.json --dry-run",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {

@@ -20,15 +20,17 @@ export const verb: Verb = {
   summary: "show a model's shape, size, copied units and routers",
   help: `volary inspect MODEL [--tensors] [--text FILE] [--json]
 
-Shows a model's configuration and size; reads every weight once and says which units are bit for bit copies of each other
-(as after growing or upcycling, until training parts them), which layers write nothing yet, what the routers look like, and
-whether a weight is not finite.
+Shows a model's configuration and size; reads every weight once and says which units are bit for bit
+copies of each other (as after growing or upcycling, until training parts them), which layers write
+nothing yet, what the routers look like, and whether a weight is not finite.
 
   --tensors       a line for each tensor: shape, norm, root mean square, largest value
   --text FILE     run the model over this text as well: loss, and how much each expert gets
-  --sequence N    tokens that the model sees at once in this (default: 512, or what the model was made for)
+  --sequence N    tokens that the model sees at once in this (default: 512, or what the model was
+                  made for)
   --device NAME   on which device: auto, webgpu or reference
   --json          one JSON object on stdout`,
+  examples: ["inspect runs/tiny", "inspect models/moe --text valid.txt"],
 
   async run(args) {
     const flags = readFlags(args, {

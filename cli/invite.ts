@@ -19,6 +19,7 @@ Prints a line to join with. A worker that was admitted once joins again without 
   --expires TIME   how long it is good, for instance 30m, 2h or 7d
   --state FOLDER   the coordinator's folder
   --json           the line as a JSON object on stdout`,
+  examples: ["invite", "invite --uses 1 --expires 30m"],
 
   async run(args) {
     const flags = readFlags(args, { boolean: ["json"], string: ["uses", "expires", "state"] });

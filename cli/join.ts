@@ -4,6 +4,8 @@
  * @module
  */
 import { duration, quantity, size } from "../coordinator/amounts.ts";
+import { ENDED_IN_ORDER } from "../mesh/control/control.ts";
+import type { LinkReport } from "../mesh/control/messages.ts";
 import { joinMesh, TRANSPORTS } from "../worker/deno.ts";
 import type { WorkerEvent } from "../worker/events.ts";
 import type { RunningWorker } from "../worker/worker.ts";
@@ -20,6 +22,8 @@ const LEAST_MEMORY = 256 * 2 ** 20;
 const AGAIN_MS = 3_000;
 /** Between two progress lines where no line can be replaced. */
 const CALM_MS = 10_000;
+/** From a run's beginning until its links have been measured, and between two lines about them. */
+const LINKS_FIRST_MS = 5_000, LINKS_AGAIN_MS = 60_000;
 
 export const verb: Verb = {
   name: "join",
@@ -28,19 +32,33 @@ export const verb: Verb = {
     `volary join INVITE [--device auto] [--name NAME] [--key FILE] [--memory SIZE] [--share 50%] [--bandwidth 20Mbit]
             [--until 18:00] [--stay] [--json]
 
-Joins the mesh of an invite (\`volary up\` prints one) and works for it until the coordinator ends. Ctrl-C leaves: a run under
-way is saved first.
+Joins the mesh of an invite (\`volary up\` prints one) and works for it until the coordinator ends.
+Ctrl-C leaves: a run under way is saved first. While a run is under way it shows what the device
+does and, now and then, each link to another worker: the time there and back, and the bytes a second
+that it carries.
 
-  --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow, needs nothing)
+  --device KIND   auto (WebGPU where there is an adapter), webgpu, or reference (plain arrays, slow,
+                  needs nothing)
   --name NAME     unique in the mesh; default: this machine's name and four digits of the key
-  --key FILE      this worker's own key, made where it is missing, readable by you only; by it the coordinator knows the
-                  worker again. Default: in your configuration named-NAME.key, or worker.key, worker-2.key, ... without --name
+  --key FILE      this worker's own key, made where it is missing, readable by you only; by it the
+                  coordinator knows the worker again. Default: in your configuration named-NAME.key,
+                  or worker.key, worker-2.key, ... without --name
   --memory SIZE   what the mesh may use at most of the device, for instance 4GiB or 800MiB
 ${LENT_HELP}
-  --transport WAY to other workers: werift (default) or native (faster; start it by \`deno task volary:native\`)
+  --transport WAY
+                  to other workers: werift (default) or native (faster; start it by
+                  \`deno task volary:native\`)
 ${TURN_HELP}
   --stay          wait for the coordinator and join again when it is gone
-  --json          one JSON object a line on stdout for everything that happens`,
+  --json          one JSON object a line on stdout for everything that happens
+
+Exit code 0: the coordinator ended, or you left; 1: this worker was not let in, or lost the
+coordinator.`,
+  examples: [
+    "join volary:AgEB...",
+    "join volary:AgEB... --share 50% --memory 4GiB --until 18:00",
+    "join volary:AgEB... --stay --json",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -82,18 +100,27 @@ ${TURN_HELP}
     };
     const stopListening = onInterrupt(leave);
     try {
-      for (let met = false;;) {
+      for (let met = false, lost = false;;) {
         try {
           worker = await joinMesh(options);
           met = true;
           const reason = await worker.ended;
-          screen.say(leaving || over() ? "Left." : `The coordinator is gone (${reason}).`);
+          const ours = leaving || over();
+          lost = !ours && reason !== ENDED_IN_ORDER;
+          if (ours) screen.say("Left.");
+          else if (!lost) screen.say("The coordinator ended.");
+          else {
+            screen.say(
+              `The coordinator is gone: ${reason}.` +
+                (flags.has("stay") ? "" : " With --stay this worker joins again when it is back."),
+            );
+          }
           if (json) printJson({ event: "ended", reason });
         } catch (error) {
           // Only one that was there before is waited for: a wrong address would be waited for without end.
           if (!(met && flags.has("stay") && (error as Error).name === "LinkError")) throw error;
         }
-        if (leaving || over() || !flags.has("stay")) return 0;
+        if (leaving || over() || !flags.has("stay")) return lost ? 1 : 0;
         screen.replace("waiting for the coordinator ...");
         await Promise.race([left.promise, new Promise((resolve) => setTimeout(resolve, AGAIN_MS))]);
         if (leaving || over()) return 0;
@@ -127,7 +154,7 @@ function memoryOf(text: string | undefined): number | undefined {
 
 /** Tells a worker's events: as lines of JSON, or as calm text. */
 function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
-  let shown = -Infinity, rounds = 0, began = 0;
+  let shown = -Infinity, rounds = 0, began = 0, linksFrom = Infinity;
   return (event) => {
     if (json) {
       const { type, ...rest } = event;
@@ -159,25 +186,38 @@ function reporter(screen: Screen, json: boolean): (event: WorkerEvent) => void {
       case "loading":
         return screen.replace(`loading ${size(event.done)} of ${size(event.total)}`);
       case "linked":
+        linksFrom = performance.now() + LINKS_FIRST_MS;
         return screen.say(event.peers.length > 0 ? `linked   to ${event.peers.join(", ")}` : "ready");
       case "round": {
         rounds++;
-        const { busy, waited, elapsed, sent } = event.report;
-        const share = (ms: number) => `${Math.round(100 * Math.min(1, elapsed > 0 ? ms / elapsed : 0))}%`;
-        const line =
-          `round ${event.round}  busy ${share(busy)}  waiting ${share(waited)}  sent ${size(sent)}  ` +
-          `${rounds} rounds in ${duration((performance.now() - began) / 1000)}`;
+        const { busy, elapsed, sent, links = [] } = event.report;
+        const share = `${Math.round(100 * Math.min(1, elapsed > 0 ? busy / elapsed : 0))}%`.padStart(4);
+        const line = `round ${event.round}  device busy ${share}  sent ${size(sent)}  ` +
+          `${rounds} ${rounds === 1 ? "round" : "rounds"} in ${duration((performance.now() - began) / 1000)}`;
+        if (performance.now() >= linksFrom && links.length > 0) {
+          linksFrom = performance.now() + LINKS_AGAIN_MS;
+          screen.say(`links    ${links.map(linkText).join("; ")}`);
+        }
         if (screen.live) return screen.replace(line);
         if (performance.now() - shown < CALM_MS) return;
         shown = performance.now();
         return screen.say(line);
       }
       case "stopped":
-        return screen.say(`stopped  ${event.reason}; waiting for work`);
+        return screen.say(`stopped  ${event.reason.replace(/\.$/, "")}; waiting for work`);
       case "failed":
         return screen.say(`failed   ${event.reason}`);
     }
   };
+}
+
+/** A link as its own worker measured it in the last round. */
+function linkText({ peer, roundTrip, goodput }: LinkReport): string {
+  const road = [
+    ...(Number.isFinite(roundTrip) ? [`${roundTrip!.toFixed(1)} ms there and back`] : []),
+    ...(goodput > 0 ? [`${quantity(goodput, "B/s")} to it`] : []),
+  ];
+  return `${peer} ${road.join(", ") || "idle"}`;
 }
 
 function holdingText({ layers, experts }: Extract<WorkerEvent, { type: "assigned" }>): string {

@@ -9,8 +9,10 @@ import { CommandError, type Flags, UsageError } from "./verb.ts";
 
 /** The lines of a help text for {@linkcode LENT_FLAGS}. */
 export const LENT_HELP =
-  `  --share PART    of the device's time, for instance 50%: it rests after each piece of work; 5% or more
-  --bandwidth N   what this worker sends to others at most, for instance 20Mbit (a second), over all links together
+  `  --share PART    of the device's time, for instance 50%: it rests after each piece of work; 5% or
+                  more
+  --bandwidth N   what this worker sends to others at most, for instance 20Mbit (a second), over all
+                  links together
   --until TIME    leave at this time of day, for instance 18:00, saving a run under way first`;
 
 /** Options that take a value. */

@@ -17,9 +17,9 @@ import { modelsOf } from "../coordinator/recipe/switches.ts";
 import { runTrial, summary } from "../coordinator/planner/trial.ts";
 import { improvements, reasons, replicaLines, trialText } from "../coordinator/planner/trial_text.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
-import { readCluster, readModel, requests, STEP_HELP } from "./cluster_request.ts";
+import { LOOKING, readCluster, readModel, readRecipeOnly, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
-import { readTextFile } from "./text_file.ts";
+import { Screen } from "./screen.ts";
 import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
@@ -28,17 +28,25 @@ export const verb: Verb = {
   help: `volary plan RECIPE.toml [--workers N | --measure] [--state ${DEFAULT_STATE}] [--json]
 volary plan CLUSTER.toml RECIPE.toml|MODEL [--codec f32] [--batch N] [--sequence N] [--microbatches N] [--json]
 
-Shows the plan for the workers that joined, or for N equal workers without any coordinator: stages, experts, parameters and
-an estimate of memory. With a cluster file (see examples/clusters): the plan with the shortest predicted step, why it is so,
-and what would make it faster; for a recipe, or for a step of training a model's folder.
+Shows the plan for the workers that joined, or for N equal workers without any coordinator: stages,
+experts, parameters and an estimate of memory. With a cluster file (see examples/clusters): the plan
+with the shortest predicted step, why it is so, and what would make it faster; for a recipe, or for
+a step of training a model's folder.
 
   --workers N      plan for N equal workers instead
-  --measure        measure the links between the workers first (a few MiB over each; 2 to 16 workers, no run under way)
+  --measure        measure the links between the workers first (a few MiB over each; 2 to 16
+                   workers, no run under way)
   --state FOLDER   the coordinator's folder
-  --codec NAMES    with a cluster file: what numbers on links are written in: f32, zstd, f16, bf16 or int8; of several
-                   (f32,bf16) each link takes the quickest. Default: what the recipe says
+  --codec NAMES    with a cluster file: what numbers on links are written in: f32, zstd, f16, bf16
+                   or int8; of several (f32,bf16) each link takes the quickest. Default: what the
+                   recipe says
 ${STEP_HELP}
   --json           the whole plan as one JSON object on stdout`,
+  examples: [
+    "plan examples/tiny.toml --workers 3",
+    "plan examples/tiny.toml --measure",
+    "plan examples/clusters/lab.toml examples/clusters/medium.toml",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -52,7 +60,7 @@ ${STEP_HELP}
     }
     const [path] = flags.positional, base = resolve(dirname(path));
     const count = flags.number("workers", { min: 1, max: 4_096, integer: true });
-    const recipe = parseRecipe(await readTextFile(path, "recipe"), (p) => isAbsolute(p) ? p : join(base, p));
+    const recipe = parseRecipe(await readRecipeOnly(path), (p) => isAbsolute(p) ? p : join(base, p));
     const { tokenizer } = await openTokenizer(files, recipe);
     const { config } = await openModel(files, recipe, tokenizer);
     if (count !== undefined && flags.has("measure")) {
@@ -82,9 +90,14 @@ async function planCluster(flags: Flags): Promise<number> {
     }
   }
   const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
+  const screen = new Screen();
   for (const request of requests(cluster, recipe, config, flags)) {
-    const trial = runTrial(request, true);
-    const why = reasons(trial), faster = [...improvements(trial), ...replicaLines(trial)];
+    const trial = screen.during(LOOKING, () => runTrial(request, true));
+    const why = reasons(trial);
+    const faster = screen.during(
+      "trying what would change it ...",
+      () => [...improvements(trial), ...replicaLines(trial)],
+    );
     if (flags.has("json")) {
       printJson({
         event: "planned",

@@ -14,13 +14,15 @@ export const verb: Verb = {
   summary: "a run's curves, switches and savings as one page",
   help: `volary report RUN [--against RUN] [--json]
 
-Writes report.html (one page that needs nothing else) and report.json into a run's folder: loss against tokens and against
-compute with the switches marked, load of experts, learning rate, throughput, and what the recipe saved. A run that ends
-has them already; while one is under way this shows how far it is.
+Writes report.html (one page that needs nothing else) and report.json into a run's folder: loss
+against tokens and against compute with the switches marked, load of experts, learning rate,
+throughput, and what the recipe saved. A run that ends has them already; while one is under way this
+shows how far it is.
 
-  --against RUN    a run from scratch: the saving factors are measured against it, at this run's last validation loss.
-                   Without it they are against a stated extrapolation
+  --against RUN    a run from scratch: the saving factors are measured against it, at this run's
+                   last validation loss. Without it they are against a stated extrapolation
   --json           the report as one JSON object on stdout`,
+  examples: ["report runs/tiny", "report runs/grown --against runs/scratch --json"],
 
   async run(args) {
     const flags = readFlags(args, { boolean: ["json"], string: ["against"], positional: ["RUN"] });

@@ -17,9 +17,10 @@ export const verb: Verb = {
   summary: "train a recipe on the workers that joined",
   help: `volary run RECIPE.toml [--resume] [--workers N] [--state ${DEFAULT_STATE}] [--json]
 
-Goes through the recipe's phases (prepare, train, grow, upcycle, evaluate) on the coordinator that \`volary up\` started. Says
-first what they will take. Its folder, STATE/NAME, gets checkpoints (Hugging Face folders), metrics.jsonl, tensorboard/ and at
-the end report.html and report.json. Ctrl-C saves a checkpoint and ends.
+Goes through the recipe's phases (prepare, train, grow, upcycle, evaluate) on the coordinator that
+\`volary up\` started. Says first what they will take. Its folder, STATE/NAME, gets checkpoints
+(Hugging Face folders), metrics.jsonl, tensorboard/ and at the end report.html and report.json.
+Ctrl-C saves a checkpoint and ends.
 
   --resume         go on from the last checkpoint, exactly: data order and optimizer state included
   --workers N      wait until N workers have joined
@@ -27,6 +28,11 @@ the end report.html and report.json. Ctrl-C saves a checkpoint and ends.
   --json           one JSON object a line on stdout for everything that happens
 
 Exit code 0: done, or stopped by you; 1: failed.`,
+  examples: [
+    "run examples/tiny.toml",
+    "run examples/tiny.toml --workers 3",
+    "run examples/tiny.toml --resume",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -42,14 +48,16 @@ Exit code 0: done, or stopped by you; 1: failed.`,
     const report = new Report(() => performance.now(), screen.live);
     const resumeCommand = `deno task volary run ${path} --resume` +
       (state === DEFAULT_STATE ? "" : ` --state ${state}`);
+    let last: RunLine | undefined;
     const stopListening = onInterrupt(() => {
+      if (last?.event === "done" || last?.event === "stopped") return; // it ends by itself
       screen.say(
         "Stopping: the step under way is finished and saved first. Ctrl-C again does not wait for it.",
       );
       owner.stop().catch((error) => screen.say(String(error.message)));
     });
     try {
-      let last: RunLine | undefined, folder = "";
+      let folder = "", waiting = false;
       const base = resolve(dirname(path));
       for await (
         const line of owner.run({ recipe, base, resume: flags.has("resume"), resumeCommand, workers })
@@ -59,7 +67,10 @@ Exit code 0: done, or stopped by you; 1: failed.`,
         if (line.event === "error") throw notBegun(line);
         if (json) printJson(line);
         if (line.event === "waiting") {
-          screen.replace(`waiting for workers: ${line.have} of ${line.want} have joined`);
+          const text = `waiting for workers: ${line.have} of ${line.want} have joined`;
+          if (screen.live) screen.replace(text);
+          else if (!waiting) screen.say(text);
+          waiting = true;
           continue;
         }
         const { text, live } = report.print(shortened(line));

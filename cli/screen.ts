@@ -19,9 +19,20 @@ export class Screen {
   replace(line: string): void {
     if (!this.live) return;
     this.#clear();
-    const { columns } = Deno.consoleSize();
-    this.#write(line.slice(0, Math.max(1, columns - 1)));
+    // Some terminals do not say how wide they are.
+    const columns = Deno.consoleSize().columns || 80;
+    this.#write(line.slice(0, columns - 1));
     this.#shown = true;
+  }
+
+  /** Shows a line for as long as some work takes that says nothing by itself. */
+  during<T>(line: string, work: () => T): T {
+    this.replace(line);
+    try {
+      return work();
+    } finally {
+      this.end();
+    }
   }
 
   /** Leaves the terminal as other programs expect it. */

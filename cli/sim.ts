@@ -17,7 +17,8 @@ import {
   type TrialSummary,
 } from "../coordinator/planner/trial.ts";
 import { trialText } from "../coordinator/planner/trial_text.ts";
-import { cutBatch, readCluster, readModel, requests } from "./cluster_request.ts";
+import { cutBatch, LOOKING, readCluster, readModel, requests } from "./cluster_request.ts";
+import { Screen } from "./screen.ts";
 import { printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 /** What can be swept, and the request with one value of it. */
@@ -46,18 +47,26 @@ export const verb: Verb = {
     `volary sim CLUSTER.toml RECIPE.toml|MODEL [--schedule NAME] [--stages N] [--microbatches N] [--recompute] [--codec f32]
            [--sweep WHAT=A,B,...] [--svg FILE] [--json]
 
-Plans the recipe's first phase for the cluster, as the coordinator would, or a step of training a model's folder, and runs one training step on a virtual clock: time,
-idle share, traffic, memory, and a picture. Cluster files: see examples/clusters.
+Plans the recipe's first phase for the cluster, as the coordinator would, or a step of training a
+model's folder, and runs one training step on a virtual clock: time, idle share, traffic, memory,
+and a picture. Cluster files: see examples/clusters.
 
   --schedule NAME    ${scheduleNames.join(", ")}; without it the recipe's, or the fastest
   --stages N         exactly so many stages (the planner chooses)
   --microbatches N   instead of the recipe's
-  --batch N, --sequence N  with a model's folder: sequences of a step, tokens of a sequence
+  --batch N, --sequence N
+                     with a model's folder: sequences of a step, tokens of a sequence
   --recompute        compute activations again in the backward pass
-  --codec NAMES      numbers on links: f32, zstd, f16, bf16, int8; of several each link takes the quickest
-  --sweep WHAT=...   one line for each value: workers=1,2,4 (the first ones), bandwidth=0.5,1,2 (times), microbatches=1,2,4
-  --svg FILE         the step as a picture
+  --codec NAMES      numbers on links: f32, zstd, f16, bf16, int8; of several each link takes the
+                     quickest
+  --sweep WHAT=...   one line for each value: workers=1,2,4 (the first ones), bandwidth=0.5,1,2
+                     (times), microbatches=1,2,4
+  --svg FILE         the step as a picture (of one step: without --sweep)
   --json             one JSON object a line on stdout`,
+  examples: [
+    "sim examples/clusters/lab.toml examples/clusters/medium.toml --svg step.svg",
+    "sim examples/clusters/lab.toml models/moe --sweep bandwidth=0.5,1,2",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -70,10 +79,14 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
     if (named !== undefined && !scheduleNames.includes(named)) {
       throw new UsageError(`--schedule takes ${scheduleNames.join(", ")}, not "${named}".`);
     }
-    const sweep = readSweep(flags.text("sweep"));
+    const sweep = readSweep(flags.text("sweep")), svg = flags.text("svg");
+    if (sweep !== undefined && svg !== undefined) {
+      throw new UsageError("--svg is a picture of one step; --sweep makes several: take one of them.");
+    }
     const cluster = await readCluster(clusterPath), { recipe, config } = await readModel(recipePath, flags);
     const [asked] = requests(cluster, recipe, config, flags);
     const request = named === undefined ? asked : { ...asked, schedule: named, visits: undefined };
+    const screen = new Screen();
     if (sweep !== undefined) {
       const rows: string[][] = [[
         sweep.what,
@@ -86,7 +99,10 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
         "schedule",
       ]];
       for (const value of sweep.values) {
-        const numbers = attempt(sweeps[sweep.what](request, value));
+        const numbers = screen.during(
+          `trying ${sweep.what} = ${value} ...`,
+          () => attempt(sweeps[sweep.what](request, value)),
+        );
         if (numbers instanceof PlanInfeasible) {
           if (json) printJson({ event: "infeasible", [sweep.what]: value, message: numbers.message });
           rows.push([`${value}`, "does not fit"]);
@@ -107,8 +123,9 @@ idle share, traffic, memory, and a picture. Cluster files: see examples/clusters
       if (!json) say(table(rows).join("\n"));
       return 0;
     }
-    const trial = runTrial(request, true), { schedule } = trial, names = cluster.workers.map(({ id }) => id);
-    const svg = flags.text("svg");
+    const trial = screen.during(LOOKING, () => runTrial(request, true)),
+      { schedule } = trial,
+      names = cluster.workers.map(({ id }) => id);
     if (svg !== undefined) {
       const title = `${recipe.name} on ${cluster.name}, ${schedule}: ${
         shortTime(trial.timeline.seconds)

@@ -16,10 +16,12 @@ export const verb: Verb = {
   summary: "show the workers and how far the run is",
   help: `volary status [--state ${DEFAULT_STATE}] [--json]
 
-Shows who joined, with measured speed and memory of what they lend, and the last step of the run under way with what each link did in it.
+Shows who joined, with measured speed and memory of what they lend, and the last step of the run
+under way with what each link did in it.
 
   --state FOLDER   the coordinator's folder
   --json           everything as one JSON object on stdout`,
+  examples: ["status", "status --json"],
 
   async run(args) {
     const flags = readFlags(args, { boolean: ["json"], string: ["state"] });
@@ -51,7 +53,7 @@ export function statusText(address: string, { workers, run }: Status): string {
       ),
     );
   }
-  if (run === null) return [...lines, "Nothing has been run yet."].join("\n");
+  if (run === null) return [...lines, "Nothing has been run since it started."].join("\n");
   lines.push(run.active ? `Running ${run.name}` : `The last run was ${run.name}`);
   const report = new Report(() => 0, false, 0);
   if (run.plan?.event === "plan") lines.push(planText(run.plan));
@@ -70,7 +72,7 @@ function linksText(workers: readonly WorkerStep[]): string[] {
       `${worker} to ${peer}`,
       // Before its first ping a link knows no round trip.
       typeof roundTrip === "number" && Number.isFinite(roundTrip) ? `${roundTrip.toFixed(1)} ms` : "-",
-      quantity(goodput, "B/s"),
+      goodput > 0 ? quantity(goodput, "B/s") : "-",
       String(paths),
       String(resent),
       String(creditWaits),

@@ -29,15 +29,18 @@ export const switchFlags = {
 
 /** Their part of the help. */
 export const switchHelp =
-  `  --text FILE      measure the loss on this text before and after; an exact change must keep it, or nothing is written
-  --sequence N     tokens that the model sees at once in this (default: 512, or what the model was made for)
+  `  --text FILE      measure the loss on this text before and after; an exact change must keep it, or
+                   nothing is written
+  --sequence N     tokens that the model sees at once in this (default: 512, or what the model was
+                   made for)
   --device NAME    on which device: auto, webgpu or reference
   --shard MB       begin a new weight file beyond this size (default: 5000)
   --dry-run        only say what would be done
   --json           one JSON object a line on stdout: plan, evaluation (before, after), made
 
-The folder appears whole or not at all: an interrupted command leaves nothing but TARGET.partial, which the next one
-removes as it starts again. Tensors are streamed, so a model may be larger than the memory.`;
+The folder appears whole or not at all: an interrupted command leaves nothing but TARGET.partial,
+which the next one removes as it starts again. Tensors are streamed, so a model may be larger than
+the memory.`;
 
 /** Loss that an exact change may gain or lose by rounding, relative to the loss (or to 1 nat, if that is more). */
 const roundingOfLoss = 1e-4;

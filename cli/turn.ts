@@ -15,12 +15,17 @@ import { CommandError, UsageError } from "./verb.ts";
 
 /** Lines of `--help`. */
 export const TURN_HELP =
-  `  --stun HOST:PORT  ask this server how this machine's address looks from outside, so that others behind a NAT reach it; with a
-                  second one behind a comma \`volary doctor\` says which kind of NAT there is
-  --turn URL      reach others through a TURN server: turn:HOST:PORT, turn:HOST:PORT?transport=tcp where UDP is blocked, or
-                  turns:HOST:PORT for TLS; default: the coordinator's, where it names one (\`volary up --turn\`)
-  --turn-credentials FILE  user:password for it; default: the variables VOLARY_TURN_USER and VOLARY_TURN_PASSWORD
-  --relay-only    use nothing but the TURN server, so that others do not learn this machine's addresses`;
+  `  --stun HOST:PORT  ask this server how this machine's address looks from outside, so that others
+                  behind a NAT reach it; with a second one behind a comma \`volary doctor\` says
+                  which kind of NAT there is
+  --turn URL      reach others through a TURN server: turn:HOST:PORT, turn:HOST:PORT?transport=tcp
+                  where UDP is blocked, or turns:HOST:PORT for TLS; default: the coordinator's,
+                  where it names one (\`volary up --turn\`)
+  --turn-credentials FILE
+                  user:password for it; default: the variables VOLARY_TURN_USER and
+                  VOLARY_TURN_PASSWORD
+  --relay-only    use nothing but the TURN server, so that others do not learn this machine's
+                  addresses`;
 
 /** The part of a command's flags that is read here. */
 interface Flags {

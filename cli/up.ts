@@ -33,26 +33,39 @@ export const verb: Verb = {
   summary: "start a coordinator and print how to join it",
   help:
     `volary up [--port ${DEFAULT_PORT}] [--host 127.0.0.1] [--state ${DEFAULT_STATE}] [--invites ${DEFAULT_TERMS.uses}] [--expires ${DEFAULT_TERMS.expires}]
-          [--approve] [--public URL] [--tls-cert FILE --tls-key FILE] [--turn URL --turn-secret-file FILE] [--json]
+          [--approve] [--public URL] [--tls-cert FILE --tls-key FILE] [--turn URL --turn-secret-file FILE]
+          [--json]
 
-Starts a coordinator: workers join it, and \`volary run\` gives it something to do. It runs until Ctrl-C; a run under way is
-saved first. Workers that were admitted once join again without an invite's use; see \`volary workers\`.
+Starts a coordinator: workers join it, and \`volary run\` gives it something to do. It runs until
+Ctrl-C; a run under way is saved first. Workers that were admitted once join again without an
+invite's use; see \`volary workers\`.
 
   --port N          port to listen on; 0 takes any that is free
-  --host ADDRESS    address to listen on; only this machine unless you say otherwise (0.0.0.0: everywhere)
-  --public URL      how others reach it, for instance wss://mesh.example: through a proxy in front, or by the certificate's name
+  --host ADDRESS    address to listen on; only this machine unless you say otherwise
+                    (0.0.0.0: everywhere)
+  --public URL      how others reach it, for instance wss://mesh.example: through a proxy in front,
+                    or by the certificate's name
   --tls-cert FILE   the certificate and its chain, PEM; with --tls-key the port speaks TLS
   --tls-key FILE    the certificate's private key, PEM, readable by you only
-  --turn URL        a TURN server for workers that do not reach each other: turn:HOST:PORT, with ?transport=tcp over TCP, or
-                    turns:HOST:PORT. Each gets a name and a password of its own, good for an hour and renewed
-  --turn-secret-file FILE  the secret that the server makes them from (coturn: static-auth-secret), readable by you only
-  --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it this coordinator),
-                    admissions.json (whom it let in), paces.json (how fast workers and links turned out) and
-                    coordinator.json (address and owner's secret)
-  --invites N       workers that the printed invite admits; 1: a single one (\`volary invite\` makes more)
+  --turn URL        a TURN server for workers that do not reach each other: turn:HOST:PORT, with
+                    ?transport=tcp over TCP, or turns:HOST:PORT. Each gets a name and a password of
+                    its own, good for an hour and renewed
+  --turn-secret-file FILE
+                    the secret that the server makes them from (coturn: static-auth-secret),
+                    readable by you only
+  --state FOLDER    where runs are kept and, readable by you only, coordinator.key (what makes it
+                    this coordinator), admissions.json (whom it let in), paces.json (how fast
+                    workers and links turned out) and coordinator.json (address and owner's secret)
+  --invites N       workers that the printed invite admits; 1: a single one (\`volary invite\` makes
+                    more)
   --expires TIME    how long the invite is good, for instance 30m, 2h or 7d
   --approve         a worker with an invite waits until you say \`volary approve WORKER\`
   --json            one JSON object a line on stdout: "up" with the invite, then "joined" and "left"`,
+  examples: [
+    "up",
+    "up --host 0.0.0.0 --invites 3 --expires 2h",
+    "up --public wss://mesh.example:7450 --tls-cert chain.pem --tls-key key.pem",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {
@@ -237,7 +250,7 @@ function memberText(event: MemberEvent): string {
     case "joined":
       return `${event.worker} joined (${event.device}, ${quantity(event.flops, "FLOPS")})`;
     case "left":
-      return `${event.worker} left (${event.reason})`;
+      return `${event.worker} left: ${event.reason}`;
     case "waiting":
       return `${event.worker} waits to be let in: volary approve ${event.worker} (fingerprint ${event.fingerprint})`;
     case "refused":

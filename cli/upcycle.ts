@@ -18,10 +18,11 @@ export const verb: Verb = {
   help: `volary upcycle MODEL TARGET [--experts 8] [--experts-per-token 2] [--router-std 0.02] [--drop X]
        [--shared-expert] ...
 
-Every expert is a copy of the MLP and routers are drawn at random. Gate weights sum to 1, so the function stays for any
-router; --noise and --drop make experts differ and change it. A shared expert, which every token visits beside its routed
-ones, takes over a share of the MLP's output and leaves the rest to them: their down projections are multiplied by SHARE
-and 1 - SHARE, which is exact for 0.5 and rounds each of those weights once for other shares.
+Every expert is a copy of the MLP and routers are drawn at random. Gate weights sum to 1, so the
+function stays for any router; --noise and --drop make experts differ and change it. A shared
+expert, which every token visits beside its routed ones, takes over a share of the MLP's output and
+leaves the rest to them: their down projections are multiplied by SHARE and 1 - SHARE, which is
+exact for 0.5 and rounds each of those weights once for other shares.
 
   --experts N            experts of each layer (default: 8)
   --experts-per-token N  experts that a token visits (default: 2)
@@ -29,7 +30,8 @@ and 1 - SHARE, which is exact for 0.5 and rounds each of those weights once for 
   --router-variance X    the same as a variance
   --noise X              normal noise of this standard deviation on every expert's weights
   --drop X               Drop-Upcycling: each expert draws this share of its neurons anew (0 to 1)
-  --shared-expert [SHARE]  add a shared expert, a copy of the MLP (SHARE above 0 and below 1; default: ${defaultShare});
+  --shared-expert [SHARE]  add a shared expert, a copy of the MLP (SHARE above 0 and below 1;
+                           default: ${defaultShare});
                          only the types volary and aquilamoe have one, so the model becomes volary
   --seed N               of everything drawn (default: 1)
   --balance X            coefficient of the balancing loss (default: 0.001)
@@ -37,6 +39,10 @@ and 1 - SHARE, which is exact for 0.5 and rounds each of those weights once for 
 
   --dtype NAME     keep (default: each copy as its original is stored), f32, bf16 or f16
 ${switchHelp}`,
+  examples: [
+    "upcycle models/large models/moe --experts 8 --experts-per-token 2 --text valid.txt",
+    "upcycle models/large models/moe --experts 8 --drop 0.5 --dtype bf16",
+  ],
 
   async run(args) {
     const flags = readFlags(args, {

@@ -11,8 +11,10 @@ export interface Verb {
   readonly name: string;
   /** One line for the list of verbs. */
   readonly summary: string;
-  /** The whole text of `volary NAME --help`. */
+  /** The text of `volary NAME --help`, without the examples. */
   readonly help: string;
+  /** Command lines that can be typed as they stand, from the verb's name on. */
+  readonly examples: readonly string[];
   /** Does it and answers with the exit code: 0 done, 1 failed. Throws {@linkcode UsageError} for exit code 2. */
   run(args: readonly string[]): Promise<number>;
 }
@@ -62,6 +64,13 @@ export function readFlags(given: readonly string[], spec: FlagSpec): Flags {
   // What follows is the value only if it is a number: it may as well be a positional argument.
   const isNumber = (text: string | undefined) => Boolean(text?.trim()) && !Number.isNaN(Number(text));
   const left = (arg: string | undefined) => arg?.startsWith("--") && optional.includes(arg.slice(2));
+  // "--temperature -1": what looks like a flag is a number where a value is due.
+  given = given.flatMap((arg, i) => {
+    const takes = (flag: string | undefined) => flag?.startsWith("--") && strings.includes(flag.slice(2));
+    const negative = (text: string | undefined) => text !== undefined && /^-\.?\d/.test(text);
+    if (takes(arg) && negative(given[i + 1])) return [`${arg}=${given[i + 1]}`];
+    return takes(given[i - 1]) && negative(arg) ? [] : [arg];
+  });
   const args = given.flatMap((arg, i) => {
     if (left(arg)) return [`${arg}=${isNumber(given[i + 1]) ? given[i + 1] : spec.optional![arg.slice(2)]}`];
     return left(given[i - 1]) && isNumber(arg) ? [] : [arg];

@@ -14,11 +14,13 @@ export const verb: Verb = {
   summary: "list who was admitted, waits or was shut out",
   help: `volary workers [--state ${DEFAULT_STATE}] [--json]
 
-Lists every worker that the coordinator knows by its key, with the key's fingerprint and its state: joined (it is connected),
-away (admitted, not connected), waiting (for \`volary approve\`) or revoked.
+Lists every worker that the coordinator knows by its key, with the key's fingerprint and its state:
+joined (it is connected), away (admitted, not connected), waiting (for \`volary approve\`) or
+revoked.
 
   --state FOLDER   the coordinator's folder
   --json           everything as one JSON object on stdout`,
+  examples: ["workers", "workers --json"],
 
   async run(args) {
     const flags = readFlags(args, { boolean: ["json"], string: ["state"] });

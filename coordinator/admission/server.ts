@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { ENDED_IN_ORDER } from "../../mesh/control/control.ts";
 import type { Channel } from "../../mesh/runtime.ts";
 import { ServerError } from "../errors.ts";
 import { Gate, loopback, secured } from "./gate.ts";
@@ -47,8 +48,16 @@ type Server = Deno.HttpServer<Deno.NetAddr>;
 /** Listens. Throws {@linkcode ServerError} where the port is taken, the address is not this machine's, or TLS is not to be had. */
 export function serve(options: ServerOptions): CoordinatorServer {
   const { host, port, coordinator, tls } = options, gate = new Gate(options.names ?? []);
+  /** Connections of workers that are open. */
+  const open = new Set<Channel>();
+  const connect = (socket: WebSocket) => {
+    const channel = options.channel(socket);
+    open.add(channel);
+    channel.closed.then(() => open.delete(channel));
+    return channel;
+  };
   const handler = (request: Request, { remoteAddr }: Deno.ServeHandlerInfo<Deno.NetAddr>) =>
-    route(request, remoteAddr.hostname, gate, options);
+    route(request, remoteAddr.hostname, gate, { ...options, channel: connect });
   const common = { onListen: () => {}, onError: failure };
   let server: Server, local: Server | undefined;
   try {
@@ -62,7 +71,9 @@ export function serve(options: ServerOptions): CoordinatorServer {
     port: server.addr.port,
     ownerPort: (local ?? server).addr.port,
     async close() {
-      await coordinator.close("the coordinator ended");
+      await coordinator.close(ENDED_IN_ORDER);
+      // Workers hear why before the server drops whoever is still connected.
+      await Promise.all([...open].map((channel) => channel.closed));
       await Promise.all([server.shutdown(), local?.shutdown()]);
     },
   };

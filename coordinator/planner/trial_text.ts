@@ -144,12 +144,17 @@ export function improvements(trial: Trial): string[] {
     }
   });
   return answers.sort((a, b) => a.seconds - b.seconds).map(({ what, seconds }) => {
-    const percent = Math.round(100 * (seconds / now - 1));
-    const verdict = percent === 0
-      ? "no difference"
-      : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
-    return `${what}: ${shortTime(seconds)} a step (${verdict})`;
+    return `${what}: ${shortTime(seconds)} a step (${difference(seconds / now)})`;
   });
+}
+
+/** How much longer a time is than another, by their ratio. */
+function difference(ratio: number): string {
+  const percent = Math.round(100 * (ratio - 1));
+  if (percent === 0) return "no difference";
+  return percent <= 100
+    ? `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`
+    : `${number(ratio)} x as long`;
 }
 
 /** Workers up to which replicas are looked for beside a trial: more would take longer than the plan itself. */
@@ -162,8 +167,7 @@ export function replicaLines(trial: Trial): string[] {
   const { schedule: _, visits: __, ...rest } = request;
   const found = findReplicas(rest);
   if (found === undefined) return [];
-  const percent = Math.round(100 * (found.seconds / trial.timeline.seconds - 1));
-  const verdict = percent === 0 ? "no difference" : `${Math.abs(percent)}% ${percent < 0 ? "less" : "more"}`;
+  const verdict = difference(found.seconds / trial.timeline.seconds);
   const shares = found.plan.pipelines.map(({ shares }) => shares[0]);
   return [
     `${found.teams.length} replicas under 1F1B: ${

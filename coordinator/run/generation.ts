@@ -82,7 +82,7 @@ export class Generation {
     for (const member of this.#members.values()) {
       member.onmessage = (message) => this.#receive(member, message);
       member.onpull = (request) => this.#serve(member, request);
-      member.closed.then((reason) => this.#fail(new WorkerFailed(member.id, `left (${reason}).`)));
+      member.closed.then((reason) => this.#fail(new WorkerFailed(member.id, `left: ${sentence(reason)}`)));
     }
   }
 
@@ -227,7 +227,7 @@ export class Generation {
       case "failed":
         return this.#fail(new WorkerFailed(member.id, `cannot go on: ${message.reason}`));
       case "leaving":
-        return this.#leave(new WorkerFailed(member.id, `left (${message.reason}).`));
+        return this.#leave(new WorkerFailed(member.id, `left: ${sentence(message.reason)}`));
       case "hello":
         return this.#violation(member, `sent "${message.type}" out of turn`);
     }
@@ -287,4 +287,9 @@ export class Generation {
 
 function roundKey(round: number, pipeline?: number): string {
   return pipeline === undefined ? String(round) : `${round} of ${pipeline}`;
+}
+
+/** What somebody said, with one full stop. */
+function sentence(said: string): string {
+  return said.replace(/\.?$/, ".");
 }

@@ -17,6 +17,9 @@ interface Typed {
   readonly type: string;
 }
 
+/** With this reason a coordinator that ends lets its workers go; with any other one they have lost it. */
+export const ENDED_IN_ORDER = "the coordinator ended";
+
 /** The messages that reach the owner. */
 export type Heard<In extends Typed> = Exclude<In, { type: "ping" | "pong" | "pull" | "chunk" }>;
 

@@ -1,8 +1,9 @@
 /** What goes wrong on the command line: one paragraph, the right exit code, no stack trace, nothing half written. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { explain } from "../../cli/errors.ts";
 import { verbs } from "../../cli/verbs.ts";
+import { UsageError } from "../../cli/verb.ts";
 import { volary } from "./program.ts";
 
 const folder = await Deno.makeTempDir();
@@ -44,6 +45,13 @@ const cases: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["no model", ["generate", join(folder, "none")], 1, "neither a model's folder"],
   ["no model to measure", ["eval", join(folder, "none"), "--text", good], 1, "neither a model's folder"],
   ["no text to measure", ["eval", folder], 2, "--text FILE or --tasks FILE... is missing"],
+  ["a cluster for a recipe", ["plan", "examples/clusters/lab.toml"], 1, "is a cluster file: it comes first"],
+  [
+    "a picture of several steps",
+    ["sim", "examples/clusters/lab.toml", good, "--sweep", "workers=1,2", "--svg", "x.svg"],
+    2,
+    "--svg is a picture of one step",
+  ],
   ["an invite that is none", ["join", "volary:abc"], 1, "invite"],
   [
     "a TURN server without its secret",
@@ -105,11 +113,37 @@ Deno.test("every verb explains itself", async () => {
     assertEquals([verb.name, verb.summary], [name, entry.summary]);
     if (name !== "conformance") assertStringIncludes(verb.help, `volary ${name}`);
     assertStringIncludes(verb.help, "--json");
+    assert(
+      verb.examples.length > 0 && verb.examples.every((line) => line.startsWith(`${name} `) || line === name),
+    );
+    for (const line of verb.help.split("\n")) assert(line.length <= 120 && line === line.trimEnd(), line);
   }
-  const { code, stderr } = await volary("--help");
-  assertEquals(code, 0);
-  for (const name of Object.keys(verbs)) assertStringIncludes(stderr, `  ${name} `);
-  assertEquals((await volary()).code, 2);
+  const { code, stdout, stderr } = await volary("--help");
+  assertEquals([code, stderr], [0, ""]);
+  for (const name of Object.keys(verbs)) assertStringIncludes(stdout, `  ${name} `);
+  const nothing = await volary();
+  assertEquals([nothing.code, nothing.stdout], [2, ""]);
+  const join = await volary("join", "--help");
+  assertEquals([join.code, join.stderr], [0, ""]);
+  assertStringIncludes(join.stdout, "  deno task volary join volary:");
+});
+
+Deno.test("the help of a verb names the flags that it takes, and no others", async () => {
+  const named = (text: string) => new Set([...text.matchAll(/--([a-z][a-z-]*)/g)].map(([, flag]) => flag));
+  for (const [name, entry] of Object.entries(verbs)) {
+    const { verb } = await entry.load(), parts = name === "data" ? [["prepare"], ["bpe"], ["tasks"]] : [[]];
+    const taken = new Set<string>();
+    for (const part of parts) {
+      // Flags are read before anything else; one that there is not makes it say which there are.
+      const { message } = await assertRejects(() => verb.run([...part, "--there-is-not"]), UsageError);
+      for (const flag of named(message.split("Known:")[1])) taken.add(flag);
+    }
+    const help = verb.help + verb.examples.join("\n");
+    assertEquals([...taken].filter((flag) => !named(help).has(flag)), [], `${name} does not explain them`);
+    // At the beginning of a line or in the usage stand its own; elsewhere may be those of other verbs.
+    const own = named((help.match(/^ *--\S+|\[--[^\]]*/gm) ?? []).join("\n"));
+    assertEquals([...own].filter((flag) => !taken.has(flag)), [], `${name} does not take them`);
+  }
 });
 
 Deno.test("what is no error of a user is a bug and is not explained away", () => {

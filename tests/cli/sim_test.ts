@@ -56,7 +56,7 @@ Deno.test("plan and sim take a model's folder, of which only the config is read"
 
 const wrong: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["no cluster file", ["sim", join(examples, "none.toml"), tiny], 1, "There is no cluster file"],
-  ["a recipe for a cluster", ["sim", tiny, tiny], 1, "The cluster file cannot be used"],
+  ["a recipe for a cluster", ["sim", tiny, tiny], 1, "is a recipe: the cluster file comes first"],
   [
     "a schedule of another name",
     ["sim", lab, tiny, "--schedule", "1b1f"],

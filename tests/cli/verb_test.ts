@@ -32,6 +32,13 @@ for (
   });
 }
 
+Deno.test("a negative number is a value, not a flag", () => {
+  assertEquals(readFlags(["a", "--port", "-1.5"], spec).number("port"), -1.5);
+  assertEquals(readFlags(["a", "--port", "-.5", "b"], spec).positional, ["a", "b"]);
+  assertThrows(() => readFlags(["a", "-1"], spec), UsageError, "no flag");
+  assertThrows(() => readFlags(["a", "--port", "-x"], spec), UsageError);
+});
+
 Deno.test("a value that may be left out is taken where a number follows", () => {
   const read = (...args: string[]) => {
     const flags = readFlags(args, { ...spec, optional: { share: 0.5 } });

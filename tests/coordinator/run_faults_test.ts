@@ -115,7 +115,7 @@ Deno.test("a worker that dies stops the run with the last checkpoint, from which
       queueMicrotask(() => mesh.workers.get("w1")!.channel.sever("the process is gone"));
     });
     assertEquals([outcome.why, outcome.name], ["failed", "WorkerFailed"]);
-    assertStringIncludes(outcome.reason, "w1 left (the process is gone)");
+    assertStringIncludes(outcome.reason, "w1 left: the process is gone.");
     assertEquals(outcome.path, "/runs/small/checkpoints/step-000005");
     assertEquals(outcome.resume, "volary run recipe.toml --resume");
     assertEquals(mesh.coordinator.members.map((member) => member.id), ["w0"]);
@@ -134,7 +134,7 @@ Deno.test("a worker that says goodbye is asked for what it holds first", async (
       left = mesh.workers.get("w1")!.worker.leave("its user ended it");
     });
     await left;
-    assertStringIncludes(outcome.reason, "w1 left (its user ended it)");
+    assertStringIncludes(outcome.reason, "w1 left: its user ended it.");
     const saved = Number(outcome.path!.match(/step-(\d+)/)![1]);
     assert(saved >= 7);
     await resumesExactly(mesh, saved);
@@ -150,7 +150,7 @@ Deno.test("a message that is not valid ends its sender's connection and the run,
       const { channel } = mesh.workers.get("w1")!;
       channel.send(encodeMessage({ type: "vote", generation: 1, round: "three" }));
     });
-    assertStringIncludes(outcome.reason, "w1 left (A message is not valid");
+    assertStringIncludes(outcome.reason, "w1 left: A message is not valid");
     assertEquals(mesh.coordinator.members.map((member) => member.id), ["w0"]);
     assertEquals(mesh.coordinator.status().run?.active, false);
   } finally {

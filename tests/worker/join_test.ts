@@ -29,7 +29,7 @@ Deno.test("join says what is wrong with its arguments in one paragraph", async (
   );
   const folder = await Deno.makeTempDir(), key = `${folder}/worker.key`;
   const cases: [string[], number, RegExp][] = [
-    [[], 2, /^INVITE is missing\. See: volary join --help$/],
+    [[], 2, /^INVITE is missing\. See: deno task volary join --help$/],
     [["volary:nonsense"], 1, /^This invite /],
     [[good.slice(0, -3)], 1, /^This invite has a typo or a part of it is missing/],
     [[good, "--device", "abacus"], 2, /^--device takes auto, webgpu, reference, not "abacus"\./],
