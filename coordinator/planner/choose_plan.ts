@@ -9,6 +9,7 @@ import { unknownBandwidth } from "./codec_choice.ts";
 import { CoordinatorError, PlanInfeasible } from "../errors.ts";
 import { findPlan, stagesOf } from "./find_plan.ts";
 import { findReplicas } from "./find_replicas.ts";
+import { withFewerTrips } from "./gathered.ts";
 import { levelled } from "./levelled.ts";
 import { type Candidate, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
 import {
@@ -87,7 +88,7 @@ function withReplicas(request: PlanRequest): Chosen {
   });
   const plain = tried.find(({ schedule }) => schedule === "1f1b");
   if (plain === undefined || plain.idle.length > alone.idle.length) return alone;
-  const best = quickest(tried, plain);
+  const best = gatheredPlan(request, quickest(tried, plain), cluster);
   if (!(best.seconds < gain * alone.seconds!)) return alone;
   return { ...best, others: besides(best.schedule, tried) };
 }
@@ -119,8 +120,26 @@ function choose(request: PlanRequest): Chosen {
       }
     }
   }
-  const best = quickest(tried, proportion);
+  const best = gatheredPlan(request, quickest(tried, proportion), cluster);
   return { ...best, others: [...besides(best.schedule, tried), ...others] };
+}
+
+/**
+ * The same with hosts' experts in fewer layers, where that is as good as predictions can tell: of a trip to a host they know
+ * neither what its messages cost both ends nor a road's bad moments.
+ */
+function gatheredPlan(request: PlanRequest, chosen: Predicted, cluster: Cluster): Predicted {
+  const { plan: { pipelines }, schedule } = chosen;
+  if (schedule === "skippipe") return chosen; // passes of its paths are laid out for the layers as they are
+  return withFewerTrips(chosen, pipelines, 1 / gain, (gather) => {
+    const fewer = pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
+    try {
+      return predicted(plannedOf({ ...request, schedule }, fewer), schedule, cluster);
+    } catch (error) {
+      if (error instanceof PlanInfeasible) return undefined; // rows of one layer take their memory all at once
+      throw error;
+    }
+  });
 }
 
 /** Schedules beside 1F1B that leave the number of stages that the recipe asks for as it is; none for a single worker. */

@@ -10,7 +10,8 @@ import type { Cluster } from "../cost/cluster.ts";
 import type { Division, Part } from "./division.ts";
 import { CoordinatorError, PlanInfeasible } from "../errors.ts";
 import { findPlan, type FindRequest, type FoundPlan, stagesOf } from "./find_plan.ts";
-import { passes } from "../cost/holdings.ts";
+import { withFewerTrips } from "./gathered.ts";
+import { holdings, passes } from "../cost/holdings.ts";
 import { size } from "../amounts.ts";
 import { schedulePlan } from "../schedule/schedule.ts";
 import {
@@ -93,8 +94,7 @@ function arrange(request: FindRequest, schedule: ScheduleName, trace: boolean): 
   const { cluster, codec, config, shape } = request, chunks = defaultChunks(schedule);
   if (schedule === "1f1b" || schedule === "gpipe") {
     const found = findPlan({ ...request, schedule }), { plan, memory } = found;
-    const timeline = simulatePlan(plan, cluster, { trace });
-    return { schedule, found, stages: plan.pipelines[0].stages, plan, timeline, memory };
+    return gatheredBest(request, { schedule, found, plan, memory }, trace);
   }
   // Several stages on a worker need a layer for each, and are planned without hosts of experts.
   const most = Math.floor(config.layers / chunks);
@@ -112,14 +112,29 @@ function arrange(request: FindRequest, schedule: ScheduleName, trace: boolean): 
   const stages = stagesOf(request, division), pipelines = [{ shares: [shape.microbatches], stages }];
   const operations = schedulePlan(pipelines, config.tiedEmbeddings, schedule);
   const plan = withCodecs({ ...found.plan, pipelines, operations }, cluster, codec);
-  return {
-    schedule,
-    found,
-    stages,
-    plan,
-    timeline: simulatePlan(plan, cluster, { trace }),
-    memory,
+  return gatheredBest(request, { schedule, found, plan, memory }, trace);
+}
+
+/** A plan with its simulated round, or the same with hosts' experts in fewer layers where that is quicker and fits. */
+function gatheredBest(
+  { cluster, codec, config }: FindRequest,
+  { schedule, found, plan, memory }: Pick<Arranged, "schedule" | "found" | "plan" | "memory">,
+  trace: boolean,
+): Arranged & { readonly seconds: number } {
+  const arranged = (plan: Plan, memory: Arranged["memory"]) => {
+    const timeline = simulatePlan(plan, cluster, { trace }), [{ stages }] = plan.pipelines;
+    return { schedule, found, stages, plan, timeline, memory, seconds: timeline.seconds };
   };
+  return withFewerTrips(arranged(plan, memory), plan.pipelines, 1, (gather) => {
+    const pipelines = plan.pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
+    const fewer = withCodecs({ ...plan, pipelines }, cluster, codec);
+    const needs = new Map(holdings(config, fewer).map(({ worker, bytes }) => [worker, bytes]));
+    const places = cluster.workers.flatMap(({ id }, w) =>
+      needs.has(id) ? [[w, needs.get(id)!] as const] : []
+    );
+    const fits = places.every(([w, bytes]) => bytes <= cluster.workers[w].profile.memory);
+    return fits ? arranged(fewer, new Map(places)) : undefined;
+  });
 }
 
 /** Stages of 1F1B, the head beside the first, and microbatches that visit some of them. */

@@ -39,7 +39,7 @@ export class Commands {
     this.#device = device;
     this.#health = health;
     this.#leftovers = leftovers;
-    // Everything between two submissions happens inside one error scope.
+    // Everything between two answers happens inside one error scope.
     device.pushErrorScope("validation");
   }
 
@@ -90,6 +90,10 @@ export class Commands {
     this.#dispatches = 0;
     this.#device.queue.submit([encoder.finish()]);
     this.#leftovers.add();
+  }
+
+  /** Asks the driver what it says to everything since the last question; {@linkcode Health.settle} waits for its answer. */
+  ask(): void {
     const earlier = this.#health.answered();
     this.#health.watch(
       this.#device.popErrorScope().then(async (problem) => {

@@ -253,6 +253,7 @@ export class WebGpuDevice implements Device {
     }
     if (bytes === 0) {
       this.#commands.submit();
+      this.#commands.ask();
       await this.#health.settle();
       return new ArrayBuffer(0);
     }
@@ -271,6 +272,7 @@ export class WebGpuDevice implements Device {
       offset += view.length * 4;
     }
     this.#commands.submit();
+    this.#commands.ask();
     let all: ArrayBuffer;
     try {
       all = await this.#readback.map(staging, bytes);
