@@ -44,6 +44,8 @@ export interface TensorSpan {
   readonly start: number;
   readonly length: number;
   readonly copy: boolean;
+  /** The key of its block. */
+  readonly block: string;
 }
 
 /** A flat in device memory. A copy has no moments; without training there is only the weight. */
@@ -57,6 +59,14 @@ export interface BoundFlat {
   readonly gradient?: View;
   readonly m?: View;
   readonly v?: View;
+}
+
+/** A matrix and its bf16 copy. */
+interface Packed {
+  readonly weight: View;
+  readonly operand: View;
+  /** Whether the weight may have changed since the copy was made. */
+  stale: boolean;
 }
 
 /** How parameters are held. */
@@ -78,8 +88,8 @@ export class Parameters {
   readonly #blocks = new Map<string, BoundBlock>();
   readonly #byName: ReadonlyMap<string, TensorSpan>;
   readonly precision: Precision;
-  /** Whether weights have changed since they were packed. */
-  #stale = true;
+  /** Where products are computed with bf16: by block. */
+  readonly #packed = new Map<string, Packed>();
   /** The head's share of a tied embedding's gradient, apart from the embedding's own until {@linkcode addTied}. */
   readonly #tiedGradient: View | undefined;
 
@@ -108,6 +118,7 @@ export class Parameters {
           start: start + placed.start,
           length: placed.length,
           copy: block.copy,
+          block: blockKey(block.kind, block.layer),
         }))
       )
     ).sort((a, b) => a.spec.order - b.spec.order);
@@ -132,14 +143,19 @@ export class Parameters {
     const packed = this.precision === "bf16" && flat.decay
       ? this.#device.allocate(flat.words / 2, `bf16 weights of ${kind}`)
       : undefined;
-    const fresh = (operand: View) => this.#fresh(operand);
+    const fresh = (copy: Packed) => this.#fresh(copy);
     for (const { block, start } of flat.blocks) {
-      const own = span(weight, start, block.words);
-      const operand = packed && span(packed, start / 2, Math.ceil(block.words / 2));
-      this.#blocks.set(blockKey(block.kind, block.layer), {
+      const own = span(weight, start, block.words), key = blockKey(block.kind, block.layer);
+      const copy = packed && {
+        weight: own,
+        operand: span(packed, start / 2, Math.ceil(block.words / 2)),
+        stale: true,
+      };
+      if (copy) this.#packed.set(key, copy);
+      this.#blocks.set(key, {
         weight: own,
         get operand() {
-          return operand === undefined ? own : fresh(operand);
+          return copy === undefined ? own : fresh(copy);
         },
         gradient: gradient && span(gradient, start, block.words),
       });
@@ -151,16 +167,13 @@ export class Parameters {
 
   /** Says that weights have changed: packed copies are made again before they are next used. */
   changed(): void {
-    this.#stale = true;
+    for (const copy of this.#packed.values()) copy.stale = true;
   }
 
-  #fresh(operand: View): View {
-    if (this.#stale) {
-      this.#stale = false;
-      for (const { weight, packed, words } of this.flats) {
-        if (packed) this.#device.run(packRows, { x: weight, y: packed }, { rows: 1, width: words });
-      }
-    }
+  #fresh(copy: Packed): View {
+    const { weight, operand, stale } = copy;
+    copy.stale = false;
+    if (stale) this.#device.run(packRows, { x: weight, y: operand }, { rows: 1, width: weight.length });
     return operand;
   }
 
@@ -201,7 +214,8 @@ export class Parameters {
     if (tensor === undefined) throw new Error(`Tensor ${name} is not held by this device`);
     const whole = this.flats[tensor.flat][what];
     if (whole === undefined) throw new Error(`This device keeps no ${what} of tensor ${name}`);
-    if (what === "weight") this.changed(); // whoever asks may write
+    const copy = what === "weight" ? this.#packed.get(tensor.block) : undefined;
+    if (copy) copy.stale = true; // whoever asks may write
     return span(whole, tensor.start, tensor.length);
   }
 
