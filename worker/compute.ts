@@ -112,6 +112,11 @@ export interface Compute {
     tensors: readonly string[],
     after?: { readonly stage: number; readonly layer: number },
   ): Promise<ArrayBuffer>;
+  /**
+   * Weights of these tensors are on their way: until {@linkcode write} has set those of a layer, passes and guests wait there.
+   * Takes the place of what was expected before, of which nothing more comes: passes that need it fail.
+   */
+  expect(tensors: readonly string[]): Promise<void>;
   /** Sets whole weights, one behind the other. */
   write(tensors: readonly string[], words: ArrayBuffer): Promise<void>;
   /**

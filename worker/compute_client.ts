@@ -163,6 +163,7 @@ class ComputeClient implements Compute {
   addTiedGradient: Compute["addTiedGradient"] = (words) => this.#call("addTiedGradient", words);
   fold: Compute["fold"] = () => this.#call("fold");
   read: Compute["read"] = (...args) => this.#call("read", ...args);
+  expect: Compute["expect"] = (tensors) => this.#call("expect", tensors);
   write: Compute["write"] = (...args) => this.#call("write", ...args);
   addGradients: Compute["addGradients"] = (...args) => this.#call("addGradients", ...args);
   beginLocal: Compute["beginLocal"] = () => this.#call("beginLocal");

@@ -80,8 +80,8 @@ export class Generation {
   readonly #residuals: Residuals;
   readonly #roads: Roads;
   readonly #inbox: Inbox;
-  /** Frames of outer steps, where pipelines train locally. */
-  readonly #outer: Inbox;
+  /** Frames that come beside the rounds: weights on their way back, and all of outer steps. */
+  readonly #aside: Inbox;
   readonly #client: ExpertClient;
   readonly #server: ExpertServer;
   readonly #meter: Meter;
@@ -112,7 +112,7 @@ export class Generation {
     this.#bundles = bundlesOf(slice, this.#sizes.config);
     this.#residuals = new Residuals(this.#bundles);
     this.#inbox = new Inbox(slice, this.#sizes, this.#bundles);
-    this.#outer = new Inbox(slice, this.#sizes, this.#bundles);
+    this.#aside = new Inbox(slice, this.#sizes, this.#bundles);
     this.#client = new ExpertClient(slice, this.#roads, this.#meter);
     this.#server = new ExpertServer(slice, this.#sizes, this.#roads, compute, fault);
     this.exchange = (exchange) => this.#client.exchange(exchange);
@@ -137,10 +137,10 @@ export class Generation {
   }
 
   get dropped(): Dropped {
-    const stale = this.#inbox.stale + this.#client.stale + this.#server.stale;
+    const stale = this.#inbox.stale + this.#aside.stale + this.#client.stale + this.#server.stale;
     let generation = this.#peers.foreign;
     for (const link of this.#roads.links()) generation += link.counters.dropped;
-    return { generation, stale, duplicates: this.#inbox.duplicates };
+    return { generation, stale, duplicates: this.#inbox.duplicates + this.#aside.duplicates };
   }
 
   /** Words of a tensor that this worker holds, as they are after every decision that came before the question. */
@@ -195,7 +195,7 @@ export class Generation {
     if (this.#over !== undefined) return;
     const over = this.#over = new GenerationOverError(`Generation ${this.number} is over: ${reason}`);
     this.#inbox.close(over);
-    this.#outer.close(over);
+    this.#aside.close(over);
     this.#client.close(over);
     this.#server.close(over);
     this.#peers.close(over).then(this.#closed.resolve);
@@ -250,7 +250,7 @@ export class Generation {
       held,
       roads: this.#roads,
       inbox: this.#inbox,
-      outer: this.#outer,
+      aside: this.#aside,
       residuals: this.#residuals,
       client: this.#client,
       server: this.#server,
@@ -287,8 +287,9 @@ export class Generation {
     payload: Uint8Array<ArrayBuffer>,
     consumed: () => void,
   ): void {
-    const outer = this.#options.slice.local !== undefined && header.what.startsWith("replica-");
-    if (lane === "pipeline") (outer ? this.#outer : this.#inbox).deliver(peer, header, payload, consumed);
+    const { local } = this.#options.slice, { what } = header;
+    const aside = what === "replica-weight" || (local !== undefined && what.startsWith("replica-"));
+    if (lane === "pipeline") (aside ? this.#aside : this.#inbox).deliver(peer, header, payload, consumed);
     else if (lane === "request") this.#server.deliver(peer, header, payload, consumed);
     else this.#client.deliver(peer, header, payload, consumed);
   }

@@ -171,10 +171,16 @@ export class LocalCompute implements Compute {
         labels,
         validLabels,
         activation: this.#upload(input.activation, "received activation"),
-      });
+      }, (layer) => this.#coming(layer));
       notes.push({ stage, notes: passed.notes });
       return await this.#download(device, passed.activation);
     });
+  }
+
+  /** Resolves when the weights of a layer have come back from the replica that owns them; undefined where they are here. */
+  #coming(layer: number): Promise<void> | undefined {
+    const coming = this.#now.replicas.coming(layer);
+    return coming && this.#busy.outside(() => coming);
   }
 
   backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
@@ -209,9 +215,11 @@ export class LocalCompute implements Compute {
   }
 
   host(request: HostRequest): Promise<ArrayBuffer> {
-    return this.#busy.during(() => {
+    return this.#busy.during(async () => {
       if (request.mode === "evaluate") this.#evaluating = true;
-      return this.#now.bank.host(request);
+      const coming = this.#coming(request.layer);
+      if (coming) await coming;
+      return await this.#now.bank.host(request);
     });
   }
 
@@ -254,6 +262,9 @@ export class LocalCompute implements Compute {
 
   read: Compute["read"] = async (part, tensors, after) =>
     await (after ? this.#now.replicas.readAfter(after, tensors) : this.#now.replicas.read(part, tensors));
+
+  // deno-lint-ignore require-await
+  expect: Compute["expect"] = async (tensors) => this.#now.replicas.expect(tensors);
 
   // deno-lint-ignore require-await
   write: Compute["write"] = async (tensors, words) => this.#now.replicas.write(tensors, words);

@@ -13,11 +13,23 @@ interface Place {
   readonly layer: number;
 }
 
+/** Weights that were expected will never come: the generation in which they were on their way is over. */
+export class WeightsLostError extends Error {
+  override readonly name = "WeightsLostError";
+}
+
+/** Weights of one layer that are on their way. */
+interface Coming extends PromiseWithResolvers<void> {
+  readonly tensors: Set<string>;
+}
+
 /** Tensors by name as spans of the device, read, written and added whole. */
 export class ReplicaTensors {
   readonly #device: Device;
   readonly #parameters: Parameters;
   #waiting: { readonly place: Place; readonly begin: () => void }[] = [];
+  /** By layer. */
+  readonly #coming = new Map<number, Coming>();
 
   constructor(device: Device, parameters: Parameters) {
     this.#device = device;
@@ -43,6 +55,41 @@ export class ReplicaTensors {
     for (const { begin } of here) begin();
   }
 
+  /**
+   * Weights of these tensors are going to be written. Of what was expected before, nothing more will come: whoever waits for
+   * it, or comes to it later, gets a {@linkcode WeightsLostError}.
+   */
+  expect(tensors: readonly string[]): void {
+    for (const [layer, { reject }] of this.#coming) {
+      reject(new WeightsLostError(`The weights of layer ${layer} have not come, and will not any more`));
+    }
+    const wanted = new Set(tensors), fresh = new Map<number, Coming>();
+    for (const { spec: { name, layer } } of this.#parameters.tensors) {
+      if (!wanted.has(name)) continue;
+      let coming = fresh.get(layer);
+      if (coming === undefined) {
+        coming = { ...Promise.withResolvers<void>(), tensors: new Set() };
+        coming.promise.catch(() => {}); // perhaps nobody waits
+        fresh.set(layer, coming);
+        this.#coming.set(layer, coming);
+      }
+      coming.tensors.add(name);
+    }
+  }
+
+  /** Resolves when all weights of a layer that are expected have been written; undefined where there is none. */
+  coming(layer: number): Promise<void> | undefined {
+    return this.#coming.get(layer)?.promise;
+  }
+
+  #written(name: string): void {
+    for (const [layer, { tensors, resolve }] of this.#coming) {
+      if (!tensors.delete(name) || tensors.size > 0) continue;
+      this.#coming.delete(layer);
+      resolve();
+    }
+  }
+
   /** Sets weights, one behind the other. */
   write(tensors: readonly string[], words: ArrayBuffer): void {
     let at = 0;
@@ -54,6 +101,7 @@ export class ReplicaTensors {
     if (at !== words.byteLength) {
       throw new RangeError(`Weights of ${at} bytes came as ${words.byteLength} bytes`);
     }
+    for (const name of tensors) this.#written(name);
   }
 
   /** Adds replicas' gradients to the own ones: `before` in order, the own, `behind` in order. */

@@ -1,7 +1,8 @@
 /**
  * All-reduce between pipelines: gradients go to the worker of the pipeline that owns their tensors, which adds them to its
- * own in the pipelines' order, whenever they arrive; after a committed step its weights go back to all others. What leaves
- * and what is expected follows from the plan alone, and tensors of one layer between two workers travel together.
+ * own in the pipelines' order, whenever they arrive; after a committed step its weights go back to all others, while the next
+ * round begins. What leaves and what is expected follows from the plan alone, and tensors of one layer between two workers
+ * travel together.
  *
  * @module
  */
@@ -90,16 +91,22 @@ export class Replicas {
   /** Bundles whose gradients have left, or wait for their layer, in this round. */
   readonly #left = new Set<Bundle>();
   #round = 0;
+  #arrived: Promise<void> = Promise.resolve();
 
   /** `sending` gets each send that was begun. */
   constructor(
     private readonly parts: Pick<
       RoundParts,
-      "slice" | "sizes" | "compute" | "roads" | "inbox" | "outer" | "meter" | "residuals"
+      "slice" | "sizes" | "compute" | "roads" | "inbox" | "aside" | "meter" | "residuals"
     >,
     private readonly sending: (sent: Promise<void>) => void,
   ) {
     this.#bundles = bundlesOf(parts.slice, parts.sizes.config);
+  }
+
+  /** Settles when the weights of the last {@linkcode spread} are all there. */
+  get arrived(): Promise<void> {
+    return this.#arrived;
   }
 
   /** A round begins. */
@@ -155,7 +162,7 @@ export class Replicas {
       const order = [...tensors.values()].sort((a, b) => a.order - b.order);
       const of = new Map<number, ArrayBuffer>();
       for (const bundle of here) {
-        const words = await this.#receive(what, bundle, inbox);
+        const words = await this.parts.meter.waiting(this.#receive(what, bundle, inbox));
         if (bundle.tensors.length === order.length) of.set(bundle.pipeline, words);
         else {
           const all = of.get(bundle.pipeline) ?? new ArrayBuffer(bytesOf(order));
@@ -171,17 +178,17 @@ export class Replicas {
   async outer(
     { index, weights }: { readonly index: number; readonly weights: readonly number[] },
   ): Promise<void> {
-    const { compute, slice, outer } = this.parts, { own, pipelines } = slice.replication!;
+    const { compute, slice, aside, meter } = this.parts, { own, pipelines } = slice.replication!;
     if (weights.length !== pipelines.length) {
       throw new PlanViolationError(`An outer step weighs ${weights.length} of ${pipelines.length} pipelines`);
     }
-    outer.enter(index, false);
+    aside.enter(index, false);
     for (const bundle of this.#bundles) {
       if (bundle.owned) continue;
       const words = compute.deltas(namesOf(bundle));
       this.sending(words.then((words) => this.#send("replica-delta", index, bundle, words)));
     }
-    for await (const { tensors, of } of this.#gather("replica-delta", outer)) {
+    for await (const { tensors, of } of this.#gather("replica-delta", aside)) {
       of.set(own, await compute.deltas(tensors));
       const deltas = pipelines.map((_, p) => of.get(p)!);
       await compute.outerStep(tensors, deltas, weights, slice.local!);
@@ -189,17 +196,35 @@ export class Replicas {
     this.#sendWeights(index);
     for (const bundle of this.#bundles) {
       if (bundle.owned) continue;
-      await compute.adopt(namesOf(bundle), await this.#receive("replica-weight", bundle, outer));
+      const words = await meter.waiting(this.#receive("replica-weight", bundle, aside));
+      await compute.adopt(namesOf(bundle), words);
     }
   }
 
-  /** Sends the own updated weights and takes in those that others own. */
+  /**
+   * Begins to send the own updated weights and to take in those that others own. Both may outlast it: the device lets passes
+   * wait at the layers whose weights have not come (see {@linkcode arrived}).
+   */
   async spread(): Promise<void> {
-    const { compute, inbox } = this.parts;
-    this.#sendWeights(this.#round); // sends may outlast it
-    for (const bundle of this.#bundles) {
-      if (bundle.owned) continue;
-      await compute.write(namesOf(bundle), await this.#receive("replica-weight", bundle, inbox));
+    const { compute, aside } = this.parts, foreign = this.#bundles.filter(({ owned }) => !owned);
+    aside.enter(this.#round, false);
+    const expecting = compute.expect(foreign.flatMap(namesOf));
+    this.#sendWeights(this.#round);
+    await expecting;
+    this.#arrived = this.#takeIn(foreign);
+    this.#arrived.catch(() => {}); // the next round, or whoever waits for the device, hears of a failure
+  }
+
+  /** In order of the layers, as passes need them. */
+  async #takeIn(bundles: readonly Bundle[]): Promise<void> {
+    const { compute, aside } = this.parts;
+    try {
+      for (const bundle of bundles) {
+        await compute.write(namesOf(bundle), await this.#receive("replica-weight", bundle, aside));
+      }
+    } catch (error) {
+      compute.expect([]).catch(() => {}); // passes must not wait for the rest; a device that is gone has none
+      throw error;
     }
   }
 
@@ -254,10 +279,9 @@ export class Replicas {
   }
 
   async #receive(what: Sent, bundle: Bundle, inbox: Inbox): Promise<ArrayBuffer> {
-    const { meter } = this.parts, { peer, pipeline, layer } = bundle;
-    const pieces = piecesOf(bundle.words);
+    const { peer, pipeline, layer } = bundle, pieces = piecesOf(bundle.words);
     const piece = (sequence: number) =>
-      meter.waiting(inbox.take({ what, index: layer + 1, microbatch: pipeline, sequence, peer }));
+      inbox.take({ what, index: layer + 1, microbatch: pipeline, sequence, peer });
     if (pieces.length === 1) return (await piece(0)).buffer;
     const words = new Uint8Array(bundle.words * 4);
     for (const [sequence, { start }] of pieces.entries()) {

@@ -42,8 +42,11 @@ export interface RoundParts {
   readonly held: readonly HeldTensor[];
   readonly roads: Roads;
   readonly inbox: Inbox;
-  /** Where frames of outer steps wait: pipelines that train locally count their rounds each for themselves. */
-  readonly outer: Inbox;
+  /**
+   * Where frames wait that come beside the rounds: weights that come back while the next round goes on, and those of outer
+   * steps, as pipelines that train locally count their rounds each for themselves.
+   */
+  readonly aside: Inbox;
   /** What rounding left out of outer gradients. */
   readonly residuals: Residuals;
   readonly client: ExpertClient;
@@ -116,13 +119,14 @@ export class RoundExecutor {
     const failure = Promise.withResolvers<never>();
     failure.promise.catch(() => {});
     this.#failed = failure.reject;
+    this.#replicas.arrived.catch(failure.reject);
     await Promise.race([this.#list(data, failure.reject), failure.promise]);
     await Promise.all(before);
   }
 
   /** Resolves when no pass uses the device any more. */
   async idle(): Promise<void> {
-    await Promise.allSettled(this.#running);
+    await Promise.allSettled([...this.#running, this.#replicas.arrived]);
   }
 
   async #list(data: Data, failed: (error: unknown) => void): Promise<void> {
@@ -181,9 +185,7 @@ export class RoundExecutor {
         if (this.#decision?.outer) await this.#replicas.outer(this.#decision.outer);
         return this.parts.stepped(data.message.round);
       case "spread":
-        // An uncommitted step left the weights as they were, and everyone knows that.
-        if (this.#decision?.commit) await this.#replicas.spread();
-        return this.parts.stepped(data.message.round);
+        return await this.#spread(data.message.round);
       case "send":
       case "receive":
         if ("microbatch" in operation) return await this.#transfer(operation, data);
@@ -192,6 +194,7 @@ export class RoundExecutor {
           return await this.#tied.gradient(operation, data.message.round, this.#share);
         }
         // An uncommitted step left the weight as it was, and the other end knows that too.
+        await this.#replicas.arrived;
         if (this.#decision?.commit || this.#decision?.outer) {
           await this.#tied.weight(operation, data.message.round);
         }
@@ -305,6 +308,7 @@ export class RoundExecutor {
 
   async #vote({ message }: Data): Promise<void> {
     const { compute, meter, tell, decision, stepped, slice } = this.parts, { round, generation } = message;
+    await this.#replicas.arrived; // also where no pass needed them
     if (this.#share === 0) await this.#hosted();
     const { losses, tensors } = await compute.finish();
     tell({
@@ -324,6 +328,15 @@ export class RoundExecutor {
     this.#decision = answer;
     // Copies of other replicas' tensors are not yet as the decision wants them.
     if (!slice.operations.train.some(({ do: what }) => what === "spread" || what === "outer")) stepped(round);
+  }
+
+  /** The next round begins while weights come back; the step is done when they have. */
+  async #spread(round: number): Promise<void> {
+    const { stepped } = this.parts;
+    // An uncommitted step left the weights as they were, and everyone knows that.
+    if (!this.#decision?.commit) return stepped(round);
+    await this.#replicas.spread();
+    this.#replicas.arrived.then(() => stepped(round), () => {});
   }
 
   #stage(index: number) {

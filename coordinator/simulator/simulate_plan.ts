@@ -109,7 +109,10 @@ function stageShape(stage: Stage, placeOf: (id: string) => number): StageShape {
   return { worker, embedding: stage.embedding, head: stage.head, remote };
 }
 
-/** The transfers of an operation between pipelines: all that a worker sends, then all that it waits for. */
+/**
+ * The transfers of an operation between pipelines: all that a worker sends, then all that it waits for. Workers begin the next
+ * round while weights come back; a simulated round has no next one and ends when they are there.
+ */
 function replicaSteps(
   kind: "reduce" | "spread",
   self: string,

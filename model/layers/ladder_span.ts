@@ -29,7 +29,7 @@ import {
   shrink,
 } from "./moe_block.ts";
 import type { Pass } from "./pass.ts";
-import type { Span, SpanBackward, SpanPass } from "./span.ts";
+import type { Span, SpanBackward, SpanForward } from "./span.ts";
 
 /** Everything that a layer's backward pass needs. */
 interface Full {
@@ -76,7 +76,7 @@ export class LadderSpan implements Span<readonly KeptRung[]> {
   }
 
   async forward(
-    { pass, stats }: SpanPass,
+    { pass, stats, entering }: SpanForward,
     input: View,
   ): Promise<{ output: View; kept: readonly KeptRung[] }> {
     const { device, rows: T, config: { hiddenSize: D } } = pass, { recompute } = this.#options;
@@ -97,6 +97,7 @@ export class LadderSpan implements Span<readonly KeptRung[]> {
       return y;
     };
     for (const [i, { attention: block, moe }] of this.#layers.entries()) {
+      await entering(i);
       const { y: between, kept: attention } = attentionForward(pass, block, stream);
       late = await join();
       if (late) device.run(add, { x: late, y: between }, { length: T * D });

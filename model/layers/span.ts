@@ -16,7 +16,13 @@ export interface SpanPass {
   readonly stats: (place: number) => View;
 }
 
-/** What a backward pass is given beside that. */
+/** What a forward pass is given beside that. */
+export interface SpanForward extends SpanPass {
+  /** Resolves when the weights of a layer (by its place in the span) are there; undefined where they are. */
+  readonly entering: (place: number) => Promise<void> | undefined;
+}
+
+/** What a backward pass is given beside {@linkcode SpanPass}. */
 export interface SpanBackward extends SpanPass {
   /** Takes the work on weights of a layer; asked once for each, from the last layer down. */
   readonly weightsOf: (place: number) => WeightWork;
@@ -30,7 +36,7 @@ export interface Span<Kept = unknown> {
    * Takes what comes in (the span owns it) to what goes out, the caller's: between stages {@linkcode borderWords} words, [T, D]
    * behind the embedding and before the head. Nothing is kept in evaluation.
    */
-  forward(given: SpanPass, input: View): Promise<{ output: View; kept: Kept }>;
+  forward(given: SpanForward, input: View): Promise<{ output: View; kept: Kept }>;
   /** The same for gradients, from the output to the input; adds to the gradients of weights. Releases what was kept. */
   backward(given: SpanBackward, kept: Kept, gradient: View): Promise<View>;
 }
@@ -46,10 +52,14 @@ export class PlainSpan implements Span<readonly KeptLayer[]> {
     this.#recompute = recompute;
   }
 
-  async forward({ pass, stats }: SpanPass, input: View): Promise<{ output: View; kept: KeptLayer[] }> {
+  async forward(
+    { pass, stats, entering }: SpanForward,
+    input: View,
+  ): Promise<{ output: View; kept: KeptLayer[] }> {
     const kept: KeptLayer[] = [];
     let x = input;
     for (const [i, layer] of this.#layers.entries()) {
+      await entering(i);
       const { y, full } = await layer.forward(pass, x, () => stats(i));
       if (pass.mode === "evaluate") {
         layer.forget(pass, full, false);

@@ -145,19 +145,29 @@ export class Stage {
 
   /**
    * Runs the layers over one microbatch. The activation (none behind the head) and the notes are the caller's to
-   * release, the notes only after the backward pass.
+   * release, the notes only after the backward pass. `entering` is asked before the work on each layer (-1 the embedding,
+   * the number of layers the head) is given to the device; where weights are on their way it answers with a promise.
    */
-  async forward(input: StageInput): Promise<{ activation: View | undefined; notes: Notes }> {
+  async forward(
+    input: StageInput,
+    entering: (layer: number) => Promise<void> | undefined = () => undefined,
+  ): Promise<{ activation: View | undefined; notes: Notes }> {
     const pass = this.#tables.pass(input);
     if (pass.mode === "train" && this.#tapes.has(pass.microbatch)) {
       throw new Error(`Microbatch ${pass.microbatch} went forward twice without a backward pass between`);
     }
     const view = this.#device.allocate(this.#notes.words(pass.rows), "notes of a pass");
-    const notes = { view, microbatch: pass.microbatch, rows: pass.rows };
-    const given = { pass, stats: (place: number) => this.#notes.stats(view, place) };
+    const notes = { view, microbatch: pass.microbatch, rows: pass.rows }, { from, embedding } = this.#options;
+    const given = {
+      pass,
+      stats: (place: number) => this.#notes.stats(view, place),
+      entering: (place: number) => entering(from + place),
+    };
+    if (embedding) await entering(-1);
     const { output: x, kept: layers } = await this.#span.forward(given, this.#enter(pass, input));
     let gradient: View | undefined;
     if (this.#head) {
+      await entering(this.#config.layers);
       gradient = this.#loss(pass, this.#head, x, view, input);
       this.#device.release(x);
     }
@@ -174,7 +184,11 @@ export class Stage {
     const pass = this.#tables.pass({ ...input, mode: "evaluate" });
     const scope = new Scope(this.#device);
     const notes = scope.take(this.#notes.words(pass.rows), "notes of a pass");
-    const given = { pass, stats: (place: number) => this.#notes.stats(notes, place) };
+    const given = {
+      pass,
+      stats: (place: number) => this.#notes.stats(notes, place),
+      entering: () => undefined, // nobody writes weights while text is generated
+    };
     const { output: x } = await this.#span.forward(given, this.#enter(pass, input));
     const logits = headLogits(pass, this.#head, x);
     this.#device.release(x);

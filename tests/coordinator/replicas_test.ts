@@ -93,6 +93,44 @@ Deno.test("the order in which gradients arrive does not count", async () => {
   }
 });
 
+Deno.test("weights that come back late: the next round has begun by then, and each layer waits for its own", async () => {
+  for (
+    const [workers, recipe] of [
+      [2, { mesh: two, tied: true }],
+      [3, { mesh: two, precision: "bf16" }],
+      [5, { mesh: `${two}\nexpert_hosts = 1`, tied: true }],
+      [5, { mesh: `${two}\nexpert_hosts = 1`, ladder: true, recompute: true }],
+    ] as const
+  ) {
+    const one = await train("reference", 1, { ...recipe, mesh: two, steps: 4 });
+    const calls: string[] = [];
+    const several = await train("reference", workers, { ...recipe, steps: 4 }, {
+      wrap: (compute, worker) =>
+        new Proxy(compute, {
+          get(target, key) {
+            const value = Reflect.get(target, key);
+            if (typeof value !== "function") return value;
+            return async (...args: unknown[]) => {
+              if (key === "write") await new Promise((resolve) => setTimeout(resolve, 4));
+              if (["write", "forward", "finish"].includes(String(key))) {
+                calls.push(`${String(key)} ${worker}`);
+              }
+              return await value.apply(target, args);
+            };
+          },
+        }),
+    });
+    assertEquals(several.same, one.same, JSON.stringify(recipe));
+    const early = [...new Set(calls.map((call) => call.split(" ")[1]))].filter((worker) =>
+      / finish( forward)+ write /.test(
+        calls.filter((call) => call.endsWith(` ${worker}`)).map((call) => ` ${call.split(" ")[0]}`).join("") +
+          " ",
+      )
+    );
+    assert(early.length > 0, "a pass begins before all weights are there");
+  }
+});
+
 Deno.test("replicas over WebRTC, a tied embedding on both ends of a pipeline included", async () => {
   const transport = () => weriftTransport({ clock: denoRuntime(), loopback: true });
   const one = await train("reference", 1, { tied: true, mesh: two });

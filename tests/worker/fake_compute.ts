@@ -156,6 +156,10 @@ export class FakeCompute implements Compute {
     return new ArrayBuffer(4 * FAKE_WORDS * tensors.length);
   }
 
+  async expect(tensors: readonly string[]): Promise<void> {
+    await this.#note(`expect ${tensors.join(" ")}`);
+  }
+
   async write(tensors: readonly string[], words: ArrayBuffer): Promise<void> {
     await this.#note(`write ${tensors.join(" ")} ${words.byteLength}`);
   }
