@@ -1,90 +1,84 @@
 /**
- * `deno task bench [NAME...]`: measurements, one file a question. A bench is a file here that exports `title` (one line) and
- * `run`; it prints medians and ratios within the same run, as text for people or with --json as objects.
+ * `deno task bench [NAME...]`: measurements, one file a question, in folders by theme. They print medians and ratios within
+ * the same run, as text for people or with --json as objects.
  *
  * @module
  */
 import { fromFileUrl } from "@std/path";
 import { nearest } from "../coordinator/nearest.ts";
-import { explain } from "../cli/errors.ts";
 import { quietDriver } from "../cli/driver.ts";
-import { say } from "../cli/verb.ts";
+import { exitCode, explain } from "../cli/errors.ts";
+import { say, UsageError } from "../cli/verb.ts";
+import { permissions } from "../demo/processes.ts";
+import { type Bench, flagsText, output, readBenchFlags } from "./harness/bench.ts";
+import { catalog, type Entry, listed } from "./harness/catalog.ts";
 
-/** What a bench is given. */
-export interface BenchOptions {
-  /** One JSON object a line on stdout instead of text. */
-  readonly json: boolean;
-  /** What stood behind the name on the command line: --check, for instance. */
-  readonly args: readonly string[];
-}
+const HELP = `deno task bench [NAME...] [--json] [--FLAG=VALUE...]
 
-/** What a bench exports. */
-export interface Bench {
-  readonly title: string;
-  /** Answers with false (or throws) where something is worse than it must be; any other answer is fine. */
-  run(options: BenchOptions): Promise<unknown>;
-}
-
-/** A bench before it is run. */
-interface Found {
-  /** The folder that it lies in. */
-  readonly theme: string;
-  readonly title: string;
-  readonly url: string;
-}
-
-/** Benches by name: the files in the folders beside this one that say that they are one. */
-async function benches(): Promise<Map<string, Found>> {
-  const found = new Map<string, Found>(), here = new URL(".", import.meta.url);
-  for (const theme of await names(here, (entry) => entry.isDirectory)) {
-    const folder = new URL(`${theme}/`, here);
-    for (const file of await names(folder, (entry) => entry.isFile && entry.name.endsWith(".ts"))) {
-      const url = new URL(file, folder).href, name = file.slice(0, -".ts".length), other = found.get(name);
-      // Read before it is run: helpers of benches lie there too, and some are programs of their own.
-      const title = (await Deno.readTextFile(fromFileUrl(url))).match(
-        /^export const title\s*=\s*["'`](.*)["'`];?$/m,
-      )?.[1];
-      if (title === undefined) continue;
-      if (other) {
-        throw new Error(`Two benches are named "${name}", in ${other.theme}/ and ${theme}/: rename one`);
-      }
-      found.set(name, { theme, title, url });
-    }
-  }
-  return found;
-}
-
-/** Names of a folder's entries of one kind, in order. */
-async function names(folder: URL, wanted: (entry: Deno.DirEntry) => boolean): Promise<string[]> {
-  const entries = await Array.fromAsync(Deno.readDir(fromFileUrl(folder)));
-  return entries.filter(wanted).map(({ name }) => name).sort();
-}
+Without a name everything is measured, one after the other. deno task bench NAME --help tells what one measures,
+what is wanted of it, and its flags. With --json it prints one object a line.`;
 
 async function main(args: readonly string[]): Promise<number> {
-  const known = await benches();
-  const names = args.filter((arg) => !arg.startsWith("-"));
-  const list = [...known].map(([name, { title }]) => `  ${name.padEnd(12)}  ${title}`).join("\n");
-  if (args.includes("--help") || known.size === 0) {
-    say(
-      `deno task bench [NAME...] [--json]\n\nWithout a name everything is measured, one after the other.\n\n${list}`,
+  const benches = await catalog(new URL(".", import.meta.url));
+  const asked = args.filter((arg) => !arg.startsWith("-")), flags = args.filter((arg) => arg.startsWith("-"));
+  const strange = asked.find((name) => !benches.has(name));
+  if (strange !== undefined) {
+    const near = nearest(strange, [...benches.keys()]);
+    const value = flags.length > 0
+      ? ` A flag's value stands behind an equals sign: ${flags[0]}=${strange}.`
+      : "";
+    throw new UsageError(
+      `There is no bench "${strange}"${near ? `; did you mean "${near}"?` : "."}${value} There are:\n\n${
+        listed(benches)
+      }`,
     );
+  }
+  const help = flags.includes("--help");
+  if (help && asked.length === 0) {
+    say(`${HELP}\n\n${listed(benches)}`);
     return 0;
   }
-  const strange = names.find((name) => !known.has(name));
-  if (strange !== undefined) {
-    const near = nearest(strange, [...known.keys()]);
-    say(`There is no bench "${strange}"${near ? `; did you mean "${near}"?` : "."} There are:\n${list}`);
-    return 2;
+  // All flags are read before anything is measured: some benches take hours.
+  const chosen = asked.length > 0 ? asked : [...benches.keys()];
+  const ready: (() => Promise<boolean>)[] = [];
+  for (const name of chosen) {
+    const entry = benches.get(name)!, bench = await import(entry.url) as Bench;
+    if (help) {
+      say(`${name}: ${entry.title}\n\n${entry.about}\n\nFlags: ${flagsText(bench.flags).join(" ")}\n`);
+    } else ready.push(prepared(name, entry, bench, flags));
   }
-  const json = args.includes("--json"), flags = args.filter((arg) => arg.startsWith("-") && arg !== "--json");
+  if (chosen.length === 1) return ready.length === 0 || await ready[0]() ? 0 : 1;
   let failed = 0;
-  for (const name of names.length > 0 ? names : known.keys()) {
-    const { title, url } = known.get(name)!;
-    say(`\n${name}: ${title}`);
-    const bench = await import(url) as Bench;
-    if (await bench.run({ json, args: flags }) === false) failed++;
-  }
+  for (const name of help ? [] : chosen) if (!await alone(name, flags)) failed++;
   return failed === 0 ? 0 : 1;
+}
+
+/** Reads a bench's flags; what is given back measures. */
+function prepared(name: string, { title }: Entry, bench: Bench, args: readonly string[]) {
+  try {
+    const flags = readBenchFlags(args, bench.flags);
+    return async () => {
+      say(`\n${name}: ${title}`);
+      const good = await bench.run({ flags, ...output(name, args.includes("--json")) }) !== false;
+      if (!good) say(`${name}: something is worse than it must be; the figures above say what.`);
+      return good;
+    };
+  } catch (error) {
+    if (error instanceof UsageError) throw new UsageError(`${name}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** Measures one of several in a process of its own: drivers and what they have compiled stay with a process. */
+async function alone(name: string, flags: readonly string[]): Promise<boolean> {
+  const program = fromFileUrl(import.meta.url);
+  const { success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...permissions, "--allow-run", program, name, ...flags],
+    stdin: "null",
+    stdout: "inherit",
+    stderr: "inherit",
+  }).output();
+  return success;
 }
 
 if (import.meta.main) {
@@ -93,6 +87,6 @@ if (import.meta.main) {
     Deno.exit(await main(Deno.args));
   } catch (error) {
     say(explain(error) ?? (error instanceof Error ? error.stack ?? String(error) : String(error)));
-    Deno.exit(1);
+    Deno.exit(exitCode(error));
   }
 }

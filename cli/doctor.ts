@@ -8,12 +8,11 @@ import { type Device, matmulNT, openDevice, referenceDevice } from "../kernels/m
 import { denoRuntime } from "../mesh/deno_runtime.ts";
 import { holdKey } from "../mesh/identity/deno_key_file.ts";
 import { meetCoordinator } from "../mesh/control/handshake_control.ts";
-import { localCredentials } from "../mesh/link/handshake_local.ts";
 import { fingerprint, newIdentity } from "../mesh/identity/identity.ts";
 import { parseInvite } from "../mesh/identity/invite.ts";
-import { type Link, openLink } from "../mesh/link/link.ts";
+import type { Link } from "../mesh/link/link.ts";
 import { nativeTransport } from "../mesh/transports/native_transport.ts";
-import { signalPair } from "../mesh/transports/signal_pair.ts";
+import { localChannels, localHeader, localLinks } from "../mesh/transports/local_links.ts";
 import { weriftTransport } from "../mesh/transports/werift_transport.ts";
 import { ownKey } from "../worker/deno.ts";
 import { measureDevice } from "../worker/device_profile.ts";
@@ -175,21 +174,12 @@ async function sameProduct(...devices: Device[]): Promise<boolean> {
 async function webrtc(kind: "werift" | "native"): Promise<Omit<Finding, "check">> {
   const clock = denoRuntime(), began = clock.now();
   const transport = (kind === "native" ? nativeTransport : weriftTransport)({ clock, loopback: true });
-  const [one, other] = signalPair();
-  const channels = await Promise.all([transport.open(one, true), transport.open(other, false)]);
-  const lanes = { pipeline: 1 << 20, request: 1 << 10, reply: 1 << 10 };
-  const credentials = await localCredentials(clock, "doctor", ["a", "b"]);
-  const link = (self: "a" | "b", peer: "a" | "b", i: number) =>
-    openLink(channels[i], {
-      clock,
-      self,
-      peer,
-      run: "doctor",
-      generation: 1,
-      credentials: credentials[self],
-      lanes,
-    });
-  const [from, to] = await Promise.all([link("a", "b", 0), link("b", "a", 1)]);
+  const channels = await localChannels([transport, transport]);
+  const [from, to] = await localLinks(channels, clock, {
+    pipeline: 1 << 20,
+    request: 1 << 10,
+    reply: 1 << 10,
+  });
   const opened = clock.now() - began;
   const speed = await send(from, to, () => clock.now());
   await Promise.all([from.close(), to.close()]);
@@ -211,16 +201,8 @@ async function send(from: Link, to: Link, now: () => number): Promise<number> {
       if ((arrived += payload.length) >= SENT) resolve();
     };
   });
-  const header = {
-    what: "activation",
-    round: 0,
-    generation: 1,
-    evaluate: false,
-    index: 0,
-    microbatch: 0,
-  } as const;
   for (let sequence = 0; sequence * bytes.length < SENT; sequence++) {
-    await from.send("pipeline", { ...header, sequence }, [bytes]);
+    await from.send("pipeline", localHeader(sequence), [bytes]);
   }
   await done;
   return SENT / ((now() - began) / 1000);

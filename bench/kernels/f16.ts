@@ -1,6 +1,7 @@
 /**
- * Whether factors in f16 would be worth having beside bf16: the same product of 512^3 (NT, the same tile) with factors in f32,
- * in packed bf16, in f16 unpacked from words, and in f16 as the adapter's own type where it offers `shader-f16`.
+ * Would factors in f16 be worth having beside bf16? The same product of 512^3 (NT, the same tile) with factors in f32, in
+ * packed bf16, in f16 unpacked from words, and in f16 as the adapter's own type where it offers `shader-f16`. Nothing is
+ * wanted: docs/ draws the conclusion.
  *
  * @module
  */
@@ -9,16 +10,14 @@ import { UNPACK } from "../../kernels/matmul/products.ts";
 import { type Tile, TOGETHER } from "../../kernels/matmul/tile.ts";
 import { tileSource } from "../../kernels/matmul/tile_program.ts";
 import { findAdapter } from "../../kernels/webgpu/adapter.ts";
+import { CommandError } from "../../cli/verb.ts";
+import { oneThread } from "../harness/adapter.ts";
 import { subgroupHeader, withSubgroups } from "../../kernels/webgpu/subgroups.ts";
+import type { BenchOptions } from "../harness/bench.ts";
 import { median } from "../harness/statistics.ts";
 
 /** One line for the list of benches. */
 export const title = "factors of a product in f16 beside bf16 and f32";
-
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
-}
 
 const SIDE = 512;
 /** Rounds of all programs in turns, of which the median counts, and calls of each in a round. */
@@ -82,8 +81,8 @@ ${body}`;
 }
 
 /** Measures and prints: CPU milliseconds, which on a software adapter of one thread are its own. */
-export async function run({ json }: BenchOptions): Promise<void> {
-  Deno.env.set("LP_NUM_THREADS", Deno.env.get("LP_NUM_THREADS") ?? "1");
+export async function run({ record, print }: BenchOptions): Promise<void> {
+  oneThread();
   const adapter = await findAdapter(), offered = adapter.features.has(FEATURE);
   const device = await withSubgroups(adapter, (features) =>
     adapter.requestDevice({
@@ -91,7 +90,9 @@ export async function run({ json }: BenchOptions): Promise<void> {
     }));
   const subgroups = await subgroupHeader(device);
   if (subgroups === undefined) {
-    throw new Error("This bench needs an adapter whose programs may speak of subgroups.");
+    throw new CommandError(
+      `${adapter.info.description} has no subgroups, on which these programs are built: measure on another adapter.`,
+    );
   }
   const buffer = (usage: number, bytes = 4 * SIDE * SIDE) => device.createBuffer({ size: bytes, usage });
   const storage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
@@ -128,11 +129,9 @@ export async function run({ json }: BenchOptions): Promise<void> {
   }
   device.destroy();
   const found = programs.map(({ name, times }) => ({ name, milliseconds: median(times) }));
-  if (json) {
-    return console.log(JSON.stringify({ bench: "f16", adapter: adapter.info.description, offered, found }));
-  }
-  console.log(`${adapter.info.description}: shader-f16 is ${offered ? "" : "not "}offered; ${SIDE}^3, NT\n`);
-  for (const { name, milliseconds } of found) {
-    console.log(`${name.padEnd(22)} ${milliseconds.toFixed(2).padStart(6)} ms`);
-  }
+  record({ adapter: adapter.info.description, offered, found });
+  print(
+    `${adapter.info.description}: shader-f16 is ${offered ? "" : "not "}offered; ${SIDE}^3, NT\n`,
+    ...found.map(({ name, milliseconds }) => `${name.padEnd(22)} ${milliseconds.toFixed(2).padStart(6)} ms`),
+  );
 }

@@ -1,22 +1,19 @@
 /**
- * How close each kernel comes to what the adapter can do: operations and bytes a second, beside the adapter's own limits
- * measured in the same run.
+ * How close does each kernel come to what the adapter can do? Operations and bytes a second, beside the adapter's own limits
+ * measured in the same run; then every product that the device chose by tuning beside the best variant of a full sweep.
+ * Wanted: the choice has at least 0.95 of the best one's speed.
  *
  * @module
  */
 import { type Device, openDevice, part, type View, WebGpuDevice } from "../../kernels/mod.ts";
+import type { BenchOptions, Output } from "../harness/bench.ts";
+import { oneThread } from "../harness/adapter.ts";
 import { type KernelCase, kernelCases } from "./kernel_cases.ts";
 import { type Limits, limits, time } from "./limits.ts";
 import { LEAST_SHARE, sweep } from "./sweep.ts";
 
 /** One line for the list of benches. */
 export const title = "every kernel's speed, as a share of the measured limits of arithmetic and memory";
-
-/** Options of every bench. */
-export interface BenchOptions {
-  /** One JSON object a line on stdout instead of a table. */
-  readonly json: boolean;
-}
 
 /** What one call reached. */
 export interface KernelSpeed {
@@ -72,57 +69,53 @@ async function measure(
  * Measures every kernel on the WebGPU device, or on plain arrays where there is no adapter, and prints what it finds; then
  * how good the device's own choice of matrix products is. False where one of them falls short of the best variant.
  */
-export async function run({ json }: BenchOptions): Promise<boolean> {
-  // Mesa's software adapter takes every core unless told otherwise.
-  if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
+export async function run({ record, print }: BenchOptions): Promise<boolean> {
+  oneThread();
   const device = await openDevice();
   try {
     const limit = await limits(device);
-    if (json) console.log(JSON.stringify({ device: device.info, limit }));
-    else {
-      console.log(
-        `${device.info.name}: ${limit.gflops.toFixed(1)} GFLOPS, ${limit.gigabytes.toFixed(1)} GB/s`,
-      );
-      console.log(row("kernel", "shape", "ms", "GFLOPS", "GB/s", "share of limit"));
-    }
+    record({ device: device.info, limit });
+    print(
+      `${device.info.name}: ${limit.gflops.toFixed(1)} GFLOPS, ${limit.gigabytes.toFixed(1)} GB/s`,
+      row("kernel", "shape", "ms", "GFLOPS", "GB/s", "share of limit"),
+    );
     for (const entry of kernelCases()) {
       const speed = await measure(device, entry, limit);
-      if (json) console.log(JSON.stringify(speed));
-      else {
-        const { kernel, shape, milliseconds, gflops, gigabytes, share, limit } = speed;
-        const percent = `${(share * 100).toFixed(0).padStart(3)} % ${limit}`;
-        console.log(
-          row(kernel, shape, milliseconds.toFixed(3), gflops.toFixed(2), gigabytes.toFixed(2), percent),
-        );
-      }
+      record(speed);
+      const { kernel, shape, milliseconds, gflops, gigabytes, share, limit: bound } = speed;
+      const percent = `${(share * 100).toFixed(0).padStart(3)} % ${bound}`;
+      print(row(kernel, shape, milliseconds.toFixed(3), gflops.toFixed(2), gigabytes.toFixed(2), percent));
     }
-    return !(device instanceof WebGpuDevice) || await choices(device, limit, json);
+    return !(device instanceof WebGpuDevice) || await choices(device, limit, { record, print });
   } finally {
     device.close();
   }
 }
 
 /** The sweep over variants of matrix products. */
-async function choices(device: WebGpuDevice, limit: Limits, json: boolean): Promise<boolean> {
+async function choices(
+  device: WebGpuDevice,
+  limit: Limits,
+  { record, print }: Output,
+): Promise<boolean> {
   const found = await sweep(device);
-  if (json) { for (const choice of found) console.log(JSON.stringify(choice)); }
-  else {
-    console.log("\ntuned choice, and the best variant of a full sweep");
-    console.log(row("kernel", "shape", "GFLOPS", "best", "of best", "of limit", "tuned in"));
-    for (const { kernel, shape, chosen, gflops, bestGflops, share, tuningMs } of found) {
-      console.log(
-        row(
-          kernel,
-          shape,
-          gflops.toFixed(1),
-          bestGflops.toFixed(1),
-          share.toFixed(2),
-          (gflops / limit.gflops).toFixed(2),
-          `${tuningMs.toFixed(0)} ms`,
-          chosen,
-        ),
-      );
-    }
+  print(
+    "\ntuned choice, and the best variant of a full sweep",
+    row("kernel", "shape", "GFLOPS", "best", "of best", "of limit", "tuned in"),
+  );
+  for (const choice of found) {
+    record(choice);
+    const { kernel, shape, chosen, gflops, bestGflops, share, tuningMs } = choice;
+    print(row(
+      kernel,
+      shape,
+      gflops.toFixed(1),
+      bestGflops.toFixed(1),
+      share.toFixed(2),
+      (gflops / limit.gflops).toFixed(2),
+      `${tuningMs.toFixed(0)} ms`,
+      chosen,
+    ));
   }
   return found.every(({ share }) => share >= LEAST_SHARE);
 }

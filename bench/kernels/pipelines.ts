@@ -1,6 +1,7 @@
 /**
- * What the programs of one training step cost to compile: CPU time of the first dispatch of each, less that of a second,
- * with the driver's cache switched off. The model, sizes and microbatch are those of bench/mesh/start.ts.
+ * What do the programs of one training step cost to compile? CPU time of the first dispatch of each, less that of a second,
+ * with the driver's cache switched off. The model, sizes and microbatch are those of bench/mesh/start.ts, whose cold start
+ * waits for them; nothing is wanted of single programs.
  *
  * @module
  */
@@ -19,17 +20,14 @@ import { parseConfig } from "../../model/config.ts";
 import { freshModel } from "../../model/init.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import { DryDevice } from "../../kernels/dry_device.ts";
+import type { BenchOptions } from "../harness/bench.ts";
+import { oneThread } from "../harness/adapter.ts";
 import { held } from "./held.ts";
 import { models } from "../mesh/mesh_runs.ts";
 import { batch, settings } from "../step/step_model.ts";
 
 /** One line for the list of benches. */
 export const title = "CPU time to compile each program of a training step, cold";
-
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
-}
 
 /** Sequences of a microbatch and tokens of each, as in bench/mesh/start.ts. */
 const SEQUENCES = 2, TOKENS = 128;
@@ -105,18 +103,16 @@ async function pipelineCosts(device: WebGpuDevice, calls: readonly Call[]): Prom
 }
 
 /** Measures and prints. */
-export async function run({ json }: BenchOptions): Promise<void> {
-  // Both are read when the driver is loaded.
-  Deno.env.set("LP_NUM_THREADS", Deno.env.get("LP_NUM_THREADS") ?? "1");
+export async function run({ record, print }: BenchOptions): Promise<void> {
+  oneThread();
+  // Read when the driver is loaded.
   Deno.env.set("MESA_SHADER_CACHE_DISABLE", "true");
   const device = await webgpuDevice();
   try {
     const calls = await callsOfStep(device.info), costs = await pipelineCosts(device, calls);
     const total = costs.reduce((sum, { compileMs }) => sum + compileMs, 0);
-    if (json) {
-      return console.log(JSON.stringify({ bench: "pipelines", device: device.info.name, total, costs }));
-    }
-    console.log(
+    record({ device: device.info.name, total, costs });
+    print(
       `${device.info.name}: ${costs.length} programs, ${total.toFixed(0)} ms of CPU to compile; ` +
         `${calls.length} dispatches a step of one microbatch\n`,
     );
@@ -124,7 +120,7 @@ export async function run({ json }: BenchOptions): Promise<void> {
       const times = `${compileMs.toFixed(0).padStart(6)} ms to compile, ${
         runMs.toFixed(2).padStart(6)
       } ms to run`;
-      console.log(`${times} (on zeros), ${String(dispatches).padStart(3)} times: ${pipeline}`);
+      print(`${times} (on zeros), ${String(dispatches).padStart(3)} times: ${pipeline}`);
     }
   } finally {
     device.close();

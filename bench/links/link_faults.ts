@@ -5,10 +5,12 @@
  * @module
  */
 import { join } from "@std/path";
+import { CommandError } from "../../cli/verb.ts";
 import { type Running, volary } from "../../demo/processes.ts";
 import { limits } from "../../mesh/limits.ts";
+import type { Output } from "../harness/bench.ts";
 import { type LinkEnd, type LinkEvent, linkPair } from "./link_pair.ts";
-import type { Failures } from "./link_roads.ts";
+import type { Failures } from "./link_text.ts";
 import { Relay } from "./relay.ts";
 
 /** Frames flow for so long before the damage, ms. */
@@ -49,23 +51,25 @@ const FAULTS: readonly Fault[] = [
 ];
 
 /** Does each damage once and prints what came of it. */
-export async function faults(json: boolean): Promise<Failures> {
-  const failures: Failures = [];
-  if (!json) {
-    console.log(
-      `\nwerift, 10 ms there and back; wanted: suspected after ${SUSPECTED_MS} ms at most, dead after about ${limits.deadMs} ms:`,
+export async function faults(output: Output): Promise<Failures> {
+  if (Deno.build.os === "windows") {
+    throw new CommandError(
+      "Faults stop processes with SIGSTOP, which Windows lacks: measure on Linux or macOS.",
     );
   }
-  for (const fault of FAULTS) failures.push(...await damage(fault, json));
-  const noticed = await killedWorker(), text = `${noticed} ms until the coordinator says so`;
-  console.log(
-    json ? JSON.stringify({ fault: "worker killed", noticed }) : `  ${"worker killed".padEnd(20)}${text}`,
+  const failures: Failures = [];
+  output.print(
+    `\nwerift, 10 ms there and back; wanted: suspected after ${SUSPECTED_MS} ms at most, dead after about ${limits.deadMs} ms:`,
   );
+  for (const fault of FAULTS) failures.push(...await damage(fault, output));
+  const noticed = await killedWorker(), text = `${noticed} ms until the coordinator says so`;
+  output.record({ fault: "worker killed", noticed });
+  output.print(`  ${"worker killed".padEnd(20)}${text}`);
   if (noticed > NOTICED_MS) failures.push(`worker killed: ${text}, goal ${NOTICED_MS}`);
   return failures;
 }
 
-async function damage({ name, ms, lasts, begin, end }: Fault, json: boolean): Promise<Failures> {
+async function damage({ name, ms, lasts, begin, end }: Fault, { record, print }: Output): Promise<Failures> {
   const relay = new Relay({ roundTrip: 10, loss: 0, seed: 1 });
   const common = { transport: "werift", frameBytes: FRAME_BYTES } as const;
   const pair = linkPair({ ...common, ms }, common, relay), { sender, receiver } = pair;
@@ -102,9 +106,8 @@ async function damage({ name, ms, lasts, begin, end }: Fault, json: boolean): Pr
       ? `dead after ${result.dead} ms`
       : `goes on ${healed} ms after its end; ${result.came} of ${result.frames} frames came, ${result.wrong} lost, doubled ` +
         "or out of order";
-    console.log(
-      json ? JSON.stringify(result) : `  ${name.padEnd(20)}suspected after ${result.suspected} ms; ${fate}`,
-    );
+    record(result);
+    print(`  ${name.padEnd(20)}suspected after ${result.suspected} ms; ${fate}`);
     return [
       ...result.suspected > SUSPECTED_MS ? [`${name}: suspected after ${result.suspected} ms`] : [],
       ...result.wrong > 0 || result.came !== result.frames && sent !== undefined ? [`${name}: ${fate}`] : [],

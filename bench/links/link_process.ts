@@ -7,10 +7,10 @@
 import { cpuUsage } from "node:process";
 import { objects } from "../../cli/lines.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
-import type { FrameHeader } from "../../mesh/tensors/frame.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { identityOfSeed } from "../../mesh/identity/identity.ts";
 import { nativeTransport } from "../../mesh/transports/native_transport.ts";
+import { localHeader } from "../../mesh/transports/local_links.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { Linking } from "../../worker/linking.ts";
 
@@ -95,16 +95,7 @@ async function send(): Promise<void> {
   let sequence = 0;
   try {
     for (; sequence < frames && clock.now() - began < ms; sequence++) {
-      const header: FrameHeader = {
-        what: "activation",
-        evaluate: false,
-        generation: 1,
-        round: 0,
-        index: 0,
-        microbatch: 0,
-        sequence,
-      };
-      await link.send("pipeline", header, [payload]);
+      await link.send("pipeline", localHeader(sequence), [payload]);
     }
     most = link.counters.paths;
     say({ event: "sent", frames: sequence });

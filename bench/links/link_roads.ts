@@ -5,57 +5,53 @@
  * @module
  */
 import { cpuUsage } from "node:process";
+import type { Output } from "../harness/bench.ts";
 import { ends } from "./link_pair.ts";
+import type { Failures } from "./link_text.ts";
 import { Relay } from "./relay.ts";
 
-/** What a part of the bench answers with where it did not meet its goal. */
-export type Failures = string[];
-
 /** Round trips in ms, and loss each way. */
-const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02];
+export const ROUND_TRIPS = [10, 40, 100], LOSSES = [0, 0.005, 0.02];
 /** Connections side by side; the last: as the link finds that the road asks. */
 const PATHS = [1, 4, undefined] as const;
 /** Time of one measurement, ms: as long as the longest standstill that is allowed. */
 const ROAD_MS = 6_000;
 const LONGEST_GAP_MS = 6_000;
 
-/** Measures all roads, or the one that `only` names: "40,0" for 40 ms and no loss, "40" for all losses. */
-export async function roads(json: boolean, only?: string): Promise<Failures> {
-  const failures: Failures = [], [ms, lost] = only?.split(",").map(Number) ?? [];
-  if (!json) {
-    console.log(
-      "\nwerift through a seeded relay, frames of 64 KiB: MB/s, longest time without a frame, processor's share of sender, " +
-        "receiver and relay",
-    );
-    console.log(
-      `  ${"round trip".padEnd(11)}${"loss".padEnd(7)}${
-        PATHS.map((n) => (n === undefined ? "as it finds" : `${n} connection${n > 1 ? "s" : ""}`).padEnd(32))
-          .join("")
-      }`,
-    );
-  }
+/** Measures roads of these round trips and losses. */
+export async function roads(
+  output: Output,
+  trips: readonly number[],
+  losses: readonly number[],
+): Promise<Failures> {
+  const failures: Failures = [];
+  output.print(
+    "\nwerift through a seeded relay, frames of 64 KiB: MB/s, longest time without a frame, processor's share of sender, " +
+      "receiver and relay",
+    `  ${"round trip".padEnd(11)}${"loss".padEnd(7)}${
+      PATHS.map((n) => (n === undefined ? "as it finds" : `${n} connection${n > 1 ? "s" : ""}`).padEnd(32))
+        .join("")
+    }`,
+  );
   let longest = 0;
-  for (const roundTrip of ROUND_TRIPS) {
-    for (const loss of LOSSES) {
-      if (ms !== undefined && (ms !== roundTrip || lost !== undefined && lost !== loss * 100)) continue;
-      const result = await road(roundTrip, loss, json);
+  for (const roundTrip of trips) {
+    for (const loss of losses) {
+      const result = await road(roundTrip, loss, output);
       failures.push(...result.failures);
       longest = Math.max(longest, result.longest);
     }
   }
-  if (!json) {
-    const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
-    console.log(
-      `  longest time without a frame: ${seconds(longest)}, at most ${seconds(LONGEST_GAP_MS)} wanted`,
-    );
-  }
+  const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
+  output.print(
+    `  longest time without a frame: ${seconds(longest)}, at most ${seconds(LONGEST_GAP_MS)} wanted`,
+  );
   return failures;
 }
 
 async function road(
   roundTrip: number,
   loss: number,
-  json: boolean,
+  { record, print }: Output,
 ): Promise<{ failures: Failures; longest: number }> {
   const rates: number[] = [], cells: string[] = [], failures: Failures = [];
   let longest = 0;
@@ -74,9 +70,7 @@ async function road(
           (paths === undefined ? ` over ${opened}` : ""),
       );
       const name = `${roundTrip} ms, ${loss * 100} % loss, ${opened} connections`;
-      if (json) {
-        console.log(JSON.stringify({ roundTrip, loss, paths: opened, bytesPerSecond, longestGap, busy }));
-      }
+      record({ roundTrip, loss, paths: opened, bytesPerSecond, longestGap, busy });
       if (longestGap > LONGEST_GAP_MS) {
         failures.push(`${name}: no frame for ${(longestGap / 1_000).toFixed(1)} s`);
       }
@@ -85,14 +79,11 @@ async function road(
       relay.close();
     }
   }
-  if (!json) {
-    console.log(
-      `  ${`${roundTrip} ms`.padEnd(11)}${`${loss * 100} %`.padEnd(7)}${
-        cells.map((cell) => cell.padEnd(32)).join("")
-      }` +
-        `four: ${(rates[1] / rates[0]).toFixed(1)} times`,
-    );
-  }
+  print(
+    `  ${`${roundTrip} ms`.padEnd(11)}${`${loss * 100} %`.padEnd(7)}${
+      cells.map((cell) => cell.padEnd(32)).join("")
+    }four: ${(rates[1] / rates[0]).toFixed(1)} times`,
+  );
   if (roundTrip === 40 && loss === 0 && rates[1] < 3 * rates[0]) {
     failures.push(
       `four connections carry ${(rates[1] / rates[0]).toFixed(1)} times what one does at 40 ms, goal 3`,

@@ -1,27 +1,23 @@
 /**
- * Whether a mesh's memory stays flat over 300 steps: three worker processes over werift, and coordinator and workers in
- * one process.
+ * Does a mesh's memory stay flat over 300 steps? Three worker processes over werift, and coordinator and workers in one
+ * process. Wanted: at step 300 at most 1.05 times what was resident at step 50.
  *
  * @module
  */
 import { size, table } from "../../coordinator/amounts.ts";
+import type { BenchOptions } from "../harness/bench.ts";
 import { inMemory, overWerift, type Step, withText } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
-export const title = "resident memory of a mesh at step 300 against step 50";
-
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
-}
+export const title = "resident memory of a mesh at step 300 beside step 50";
 
 /** Steps between which memory may not grow. */
 const EARLY = 50, LATE = 300;
 /** Largest ratio that is wanted. */
 const WANTED = 1.05;
 
-/** Measures and prints; with `json` one object on stdout. */
-export async function run({ json }: BenchOptions): Promise<void> {
+/** Measures and prints. */
+export async function run({ record, print }: BenchOptions): Promise<void> {
   const phase = { model: "demo" as const, steps: LATE, batch: 4, sequence: 32 };
   await withText(async (folder) => {
     const of = (steps: readonly Step[]) => {
@@ -30,7 +26,7 @@ export async function run({ json }: BenchOptions): Promise<void> {
     };
     const packed = of(await inMemory(folder, 3, 1, phase));
     const processes = of(await overWerift(folder, 3, phase));
-    if (json) return console.log(JSON.stringify({ packed, processes }));
+    record({ packed, processes });
     const row = (name: string, { early, late, ratio }: ReturnType<typeof of>) => [
       name,
       size(early),
@@ -39,6 +35,6 @@ export async function run({ json }: BenchOptions): Promise<void> {
     ];
     const head = ["resident", `step ${EARLY}`, `step ${LATE}`, "ratio"];
     const rows = [row("packed: everything in one process", packed), row("three worker processes", processes)];
-    for (const line of table([head, ...rows])) console.log(line);
+    print(...table([head, ...rows]));
   });
 }

@@ -9,6 +9,7 @@
  */
 import { join } from "@std/path";
 import { objects } from "../../cli/lines.ts";
+import { CommandError } from "../../cli/verb.ts";
 import { lean, permissions, volary } from "../../demo/processes.ts";
 import { inTemporaryFolder } from "../harness/folders.ts";
 import { startModule } from "../harness/processes.ts";
@@ -62,12 +63,17 @@ const demo = {
 export const models = { demo, step: { ...demo, vocab_size: 512, intermediate_size: 384 } };
 export type ModelName = keyof typeof models;
 
+/** A model as a recipe's [model] has it, without its seed. */
+export function modelKeys(model: ModelName): string {
+  return Object.entries(models[model]).map(([key, value]) => `${key} = ${JSON.stringify(value)}`).join("\n");
+}
+
 /** A model in the demo's places: two stages and a host of experts. */
 export function recipe(name: string, workers: number, phase: Phase): string {
   return `
 name = "${name}"
 [model]
-${Object.entries(models[phase.model]).map(([key, value]) => `${key} = ${JSON.stringify(value)}`).join("\n")}
+${modelKeys(phase.model)}
 seed = 1
 [data]
 train = ["text.txt"]
@@ -86,10 +92,15 @@ evaluate_batches = 0
 `;
 }
 
-/** Resident bytes of processes together, as `ps` tells them; 0 on Windows, which has none. */
+/** Resident bytes of processes together, as `ps` tells them. Throws `CommandError` where there is none. */
 async function resident(pids: readonly number[]): Promise<number> {
-  if (Deno.build.os === "windows") return 0;
-  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join(",")] }).output();
+  const command = new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join(",")] });
+  const { stdout } = await command.output().catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new CommandError(
+      "Resident memory is read with `ps`, which is missing: install it (Debian: procps).",
+    );
+  });
   return new TextDecoder().decode(stdout).trim().split(/\s+/)
     .reduce((sum, kibibytes) => sum + 1024 * Number(kibibytes), 0);
 }
@@ -240,6 +251,9 @@ export async function withText<T>(work: (folder: string) => Promise<T>): Promise
     return await work(folder);
   });
 }
+
+/** Why {@linkcode onOneCore} did nothing, and what to do. */
+export const NO_TASKSET = "taskset is missing or not permitted (Linux alone has it; Debian: util-linux)";
 
 /**
  * Does `work` with this process and all that it starts on one core, where the system has `taskset`; elsewhere it

@@ -1,6 +1,7 @@
 /**
- * Balancing experts over a microbatch or over the whole batch: with eight microbatches of different domains, how much do
- * experts specialise, and at what loss?
+ * What does it change whether experts are balanced over a microbatch or over the whole batch? With eight microbatches of
+ * different domains: how much do experts specialise, and at what loss? Nothing is wanted: docs/ says what came out. Legs lie
+ * in --folder and are not trained again.
  *
  * Measure of specialisation: the Jensen-Shannon divergence, in bits, of the domains' distributions over experts (0: every
  * domain uses experts alike; log2 of the number of domains: no expert is shared), mean over layers, on validation text.
@@ -16,12 +17,12 @@ import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { byteTokenizer } from "../../model/text/byte_tokenizer.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
-import type { BenchOptions } from "../main.ts";
-import { numbers, progress, runLeg } from "./one_worker.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
+import { progress, runLeg } from "./one_worker.ts";
 
 /** One line for the list of benches. */
 export const title =
-  "experts balanced over a microbatch or over the whole batch: specialisation and loss (half an hour; resumable)";
+  "experts balanced over a microbatch or the whole batch: specialisation and loss (half an hour)";
 
 const SEQUENCE = 128;
 /** Validation characters of each domain that are measured. */
@@ -70,11 +71,13 @@ async function programText(folder: URL): Promise<string[]> {
   return texts;
 }
 
+/** Flags besides --json. */
+export const flags: BenchFlags = { texts: { folder: "FOLDER" }, numbers: defaults };
+
 /** Runs the bench. */
-export async function run({ json, args }: BenchOptions): Promise<void> {
-  const at = args.find((arg) => arg.startsWith("--folder="));
-  const folder = at?.slice("--folder=".length) ?? join("runs", "bench-balancing");
-  const sizes = numbers(args.filter((arg) => arg !== at), defaults), text = await domains();
+export async function run({ flags, record, print }: BenchOptions): Promise<void> {
+  const folder = flags.text("folder") ?? join("runs", "bench-balancing");
+  const sizes = flags.numbers(defaults), text = await domains();
   await Deno.mkdir(folder, { recursive: true });
   for (const { name, train } of text) await Deno.writeTextFile(join(folder, `${name}.txt`), train);
   await Deno.writeTextFile(
@@ -102,7 +105,7 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
         const name = `${scope}-${seed}`;
         const { model } = await runLeg(folder, recipe(name, scope, seed, sizes), progress(name, 100));
         const found = await specialisation(device, model, text);
-        if (json) console.log(JSON.stringify({ seed, scope, ...found }));
+        record({ seed, scope, ...found });
         rows.push([
           `${seed}`,
           scope,
@@ -115,7 +118,7 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
   } finally {
     device.close();
   }
-  if (!json) console.log(table(rows).join("\n"));
+  print(...table(rows));
 }
 
 function recipe(name: string, scope: string, seed: number, sizes: typeof defaults): string {

@@ -1,8 +1,9 @@
 /**
- * Growing and upcycling a checkpoint of more than 2 GB as a user does: peak memory beside the largest tensor, and bytes
- * written a second beside copying the same files, in turn and with the same syncing to disk.
+ * What do growing and upcycling a checkpoint of more than 2 GB take, as a user does it? Peak memory, and bytes written a
+ * second beside copying the same files, in turn and with the same syncing to disk. Wanted: a peak of at most 300 MiB and
+ * three times the largest tensor.
  *
- * Needs about 9 GB under --allow-write's temporary folder (or VOLARY_BENCH_FOLDER), all removed afterwards.
+ * Needs about 9 GB in the system's temporary folder (or VOLARY_BENCH_FOLDER), all removed afterwards.
  *
  * @module
  */
@@ -15,18 +16,14 @@ import { writeModel } from "../../model/checkpoint/interchange.ts";
 import type { TensorSource } from "../../model/source.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { objects } from "../../cli/lines.ts";
+import { CommandError } from "../../cli/verb.ts";
+import { inTemporaryFolder } from "../harness/folders.ts";
 import { startModule } from "../harness/processes.ts";
+import type { BenchOptions } from "../harness/bench.ts";
 import { median } from "../harness/statistics.ts";
 
 /** One line for the list of benches. */
-export const title =
-  "growing and upcycling a checkpoint of 2 GB: peak memory, and speed against copying its files";
-
-/** Options of every bench. */
-export interface BenchOptions {
-  /** One JSON object a line on stdout instead of a table. */
-  readonly json: boolean;
-}
+export const title = "growing and upcycling 2 GB: peak memory, and speed beside copying the files";
 
 /** What one command reached. */
 export interface GrowthSpeed {
@@ -159,20 +156,19 @@ async function measure(
 }
 
 /** Runs the bench. */
-export async function run({ json }: BenchOptions): Promise<void> {
-  if (Deno.build.os !== "linux") throw new Error("This bench reads a process's memory from Linux's /proc.");
-  const parent = Deno.env.get("VOLARY_BENCH_FOLDER");
-  const folder = await Deno.makeTempDir({ prefix: "volary-growth-", ...(parent ? { dir: parent } : {}) });
-  try {
+export async function run({ record, print }: BenchOptions): Promise<void> {
+  if (Deno.build.os !== "linux") {
+    throw new CommandError("Peak memory is read from /proc, which this system lacks: measure on Linux.");
+  }
+  await inTemporaryFolder(async (folder) => {
     const spare = Math.max(...parameterTable(config).map(({ shape }) => 4 * elements(shape)));
     await writeModel(denoRuntime().storage, join(folder, "source"), cheapModel(config), { shardBytes: 1e9 });
-    if (!json) console.log(title);
     const rows: string[][] = [["command", "written", "a second", "copying", "ratio", "peak", "allowed"]];
     for (const name of Object.keys(commands) as (keyof typeof commands)[]) {
       // The grown model's largest tensor is its embedding, like the source's but wider.
       const largest = name === "grow" ? spare / 2048 * 2304 : spare;
       const speed = await measure(name, folder, largest);
-      if (json) console.log(JSON.stringify(speed));
+      record(speed);
       rows.push([
         name,
         size(speed.bytes),
@@ -183,10 +179,6 @@ export async function run({ json }: BenchOptions): Promise<void> {
         size(speed.allowedBytes),
       ]);
     }
-    if (!json) console.log(table(rows).join("\n"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
+    print(...table(rows));
+  }, Deno.env.get("VOLARY_BENCH_FOLDER"));
 }
-
-if (import.meta.main) await run({ json: Deno.args.includes("--json") });

@@ -13,6 +13,7 @@ import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { openComputeThread } from "../../worker/compute_client.ts";
 import { chinese, english } from "../../demo/corpus.ts";
+import { oneThread } from "../harness/adapter.ts";
 import { meshInProcess } from "../mesh/in_process.ts";
 
 /** A recipe that came to its end. */
@@ -47,8 +48,7 @@ export async function runLeg(
   recipe: string,
   tell: (event: RunEvent) => void = () => {},
 ): Promise<Leg> {
-  // Set before the first device is opened: a software adapter takes one core, as each worker of a mesh does.
-  Deno.env.set("LP_NUM_THREADS", Deno.env.get("LP_NUM_THREADS") ?? "1");
+  oneThread();
   const runtime = denoRuntime(), runs = join(folder, "runs");
   const { name } = parseRecipe(recipe, (path) => path), own = join(runs, name);
   const begun = await runtime.storage.size(join(own, "recipe.toml")) !== undefined;
@@ -99,21 +99,4 @@ export function progress(name: string, every = 50): (event: RunEvent) => void {
       console.error(`  ${name}: validation after step ${event.step}: ${event.nll?.toFixed(4)}`);
     }
   };
-}
-
-/** Options "--name value" of a bench as numbers, with their defaults; throws for a name that is not among them. */
-export function numbers<T extends Record<string, number>>(args: readonly string[], defaults: T): T {
-  const found: Record<string, number> = { ...defaults };
-  for (const arg of args) {
-    const match = /^--([a-z-]+)=(.+)$/.exec(arg), value = Number(match?.[2]);
-    if (match === null || !(match[1] in defaults) || !(value >= 0)) {
-      throw new Error(
-        `${arg} is not understood. Options are ${
-          Object.entries(defaults).map(([name, value]) => `--${name}=${value}`).join(" ")
-        } (the defaults).`,
-      );
-    }
-    found[match[1]] = value;
-  }
-  return found as T;
 }

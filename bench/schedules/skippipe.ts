@@ -1,10 +1,12 @@
 /**
- * Twenty workers in twelve regions, simulated: the schedules published with SkipPipe under their own rules (calibration)
- * and under ours, routes of our own, full pipelines, and the same with workers of unequal speed. Nothing here is timed on
- * this machine: every number is seconds of the virtual clock. With `--svg=FOLDER` it also draws pictures; `--full` searches
- * full pipelines only, `--paths` everything else, `--forward=0.44` one of the two times, `--changes=N` shorter or longer,
- * `--as-meant` with 1,985 instead of 2 Mbit/s between London and the Netherlands. With `--plans=FOLDER` full pipelines that were
- * found are kept there and not searched for again, so that a bench which was stopped goes on.
+ * How do SkipPipe's published schedules do beside ours on its twenty workers in twelve regions? Their paths under their own
+ * rules (calibration: their published seconds are wanted) and under ours, routes of our own, full pipelines, and the same
+ * with workers of unequal speed. Nothing here is timed on this machine: every number is seconds of the virtual clock.
+ *
+ * --svg=FOLDER also draws pictures; --full searches full pipelines only, --paths everything else, --forward one of the two
+ * times of a forward pass, --changes shorter or longer, --as-meant with 1,985 instead of 2 Mbit/s between London and the
+ * Netherlands. With --plans=FOLDER full pipelines that were found are kept there and not searched for again, so that a bench
+ * which was stopped goes on.
  *
  * @module
  */
@@ -13,6 +15,7 @@ import { table } from "../../coordinator/amounts.ts";
 import { type Route, routeRound, type RouteRules } from "../../coordinator/routes/route_round.ts";
 import { type FoundRoutes, searchPipelines, searchRoutes } from "../../coordinator/routes/route_search.ts";
 import type { Timeline } from "../../coordinator/simulator/round.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
 import {
   forwardSeconds,
   microbatches,
@@ -36,13 +39,6 @@ const WORKERS = 20;
 
 /** A third of the workers takes twice, another third four times as long. */
 const slower = Array.from({ length: WORKERS }, (_, worker) => [1, 2, 4][worker % 3]);
-
-/** Options of every bench. */
-export interface BenchOptions {
-  readonly json: boolean;
-  /** See above. */
-  readonly args?: readonly string[];
-}
 
 interface Answer {
   readonly routes: readonly Route[];
@@ -143,18 +139,27 @@ function bound(rules: RouteRules): number {
   return most;
 }
 
-/** Runs everything; with `json` one object a line on stdout. */
-export async function run({ json, args = [] }: BenchOptions): Promise<void> {
-  const flag = (name: string) => args.find((arg) => arg.startsWith(`--${name}=`))?.slice(`--${name}=`.length);
-  const pictures = flag("svg"), fullOnly = args.includes("--full"), pathsOnly = args.includes("--paths");
-  const only = flag("forward"), plans = flag("plans");
-  const asMeant = args.includes("--as-meant");
-  const changes = Number(flag("changes") ?? CHANGES);
+/** Flags besides --json. */
+export const flags: BenchFlags = {
+  switches: ["full", "paths", "as-meant"],
+  texts: { svg: "FOLDER", plans: "FOLDER" },
+  choices: { forward: forwardSeconds.map(String) },
+  numbers: { changes: CHANGES },
+};
+
+/** Runs everything. */
+export async function run({ flags, record, print }: BenchOptions): Promise<void> {
+  const pictures = flags.text("svg"), fullOnly = flags.has("full"), pathsOnly = flags.has("paths");
+  const only = flags.text("forward"), plans = flags.text("plans");
+  const asMeant = flags.has("as-meant"), { changes } = flags.numbers({ changes: CHANGES });
+  for (const folder of [pictures, plans]) {
+    if (folder !== undefined) await Deno.mkdir(folder, { recursive: true });
+  }
   const lines: Line[] = [];
   const say = (what: string, forward: number, seconds: number, paper?: number) => {
     const line = { what, forward, seconds, ...(paper === undefined ? {} : { published: paper }) };
     lines.push(line);
-    if (json) console.log(JSON.stringify(line));
+    record(line);
   };
   const draw = async (name: string, title: string, { routes, places, rules }: Answer) => {
     if (pictures === undefined) return;
@@ -252,14 +257,11 @@ export async function run({ json, args = [] }: BenchOptions): Promise<void> {
     if (!fullOnly) await paths(i, forward);
     if (!pathsOnly) await pipelines(i, forward);
   }
-  if (json) return;
   const rows = lines.map(({ what, forward, seconds, published }) => [
     `${forward} s`,
     what,
     Number.isNaN(seconds) ? "" : what === "  ratio" ? seconds.toFixed(2) : `${seconds.toFixed(2)} s`,
     published === undefined ? "" : `published ${published} s`,
   ]);
-  console.log(table(rows).join("\n"));
+  print(...table(rows));
 }
-
-if (import.meta.main) await run({ json: Deno.args.includes("--json"), args: Deno.args });

@@ -1,6 +1,7 @@
 /**
- * How long a worker waits at a coordinator's door, alone and while a thousand others stand in it: connections over real
+ * How long does a worker wait at a coordinator's door, alone and while a thousand others stand in it? Connections over real
  * sockets, of another process, that never say anything, or knock and never prove who they are, and come again when shut.
+ * Wanted: the median in the flood is that in peace, a few milliseconds.
  *
  * @module
  */
@@ -15,16 +16,16 @@ import { WebSocketChannel, webSocketChannel } from "../../mesh/transports/websoc
 import { lines } from "../../cli/lines.ts";
 import { killed, startModule } from "../harness/processes.ts";
 import { median } from "../harness/statistics.ts";
-import type { BenchOptions } from "../main.ts";
+import type { BenchOptions } from "../harness/bench.ts";
 
 /** One line for the list of benches. */
-export const title = "admission: a join while a thousand half-open ones are there";
+export const title = "a join while a thousand half-open ones are there";
 
 const FLOOD = 1_000, JOINS = 20;
 const runtime = denoRuntime();
 
 /** Prints the median and the longest time of a join in ms, in peace and in the flood. */
-export async function run({ json }: BenchOptions): Promise<void> {
+export async function run({ record, print }: BenchOptions): Promise<void> {
   const admission = await Admission.inMemory(runtime), coordinator = new Coordinator({ runtime, admission });
   const server = serve({
     coordinator,
@@ -55,9 +56,9 @@ export async function run({ json }: BenchOptions): Promise<void> {
     await killed(flood);
   }
   await server.close();
-  if (json) return console.log(JSON.stringify({ bench: "admission", unit: "ms", flood: FLOOD, results }));
+  record({ unit: "ms", flood: FLOOD, results });
   for (const [what, { median, longest }] of Object.entries(results)) {
-    console.log(
+    print(
       `${what.padEnd(36)} join ${median.toFixed(1)} ms (median), ${longest.toFixed(1)} ms (longest)`,
     );
   }

@@ -5,11 +5,10 @@
  */
 import { Buffer } from "node:buffer";
 import { createSocket } from "node:dgram";
-import { openLink } from "../../mesh/link/link.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import { PeerDescription } from "../../mesh/transports/peer_description.ts";
 import type { Chance, Clock, Signal, Transport } from "../../mesh/runtime.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";
+import { localChannels, localHeader, localLinks } from "../../mesh/transports/local_links.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
 
 /** A DTLS record with a plaintext body. */
@@ -97,14 +96,14 @@ const BURST = 100;
  * `halfway` behind half of them.
  */
 export async function floodLink(
-  [first, second]: readonly [Transport, Transport],
+  transports: readonly [Transport, Transport],
   clock: Clock & Chance,
   count: number,
   seed: number,
   halfway = () => {},
 ): Promise<Flooded> {
   const chance = new VirtualClock(seed), said: PeerDescription[] = [];
-  const [sa, sb] = signalPair().map((signal): Signal => ({
+  const signals = signalPair().map((signal): Signal => ({
     send(body) {
       said.push(PeerDescription.parse(body));
       signal.send(body);
@@ -116,13 +115,8 @@ export async function floodLink(
       signal.onbody = handler;
     },
   }));
-  const [a, b] = await Promise.all([first.open(sa, true), second.open(sb, false)]);
-  const credentials = await localCredentials(clock, "run", ["a", "b"]);
-  const common = { clock, run: "run", generation: 1, lanes: { pipeline: 1 << 20, request: 0, reply: 0 } };
-  const [x, y] = await Promise.all([
-    openLink(a, { ...common, self: "a", peer: "b", credentials: credentials.a }),
-    openLink(b, { ...common, self: "b", peer: "a", credentials: credentials.b }),
-  ]);
+  const channels = await localChannels(transports, signals);
+  const [x, y] = await localLinks(channels, clock, { pipeline: 1 << 20, request: 0, reply: 0 });
   let arrived = 0, sent = 0, datagrams = 0;
   y.onframe = (_lane, _header, _payload, consumed) => {
     arrived++;
@@ -138,15 +132,7 @@ export async function floodLink(
       stranger.send(Buffer.from(hostileDatagram(chance)), port, address);
     }
     if (datagrams === count / 2) halfway();
-    const header = {
-      what: "activation",
-      evaluate: false,
-      generation: 1,
-      round: 0,
-      index: 0,
-      microbatch: 0,
-    } as const;
-    await x.send("pipeline", { ...header, sequence: sent++ }, [new Uint8Array(20_000)]);
+    await x.send("pipeline", localHeader(sent++), [new Uint8Array(20_000)]);
     // The flood must reach the ends before the next one.
     await new Promise((resolve) => setTimeout(resolve));
   }

@@ -1,11 +1,13 @@
 /**
- * How long one training step takes, of the model and batch of a PyTorch peer: forward, backward, norm, AdamW; where the
- * time goes, kernel by kernel, beside the device's measured limits; and the peer's own speed where Debian's torch is installed.
+ * How long does one training step take beside PyTorch's, of its model and batch: forward, backward, norm, AdamW? Where does the
+ * time go, kernel by kernel, beside the device's measured limits? Wanted: 0.2 of PyTorch's tokens a second in f32, 0.26 in
+ * bf16, one thread each; the peer is left out, which is said, where Debian's torch is missing.
  *
  * `--check` compares with the figures in step_committed.json, `--commit` writes them.
  *
  * @module
  */
+import { say } from "../../cli/verb.ts";
 import { type TimedCall, type WebGpuDevice, webgpuDevice } from "../../kernels/mod.ts";
 import { freshModel } from "../../model/init.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
@@ -14,14 +16,15 @@ import { countParameters } from "../../model/tensors.ts";
 import { median } from "../harness/statistics.ts";
 import { activationBytes } from "./activations.ts";
 import { type Limits, limits } from "../kernels/limits.ts";
-import type { BenchOptions } from "../main.ts";
+import { oneThread } from "../harness/adapter.ts";
+import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
 import { checkStep, type PrecisionFigures, type StepFigures } from "./step_check.ts";
 import { BATCH, batch, config, SEQUENCE, settings } from "./step_model.ts";
 import { describe, type KernelShare, LEAST, type PrecisionResult } from "./step_text.ts";
 import { torch } from "./torch.ts";
 
 /** One line for the list of benches. */
-export const title = "one training step of a 5 M parameter mixture of experts, against PyTorch";
+export const title = "one training step of a 5 M parameter mixture of experts, beside PyTorch";
 
 const WARM = 3, TURNS = 3, STEPS_A_TURN = 4;
 
@@ -122,10 +125,12 @@ async function waitedCalls(device: WebGpuDevice, runner: Runner): Promise<TimedC
   return calls;
 }
 
-/** Measures and prints; with `json` one object on stdout. False where a step is too slow beside its peer, or than it was. */
-export async function run({ json, args }: BenchOptions): Promise<boolean> {
-  // Mesa's software adapter takes every core unless told otherwise; the peer has one thread as well.
-  if (Deno.env.get("LP_NUM_THREADS") === undefined) Deno.env.set("LP_NUM_THREADS", "1");
+/** Flags besides --json. */
+export const flags: BenchFlags = { switches: ["check", "commit"] };
+
+/** Measures and prints. False where a step is too slow beside its peer, or than it was. */
+export async function run({ flags, record, print }: BenchOptions): Promise<boolean> {
+  oneThread();
   const device = await webgpuDevice({ timings: true, tuning: {} });
   const limit = await limits(device);
   const runners: Runner[] = [];
@@ -170,7 +175,6 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
   const activations = await activationBytes([512, 1024, 2048]);
   const absent = peers.find((result) => "absent" in result)?.absent;
   const result = {
-    bench: "step",
     device: device.info.name,
     cores: navigator.hardwareConcurrency,
     parameters: countParameters(config).total,
@@ -182,20 +186,20 @@ export async function run({ json, args }: BenchOptions): Promise<boolean> {
     precisions: results,
     activations,
   };
-  if (json) console.log(JSON.stringify(result));
-  else console.log(describe(result).join("\n"));
+  record(result);
+  print(...describe(result));
   let passed = results.every(({ ratio, precision }) => ratio === undefined || ratio >= LEAST[precision]);
-  if (args.includes("--check") || args.includes("--commit")) {
+  if (flags.has("check") || flags.has("commit")) {
     if (peerTokens === undefined) {
-      console.error(`Nothing to compare with: PyTorch is absent (${absent})`);
+      say(`Nothing to compare with: PyTorch is absent (${absent})`);
       return false;
     }
     const figures = figuresOf(device.info.name, results, runners, rates);
-    if (args.includes("--commit")) {
+    if (flags.has("commit")) {
       await Deno.writeTextFile(COMMITTED, JSON.stringify(figures, undefined, 2) + "\n");
     } else {
       const check = checkStep(JSON.parse(await Deno.readTextFile(COMMITTED)), figures);
-      console.error(check.lines.join("\n"));
+      say(check.lines.join("\n"));
       passed &&= check.passed;
     }
   }

@@ -6,7 +6,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { floodLink } from "../../bench/security/hostile_datagrams.ts";
-import { openLink } from "../../mesh/link/link.ts";
+import { localChannels, localHeader, localLinks } from "../../mesh/transports/local_links.ts";
 import { nativeTransport } from "../../mesh/transports/native_transport.ts";
 import { PeerDescription } from "../../mesh/transports/peer_description.ts";
 import type { Signal } from "../../mesh/runtime.ts";
@@ -15,7 +15,6 @@ import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { clock, testsInTheMiddle, transport as werift } from "../mesh/in_the_middle.ts";
 import { testsOfStun } from "../mesh/stun_server.ts";
 import { lenient } from "./clean.ts";
-import { credentials, GENERATION, header } from "./linked.ts";
 
 const native = nativeTransport({ clock, loopback: true });
 
@@ -85,25 +84,15 @@ for (
     ...lenient,
     ignore: !Deno.networkInterfaces().some(({ address }) => address === "::1"),
     async fn() {
-      const signals = signalPair().map(overIpv6);
-      const channels = await Promise.all([one.open(signals[0], true), other.open(signals[1], false)]);
-      const common = {
-        clock,
-        run: "run",
-        generation: GENERATION,
-        lanes: { pipeline: 1 << 20, request: 0, reply: 0 },
-      };
-      const [a, b] = await Promise.all([
-        openLink(channels[0], { ...common, self: "a", peer: "b", credentials: credentials.a }),
-        openLink(channels[1], { ...common, self: "b", peer: "a", credentials: credentials.b }),
-      ]);
+      const channels = await localChannels([one, other], signalPair().map(overIpv6));
+      const [a, b] = await localLinks(channels, clock, { pipeline: 1 << 20, request: 0, reply: 0 });
       const arrived: number[] = [];
       b.onframe = (_lane, _header, payload, consumed) => {
         arrived.push(payload.reduce((sum, byte) => sum + byte, 0));
         consumed();
       };
       for (let sequence = 1; sequence <= 3; sequence++) {
-        await a.send("pipeline", header(sequence), [new Uint8Array(1 << 20).fill(sequence)]);
+        await a.send("pipeline", localHeader(sequence), [new Uint8Array(1 << 20).fill(sequence)]);
       }
       assertEquals((await a.close()).orderly, true);
       assertEquals((await b.closed).orderly, true);

@@ -8,6 +8,7 @@ import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { HELLO_BYTES, PROOF_BYTES } from "../../mesh/link/handshake.ts";
 import { openLink } from "../../mesh/link/link.ts";
 import type { Transport } from "../../mesh/runtime.ts";
+import { localChannels } from "../../mesh/transports/local_links.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { lenient } from "../compliance/clean.ts";
@@ -28,8 +29,7 @@ export const options = {
 
 /** The same two workers, without anybody between them, still have a link. */
 export async function unharmed(one: Transport = transport, other: Transport = transport): Promise<void> {
-  const [sa, sb] = signalPair();
-  const [a, b] = await Promise.all([one.open(sa, true), other.open(sb, false)]);
+  const [a, b] = await localChannels([one, other]);
   const [x, y] = await Promise.all([openLink(a, options.a), openLink(b, options.b)]);
   const arrived = new Promise<number>((resolve) => {
     y.onframe = (_lane, _header, payload, consumed) => {

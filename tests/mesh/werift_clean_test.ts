@@ -2,8 +2,7 @@
 import { assertRejects } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { LinkError } from "../../mesh/errors.ts";
-import { localCredentials } from "../../mesh/link/handshake_local.ts";
-import { openLink } from "../../mesh/link/link.ts";
+import { localChannels, localLinks } from "../../mesh/transports/local_links.ts";
 import { weriftTransport } from "../../mesh/transports/werift_transport.ts";
 import { clean } from "../compliance/clean.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
@@ -14,17 +13,11 @@ Deno.test(
   async () => {
     const clock = denoRuntime(), transport = weriftTransport({ clock, loopback: true });
     const hasty = weriftTransport({ clock: { ...clock, timer: (ms, fire) => clock.timer(ms / 10, fire) } });
-    const credentials = await localCredentials(clock, "r", ["a", "b"]);
     const [alone] = signalPair();
     await assertRejects(() => hasty.open(alone, true), LinkError);
     for (const orderly of [true, false]) {
-      const [sa, sb] = signalPair();
-      const [a, b] = await Promise.all([transport.open(sa, true), transport.open(sb, false)]);
-      const options = { clock, run: "r", generation: 1, lanes: { pipeline: 9, request: 9, reply: 9 } };
-      const [x, y] = await Promise.all([
-        openLink(a, { ...options, self: "a", peer: "b", credentials: credentials.a }),
-        openLink(b, { ...options, self: "b", peer: "a", credentials: credentials.b }),
-      ]);
+      const [a, b] = await localChannels([transport, transport]);
+      const [x, y] = await localLinks([a, b], clock, { pipeline: 9, request: 9, reply: 9 });
       if (orderly) x.close();
       else a.close("killed");
       await Promise.all([x.closed, y.closed, a.closed, b.closed]);
