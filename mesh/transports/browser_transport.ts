@@ -12,6 +12,7 @@ import { type IceServers, needsTurn, stunText, turnText } from "./ice_servers.ts
 import { limits } from "../limits.ts";
 import { awaitDescription, readDescription, sessionDescription } from "./peer_description.ts";
 import { openPeer } from "./peer_opening.ts";
+import { RtcChannel } from "./rtc_channel.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "../runtime.ts";
 
 /** The part of the platform's data channel that is used. */
@@ -143,24 +144,14 @@ function gathered(clock: Clock, connection: PlatformConnection): Promise<void> {
 }
 
 /** One data channel of the platform as a `Channel`. */
-class BrowserChannel implements Channel {
+class BrowserChannel extends RtcChannel {
   readonly kind = "webrtc (browser)";
   /** Browsers show no keying material, but the other end must prove that its certificate is its own. Set when open. */
   binding!: ChannelBinding;
-  readonly maxMessage = limits.channelBytes;
-  readonly closed: Promise<string>;
-  /** Resolves when messages can be sent. */
-  readonly opened: Promise<void>;
-
-  #channel: PlatformChannel;
-  #over = false;
-  #resolveClosed!: (reason: string) => void;
-  #handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
-  readonly #early: Uint8Array<ArrayBuffer>[] = [];
-  readonly #waiting: { readonly bytes: number; resolve(): void }[] = [];
+  readonly #channel: PlatformChannel;
 
   constructor(private readonly connection: PlatformConnection) {
-    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
+    super();
     // Both ends know the channel beforehand, so that nobody can open others.
     const channel = this.#channel = connection.createDataChannel("volary", {
       negotiated: true,
@@ -169,70 +160,34 @@ class BrowserChannel implements Channel {
     });
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = limits.lowWaterBytes;
-    this.opened = new Promise((resolve) => channel.addEventListener("open", () => resolve()));
-    channel.addEventListener("message", (event) => this.#receive((event as MessageEvent).data));
-    channel.addEventListener("bufferedamountlow", () => this.#release());
+    channel.addEventListener("open", () => this.open());
+    channel.addEventListener("message", (event) => {
+      const { data } = event as MessageEvent;
+      if (data instanceof ArrayBuffer) this.deliver(new Uint8Array(data));
+      else this.close("the peer sent text where only bytes are spoken");
+    });
+    channel.addEventListener("bufferedamountlow", () => this.drain());
     channel.addEventListener("close", () => this.close("the peer closed the connection"));
     connection.addEventListener("connectionstatechange", () => {
       if (connection.connectionState === "failed") this.close("the network path to the peer is lost");
     });
   }
 
-  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
-    return this.#handler;
-  }
-
-  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
-    this.#handler = handler;
-    while (this.#handler !== undefined && this.#early.length > 0) this.#handler(this.#early.shift()!);
-  }
-
-  #receive(data: unknown): void {
-    if (this.#over) return;
-    if (!(data instanceof ArrayBuffer)) return this.close("the peer sent text where only bytes are spoken");
-    const message = new Uint8Array(data);
-    if (this.#handler !== undefined) return this.#handler(message);
-    this.#early.push(message);
-    if (this.#early.length > limits.earlyMessages) this.close("nobody listens");
-  }
-
-  send(message: Uint8Array<ArrayBuffer>): void {
-    if (this.#over) throw new LinkError("Cannot send on a closed channel");
-    if (message.length > this.maxMessage) {
-      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
-    }
-    this.#channel.send(message);
-  }
-
-  buffered(): number {
+  protected override held(): number {
     return this.#channel.bufferedAmount;
   }
 
-  drained(bytes: number): Promise<void> {
-    if (this.#over || this.buffered() <= bytes) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#waiting.push({ bytes, resolve });
-      this.#channel.bufferedAmountLowThreshold = Math.max(...this.#waiting.map((each) => each.bytes));
-    });
+  protected override transmit(message: Uint8Array<ArrayBuffer>): void {
+    this.#channel.send(message);
   }
 
-  /** Lets those go on whose mark is reached. */
-  #release(): void {
-    const left = this.buffered();
-    for (let i = this.#waiting.length - 1; i >= 0; i--) {
-      if (left <= this.#waiting[i].bytes) this.#waiting.splice(i, 1)[0].resolve();
-    }
-    if (this.#waiting.length > 0) {
-      this.#channel.bufferedAmountLowThreshold = Math.max(...this.#waiting.map((each) => each.bytes));
-    }
+  protected override expect(bytes: number): void {
+    this.#channel.bufferedAmountLowThreshold = bytes;
   }
 
-  close(reason = "closed"): void {
-    if (this.#over) return;
-    this.#over = true;
-    for (const { resolve } of this.#waiting.splice(0)) resolve();
+  protected override shut(done: () => void): void {
     this.#channel.close();
     this.connection.close();
-    this.#resolveClosed(reason);
+    done();
   }
 }

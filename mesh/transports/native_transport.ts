@@ -11,7 +11,7 @@
  *
  * @module
  */
-import type { DataChannel, PeerConnection } from "node-datachannel";
+import type { PeerConnection } from "node-datachannel";
 import { LinkError } from "../errors.ts";
 import { type IceServers, needsTurn, stunText } from "./ice_servers.ts";
 import { limits } from "../limits.ts";
@@ -22,6 +22,7 @@ import {
   readDescription,
   sessionDescription,
 } from "./peer_description.ts";
+import { NativeChannel } from "./native_channel.ts";
 import { openPeer } from "./peer_opening.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "../runtime.ts";
 
@@ -44,12 +45,6 @@ const CONNECTION_BYTES = 1 << 20, WANTED_BYTES = 25_000;
  * send anything, begins; on roads on which nothing comes in before something went out, the other one follows.
  */
 const ANSWERER_WAITS_MS = 250;
-
-/**
- * Messages from this size on are freed as soon as they have been read. Left to the garbage collector, hundreds of them lie
- * about before it comes, and each new one is memory that the system must first find and clear.
- */
-const SPENT_BYTES = 4 << 10;
 
 /** The library, once it is loaded. */
 let library: Promise<typeof import("node-datachannel")> | undefined;
@@ -150,122 +145,4 @@ async function negotiate(
     Promise.race([channel.opened, channel.closed]).then(() => timer.cancel());
   }
   return { own: own.fingerprint, peer: peer.fingerprint };
-}
-
-/** One data channel of node-datachannel as a `Channel`. */
-class NativeChannel implements Channel {
-  readonly kind = "webrtc (native)";
-  /** The library shows no keying material, but the other end must prove that its certificate is its own. Set when open. */
-  binding!: ChannelBinding;
-  readonly maxMessage = limits.channelBytes;
-  /** What a message costs in the library hardly depends on its size. */
-  readonly pieceBytes = limits.channelBytes;
-  readonly closed: Promise<string>;
-  /** Resolves when messages can be sent. */
-  readonly opened: Promise<void>;
-
-  #channel: DataChannel | undefined;
-  #over = false;
-  #resolveClosed!: (reason: string) => void;
-  #resolveOpened!: () => void;
-  #handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
-  readonly #early: Uint8Array<ArrayBuffer>[] = [];
-  readonly #waiting: { readonly bytes: number; resolve(): void }[] = [];
-
-  constructor(private readonly connection: PeerConnection) {
-    this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
-    this.opened = new Promise((resolve) => this.#resolveOpened = resolve);
-    connection.onStateChange((state) => {
-      if (state === "failed") this.close("the network path to the peer is lost");
-      else if (state === "closed") this.close("the peer closed the connection");
-    });
-  }
-
-  /** Makes the data channel. Both ends know it beforehand, so that nobody can open others. */
-  attach(): void {
-    const channel = this.connection.createDataChannel("volary", {
-      negotiated: true,
-      id: 0,
-      unordered: false,
-    });
-    this.#channel = channel;
-    channel.setBufferedAmountLowThreshold(limits.lowWaterBytes);
-    channel.onOpen(() => this.#resolveOpened());
-    channel.onClosed(() => this.close("the peer closed the connection"));
-    channel.onError((error) => this.close(`the connection failed: ${error}`));
-    channel.onBufferedAmountLow(() => this.#release());
-    channel.onMessage((message) => this.#receive(message));
-  }
-
-  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
-    return this.#handler;
-  }
-
-  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
-    this.#handler = handler;
-    while (this.#handler !== undefined && this.#early.length > 0) this.#handler(this.#early.shift()!);
-  }
-
-  #receive(data: string | ArrayBuffer | Uint8Array): void {
-    if (this.#over) return;
-    if (typeof data === "string") return this.close("the peer sent text where only bytes are spoken");
-    // The library makes a buffer for each message, never one of shared memory.
-    const message = data instanceof ArrayBuffer
-      ? new Uint8Array(data)
-      : new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
-    if (message.length > limits.channelBytes) return this.close("the peer sent a message that is too large");
-    if (this.#handler !== undefined) return this.#handler(message);
-    this.#early.push(message);
-    if (this.#early.length > limits.earlyMessages) this.close("nobody listens");
-  }
-
-  spent({ buffer }: Uint8Array<ArrayBuffer>): void {
-    if (buffer.byteLength >= SPENT_BYTES) buffer.transfer(0);
-  }
-
-  send(message: Uint8Array<ArrayBuffer>): void {
-    if (this.#over || this.#channel === undefined) throw new LinkError("Cannot send on a closed channel");
-    if (message.length > this.maxMessage) {
-      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
-    }
-    this.#channel.sendMessageBinary(message);
-  }
-
-  buffered(): number {
-    return this.#over ? 0 : this.#channel?.bufferedAmount() ?? 0;
-  }
-
-  drained(bytes: number): Promise<void> {
-    if (this.#over || this.buffered() <= bytes) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#waiting.push({ bytes, resolve });
-      this.#channel!.setBufferedAmountLowThreshold(Math.max(...this.#waiting.map((each) => each.bytes)));
-      if (this.buffered() <= bytes) this.#release(); // it drained on the library's own thread meanwhile
-    });
-  }
-
-  /** Lets those go on whose mark is reached. */
-  #release(): void {
-    const left = this.buffered();
-    for (let i = this.#waiting.length - 1; i >= 0; i--) {
-      if (left <= this.#waiting[i].bytes) this.#waiting.splice(i, 1)[0].resolve();
-    }
-    if (this.#waiting.length > 0 && !this.#over) {
-      this.#channel!.setBufferedAmountLowThreshold(Math.max(...this.#waiting.map((each) => each.bytes)));
-    }
-  }
-
-  close(reason = "closed"): void {
-    if (this.#over) return;
-    this.#over = true;
-    for (const { resolve } of this.#waiting.splice(0)) resolve();
-    // The other end learns of it through the connection; a fault on the way changes nothing for the caller.
-    try {
-      this.#channel?.close();
-      this.connection.close();
-    } catch {
-      // It was closed already.
-    }
-    this.#resolveClosed(reason);
-  }
 }

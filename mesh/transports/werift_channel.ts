@@ -6,9 +6,9 @@
 import { Buffer } from "node:buffer";
 import type { RTCDataChannel, RTCPeerConnection } from "werift";
 import { isApplicationData } from "./datagram.ts";
-import { LinkError } from "../errors.ts";
 import { limits } from "../limits.ts";
-import type { Channel, ChannelBinding, Clock } from "../runtime.ts";
+import { RtcChannel } from "./rtc_channel.ts";
+import type { ChannelBinding, Clock } from "../runtime.ts";
 import { watchAgreement } from "./werift_binding.ts";
 import { type Bursting, sendBursts } from "./werift_burst.ts";
 import { type Acknowledging, gatherSacks } from "./werift_sack.ts";
@@ -28,44 +28,21 @@ interface Insides extends Bursting, Acknowledging {
   };
 }
 
-export class WeriftChannel implements Channel {
+/** A data channel of werift's, which this process reads and guards itself. */
+export class WeriftChannel extends RtcChannel {
   readonly kind = "webrtc (werift)";
-  readonly closed: Promise<string>;
-  /** Resolves when messages can be sent. */
-  readonly opened: Promise<void>;
-
   private channel: RTCDataChannel | undefined;
   private agreement!: () => ChannelBinding;
-  private over = false;
-  private resolveClosed!: (reason: string) => void;
-  private resolveOpened!: () => void;
-  private handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined;
-  private early: Uint8Array<ArrayBuffer>[] = [];
-  private readonly waiting: { bytes: number; resolve: () => void }[] = [];
   /** Bytes of packets since a message was last complete. */
   private undelivered = 0;
 
-  constructor(
-    private readonly connection: RTCPeerConnection,
-    readonly maxMessage: number,
-    private readonly clock: Clock,
-  ) {
-    this.closed = new Promise((resolve) => this.resolveClosed = resolve);
-    this.opened = new Promise((resolve) => this.resolveOpened = resolve);
+  constructor(private readonly connection: RTCPeerConnection, private readonly clock: Clock) {
+    super();
     watch(this);
     connection.connectionStateChange.subscribe((state) => {
       if (state === "failed") this.close("the network path to the peer is lost");
       else if (state === "closed") this.close("the peer closed the connection");
     });
-  }
-
-  get onmessage(): ((message: Uint8Array<ArrayBuffer>) => void) | undefined {
-    return this.handler;
-  }
-
-  set onmessage(handler: ((message: Uint8Array<ArrayBuffer>) => void) | undefined) {
-    this.handler = handler;
-    while (this.handler !== undefined && this.early.length > 0) this.handler(this.early.shift()!);
   }
 
   /** Makes the data channel; the connection's transports exist from then on. */
@@ -78,10 +55,11 @@ export class WeriftChannel implements Channel {
     this.channel = channel;
     this.agreement = watchAgreement(this.connection.dtlsTransports[0]);
     channel.bufferedAmountLowThreshold = limits.lowWaterBytes;
+    channel.bufferedAmountLow.subscribe(() => this.drain());
     channel.stateChanged.subscribe((state) => {
       if (state === "open") {
         this.filterDatagrams();
-        this.resolveOpened();
+        this.open();
       } else if (state === "closed") {
         this.close("the peer closed the connection");
       }
@@ -89,33 +67,22 @@ export class WeriftChannel implements Channel {
     this.guard();
   }
 
-  send(message: Uint8Array<ArrayBuffer>): void {
-    if (this.over || this.channel === undefined) throw new LinkError("Cannot send on a closed channel");
-    if (message.length > this.maxMessage) {
-      throw new LinkError(`Cannot send a message of ${message.length} bytes: the most is ${this.maxMessage}`);
-    }
-    this.channel.send(Buffer.from(message.buffer, message.byteOffset, message.length));
+  protected override held(): number {
+    return this.channel?.bufferedAmount ?? 0;
   }
 
-  buffered(): number {
-    return this.over ? 0 : this.channel?.bufferedAmount ?? 0;
+  protected override transmit(message: Uint8Array<ArrayBuffer>): void {
+    this.channel!.send(Buffer.from(message.buffer, message.byteOffset, message.length));
   }
 
-  drained(bytes: number): Promise<void> {
-    if (this.over || this.buffered() <= bytes) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.waiting.push({ bytes, resolve });
-      this.expect();
-    });
+  protected override expect(bytes: number): void {
+    this.channel!.bufferedAmountLowThreshold = bytes;
   }
 
-  close(reason = "closed"): void {
-    if (this.over) return;
-    this.over = true;
+  protected override shut(done: () => void): void {
     unwatch(this);
-    for (const { resolve } of this.waiting.splice(0)) resolve();
     // Sockets are free once the connection has closed; a fault on the way changes nothing for the caller.
-    this.connection.close().catch(() => {}).then(() => this.resolveClosed(reason));
+    this.connection.close().catch(() => {}).then(done);
   }
 
   get binding(): ChannelBinding {
@@ -125,18 +92,6 @@ export class WeriftChannel implements Channel {
   /** False when the association is not one that still works. */
   get healthy(): boolean {
     return this.connection.dtlsTransports.every(({ state }) => state !== "failed" && state !== "closed");
-  }
-
-  /** Has the library say when the first of those that wait may go on. */
-  private expect(): void {
-    const channel = this.channel!;
-    channel.bufferedAmountLowThreshold = Math.max(...this.waiting.map(({ bytes }) => bytes));
-    channel.bufferedAmountLow.once(() => {
-      const left = this.buffered(), ready = this.waiting.filter(({ bytes }) => left <= bytes);
-      for (const one of ready) this.waiting.splice(this.waiting.indexOf(one), 1);
-      for (const { resolve } of ready) resolve();
-      if (this.waiting.length > 0 && !this.over) this.expect();
-    });
   }
 
   /** Takes packets and messages from werift's own handlers, whose failures nobody would see. */
@@ -159,18 +114,9 @@ export class WeriftChannel implements Channel {
       if (stream !== STREAM || protocol !== BINARY) {
         return this.close("the peer sent on a channel that does not exist");
       }
-      if (data.length > this.maxMessage) return this.close("the peer sent a message that is too large");
-      this.deliver(data);
+      // A view: whoever keeps it copies it. Never one of shared memory, as werift reads from sockets.
+      this.deliver(new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length), true);
     });
-  }
-
-  private deliver(data: Buffer): void {
-    if (this.over) return;
-    // A view: whoever keeps it copies it. Never one of shared memory, as werift reads from sockets.
-    const message = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
-    if (this.handler !== undefined) return this.handler(message);
-    this.early.push(message.slice());
-    if (this.early.length > limits.earlyMessages) this.close("nobody listens");
   }
 
   /**

@@ -60,7 +60,7 @@ async function open(
     iceAdditionalHostAddresses: loopback ? [loopback === true ? "127.0.0.1" : loopback] : [],
     maxMessageSize: limits.channelBytes,
   });
-  const channel = new WeriftChannel(connection, limits.channelBytes, clock);
+  const channel = new WeriftChannel(connection, clock);
   await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
     return negotiate(connection, channel, signal, initiator, remote, servers);
