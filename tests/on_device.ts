@@ -30,3 +30,15 @@ export async function loadFresh(compute: LocalCompute, slice: Slice, seed = 5): 
     await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
   }
 }
+
+/** A step of the optimizer that changes weights enough to be seen. */
+export const step = {
+  commit: true,
+  clip: 1,
+  learningRate: 0.1,
+  step: 1,
+  beta1: 0.9,
+  beta2: 0.95,
+  epsilon: 1e-8,
+  weightDecay: 0,
+} as const;

@@ -5,9 +5,8 @@
  * @module
  */
 import type { SendBudget } from "../mesh/link/budget.ts";
-import type { FrameHeader } from "../mesh/tensors/frame.ts";
 import type { Credentials } from "../mesh/link/handshake.ts";
-import type { Lane } from "../mesh/link/link.ts";
+import type { FrameHandler } from "../mesh/link/link.ts";
 import type { FromCoordinator, FromWorker, Part } from "../mesh/control/messages.ts";
 import type { Slice } from "../mesh/plan.ts";
 import type { Clock, Transport } from "../mesh/runtime.ts";
@@ -280,13 +279,7 @@ export class Generation {
     if (this.#over !== undefined) throw this.#over;
   }
 
-  #deliver(
-    peer: string,
-    lane: Lane,
-    header: FrameHeader,
-    payload: Uint8Array<ArrayBuffer>,
-    consumed: () => void,
-  ): void {
+  #deliver(peer: string, ...[lane, header, payload, consumed]: Parameters<FrameHandler>): void {
     const { local } = this.#options.slice, { what } = header;
     const aside = what === "replica-weight" || (local !== undefined && what.startsWith("replica-"));
     if (lane === "pipeline") (aside ? this.#aside : this.#inbox).deliver(peer, header, payload, consumed);

@@ -6,7 +6,7 @@
  */
 import type { SendBudget } from "../mesh/link/budget.ts";
 import type { Credentials } from "../mesh/link/handshake.ts";
-import type { Lane, LaneSize, Link } from "../mesh/link/link.ts";
+import type { FrameHandler, Lane, LaneSize, Link } from "../mesh/link/link.ts";
 import { limits } from "../mesh/limits.ts";
 import type { FrameHeader } from "../mesh/tensors/frame.ts";
 import { type Slice, sliceLinks } from "../mesh/plan.ts";
@@ -36,13 +36,7 @@ export interface PeersOptions {
   /** Sends a body to a peer over the coordinator. */
   readonly signal: (peer: string, body: unknown) => void;
   /** Takes a frame of this generation that came on its lane, decoded; calls `consumed` once it needs it no more. */
-  readonly deliver: (
-    peer: string,
-    lane: Lane,
-    header: FrameHeader,
-    payload: Uint8Array<ArrayBuffer>,
-    consumed: () => void,
-  ) => void;
+  readonly deliver: (peer: string, ...frame: Parameters<FrameHandler>) => void;
   /** Hears of what a peer or its link did wrong. */
   readonly fault: (error: Error) => void;
 }
@@ -107,10 +101,11 @@ export class Peers {
     if (this.#over !== undefined) return link.abort(this.#over.message);
     const { roads, clock, fault } = this.#options;
     roads.add(link);
-    link.onframe = (lane, header, payload, consumed) => {
+    link.onframe = (...frame) => {
       try {
-        this.#frame(link.peer, lane, header, payload, consumed);
+        this.#frame(link.peer, ...frame);
       } catch (error) {
+        const [, , , consumed] = frame;
         consumed();
         fault(error as Error);
       }
@@ -124,13 +119,7 @@ export class Peers {
     });
   }
 
-  #frame(
-    peer: string,
-    lane: Lane,
-    header: FrameHeader,
-    payload: Uint8Array<ArrayBuffer>,
-    consumed: () => void,
-  ): void {
+  #frame(peer: string, ...[lane, header, payload, consumed]: Parameters<FrameHandler>): void {
     const { slice, coding, deliver } = this.#options;
     if (header.generation !== slice.generation || this.#over !== undefined) {
       this.foreign++;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { byteLevelFiles, isByteLevel, visibleBytes } from "./byte_tokenizer.ts";
+import { byteLevelFiles, decoding, isByteLevel, visibleBytes } from "./byte_tokenizer.ts";
 import { PairHeap } from "./pair_heap.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -54,14 +54,7 @@ function tokenizerOf(encoder: BpeEncoder, entries: number): Tokenizer {
   return {
     vocabSize: entries + 3,
     encode: (text) => encoder.text(text),
-    decode: (ids) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytesOf(ids)),
-    stream() {
-      const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-      return {
-        push: (id) => decoder.decode(bytesOf([id]), { stream: true }),
-        end: () => decoder.decode(),
-      };
-    },
+    ...decoding(bytesOf),
     bos: entries,
     eos: entries + 1,
     prefix: [entries],

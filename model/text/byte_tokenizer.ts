@@ -20,6 +20,18 @@ export function byteTokenizer(): Tokenizer {
   return {
     vocabSize: byteVocabulary,
     encode: (text) => Uint32Array.from(encoder.encode(text)),
+    ...decoding(bytesOf),
+    bos: byteSpecial.bos,
+    eos: byteSpecial.eos,
+    prefix: [byteSpecial.bos],
+  };
+}
+
+/** How ids that stand for bytes become text, at once or one by one; `bytesOf` leaves special tokens out. */
+export function decoding(
+  bytesOf: (ids: ArrayLike<number>) => Uint8Array<ArrayBuffer>,
+): Pick<Tokenizer, "decode" | "stream"> {
+  return {
     decode: (ids) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytesOf(ids)),
     stream() {
       const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -28,9 +40,6 @@ export function byteTokenizer(): Tokenizer {
         end: () => decoder.decode(),
       };
     },
-    bos: byteSpecial.bos,
-    eos: byteSpecial.eos,
-    prefix: [byteSpecial.bos],
   };
 }
 

@@ -4,6 +4,7 @@ import { localCredentials } from "../../mesh/link/handshake_local.ts";
 import type { Link, LinkOptions } from "../../mesh/link/link.ts";
 import type { Clock, Transport } from "../../mesh/runtime.ts";
 import type { FrameHeader } from "../../mesh/tensors/frame.ts";
+import { localHeader } from "../../mesh/transports/local_links.ts";
 import { Linking } from "../../worker/linking.ts";
 
 /** The generation of links and frames. */
@@ -14,16 +15,7 @@ export const credentials = await localCredentials(denoRuntime(), "run", ["a", "b
 
 /** The header of a frame of this generation. */
 export function header(sequence = 0, more: Partial<FrameHeader> = {}): FrameHeader {
-  return {
-    what: "activation",
-    evaluate: false,
-    generation: GENERATION,
-    round: 0,
-    index: 0,
-    microbatch: 0,
-    sequence,
-    ...more,
-  };
+  return { ...localHeader(sequence), generation: GENERATION, ...more };
 }
 
 /** Both ends of one link before it is open. Signals take `signalMs` on the clock; absent: a microtask. */

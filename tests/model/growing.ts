@@ -25,7 +25,8 @@ export const growthShapes = ({ least, noise }: { readonly least: number; readonl
     noise: fc.constantFrom(0, noise),
     seed: fc.nat(1000),
   });
-type Shapes = ReturnType<typeof growthShapes> extends fc.Arbitrary<infer T> ? T : never;
+/** What one draw says. */
+export type Shapes = ReturnType<typeof growthShapes> extends fc.Arbitrary<infer T> ? T : never;
 
 /** The source and a target of width `hiddenSize`, with as many groups of heads, or with multi-head attention in both. */
 export function growingPair(x: Shapes, hiddenSize: number): [ModelConfig, ModelConfig] {

@@ -10,7 +10,7 @@ import type { TensorSource } from "../../model/source.ts";
 import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { devices } from "./devices.ts";
 import { distance } from "./float64_model.ts";
-import { growingPair, growthShapes } from "./growing.ts";
+import { growingPair, growthShapes, type Shapes } from "./growing.ts";
 import { memorySource, randomWeights, smallConfig } from "./models.ts";
 
 const plainArrays = referenceDevice();
@@ -38,46 +38,29 @@ async function change(device: Device, before: TensorSource, after: TensorSource)
 }
 
 const shapes = growthShapes({ least: 2, noise: 0.01 });
-type Shapes = typeof shapes extends fc.Arbitrary<infer T> ? T : never;
 
 function pair(x: Shapes, hiddenSize: number): [TensorSource, ModelConfig] {
   const [source, target] = growingPair(x, hiddenSize);
   return [memorySource(source, randomWeights(source, x.seed)), target];
 }
 
-Deno.test("FPI at integer widths and identity depth: the same logits in f32", async () => {
-  await fc.assert(
-    fc.asyncProperty(shapes, async (x) => {
-      const [source, target] = pair(x, x.d * x.times);
-      const options: GrowthOptions = {
-        method: "fpi",
-        depth: "identity",
-        width: "copies",
-        spread: x.spread,
-        noise: x.noise,
-      };
-      assert(await change(plainArrays, source, growModel(source, target, options)) < 1e-5);
-    }),
-    { numRuns: 40, seed: 2 },
-  );
-});
-
-Deno.test("scaled copies at any width: the same logits in f32", async () => {
-  await fc.assert(
-    fc.asyncProperty(shapes, async (x) => {
-      const [source, target] = pair(x, x.d + x.hidden);
-      const options: GrowthOptions = {
-        method: "fpi",
-        depth: "identity",
-        width: "scaled-copies",
-        spread: x.spread,
-        noise: x.noise,
-      };
-      assert(await change(plainArrays, source, growModel(source, target, options)) < 1e-5);
-    }),
-    { numRuns: 40, seed: 2 },
-  );
-});
+for (
+  const [what, width, hiddenSize] of [
+    ["FPI at integer widths and identity depth: the same logits in f32", "copies", (x) => x.d * x.times],
+    ["scaled copies at any width: the same logits in f32", "scaled-copies", (x) => x.d + x.hidden],
+  ] satisfies [string, GrowthOptions["width"], (x: Shapes) => number][]
+) {
+  Deno.test(what, async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes, async (x) => {
+        const [source, target] = pair(x, hiddenSize(x)), { spread, noise } = x;
+        const options: GrowthOptions = { method: "fpi", depth: "identity", width, spread, noise };
+        assert(await change(plainArrays, source, growModel(source, target, options)) < 1e-5);
+      }),
+      { numRuns: 40, seed: 2 },
+    );
+  });
+}
 
 Deno.test("upcycling: the same logits in f32 for every router", async () => {
   await fc.assert(

@@ -13,7 +13,7 @@ import {
 import { simdScale } from "../../model/growth/growth_simd.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { distance, logitsF64 } from "./float64_model.ts";
-import { growingPair, growthShapes } from "./growing.ts";
+import { growingPair, growthShapes, type Shapes } from "./growing.ts";
 import { memorySource, randomWeights, readAll, smallConfig } from "./models.ts";
 
 const fpi: GrowthOptions = { method: "fpi", depth: "interpolate", width: "copies" };
@@ -41,41 +41,24 @@ async function change(
 
 const shapes = growthShapes({ least: 1, noise: 0.05 });
 
-Deno.test("FPI at integer widths and identity depth keeps the logits", async () => {
-  await fc.assert(
-    fc.asyncProperty(shapes, async (x) => {
-      const [source, target] = growingPair(x, x.d * x.times);
-      const options: GrowthOptions = {
-        ...fpi,
-        depth: "identity",
-        spread: x.spread,
-        noise: x.noise,
-        seed: x.seed,
-      };
-      assert(await change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
-      assert(describeGrowth(source, target, options).exact);
-    }),
-    { numRuns: 60, seed: 1 },
-  );
-});
-
-Deno.test("scaled copies keep the logits at any width", async () => {
-  await fc.assert(
-    fc.asyncProperty(shapes, async (x) => {
-      const [source, target] = growingPair(x, x.d + x.hidden);
-      const options: GrowthOptions = {
-        method: "fpi",
-        depth: "identity",
-        width: "scaled-copies",
-        spread: x.spread,
-        noise: x.noise,
-      };
-      assert(await change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
-      assert(describeGrowth(source, target, options).exact);
-    }),
-    { numRuns: 60, seed: 1 },
-  );
-});
+for (
+  const [what, width, hiddenSize] of [
+    ["FPI at integer widths and identity depth keeps the logits", "copies", (x) => x.d * x.times],
+    ["scaled copies keep the logits at any width", "scaled-copies", (x) => x.d + x.hidden],
+  ] satisfies [string, GrowthOptions["width"], (x: Shapes) => number][]
+) {
+  Deno.test(what, async () => {
+    await fc.assert(
+      fc.asyncProperty(shapes, async (x) => {
+        const [source, target] = growingPair(x, hiddenSize(x)), { spread, noise, seed } = x;
+        const options: GrowthOptions = { method: "fpi", depth: "identity", width, spread, noise, seed };
+        assert(await change(source, target, options, randomWeights(source, x.seed)) < 2e-6);
+        assert(describeGrowth(source, target, options).exact);
+      }),
+      { numRuns: 60, seed: 1 },
+    );
+  });
+}
 
 Deno.test("what is called approximate does change the function", async () => {
   const source = smallConfig({ num_hidden_layers: 3 });

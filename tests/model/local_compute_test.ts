@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
 import type { Slice } from "../../mesh/plan.ts";
 import { Lease, LeaseOverError } from "../../model/lease.ts";
-import { loadFresh } from "../on_device.ts";
+import { loadFresh, step } from "../on_device.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 import { devices } from "./devices.ts";
 import { EXPERTS, SMALL } from "./small_run.ts";
@@ -9,15 +9,6 @@ import { EXPERTS, SMALL } from "./small_run.ts";
 const model = { ...SMALL, ...EXPERTS };
 const TOKENS = 2 * 5;
 const ids = Uint32Array.from({ length: TOKENS }, (_, i) => i % SMALL.vocab_size);
-const settings = {
-  clip: 1,
-  learningRate: 0.1,
-  step: 1,
-  beta1: 0.9,
-  beta2: 0.95,
-  epsilon: 1e-8,
-  weightDecay: 0,
-};
 
 /** A worker that holds everything but the experts of layer 1, which `host` has. */
 function slice(host: string): Slice {
@@ -57,7 +48,7 @@ for (const { kind, device } of devices) {
       await compute.forward(forward);
       await compute.backward(0, 0);
       await compute.finish();
-      await compute.step({ commit: true, ...settings });
+      await compute.step(step);
       answers.push([(await compute.get("lm_head.weight", "weight", 0, 40)).buffer]);
       compute.close();
     }
@@ -77,7 +68,7 @@ for (const { kind, device } of devices) {
     assertEquals(losses.length, 1);
     assertEquals(tensors.map((tensor) => tensor.name).includes(name), true);
     assertEquals(tensors.find((tensor) => tensor.name === "lm_head.weight")?.finite, false);
-    await compute.step({ ...settings, commit: false });
+    await compute.step({ ...step, commit: false });
     assertEquals(await compute.get("lm_head.weight", "weight", 0, 40), before);
     // The gradients are zero again: the next round is not poisoned.
     await compute.put(name, "weight", 3, Float32Array.of(1));
@@ -85,7 +76,7 @@ for (const { kind, device } of devices) {
     await compute.backward(0, 0);
     const again = await compute.finish();
     assert(again.tensors.every((tensor) => tensor.finite && Number.isFinite(tensor.sum)));
-    await compute.step({ ...settings, commit: true });
+    await compute.step(step);
     assert((await compute.get("lm_head.weight", "weight", 0, 40)).some((word, i) => word !== before[i]));
     compute.close();
     assertEquals(device.memory().used, 0);

@@ -3,7 +3,7 @@ import { assertEquals } from "@std/assert";
 import { referenceDevice } from "../../kernels/mod.ts";
 import { chooseVariant } from "../../kernels/webgpu/call.ts";
 import type { Slice } from "../../mesh/plan.ts";
-import { loadFresh, Witness } from "../on_device.ts";
+import { loadFresh, step, Witness } from "../on_device.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 import { compileBackwards, rehearse } from "../../worker/rehearsal.ts";
 
@@ -85,16 +85,7 @@ async function played(self: string): Promise<Set<string>> {
     }
   }
   await compute.finish();
-  await compute.step({
-    commit: true,
-    clip: 1,
-    learningRate: 0.1,
-    step: 1,
-    beta1: 0.9,
-    beta2: 0.95,
-    epsilon: 1e-8,
-    weightDecay: 0,
-  });
+  await compute.step(step);
   compute.close();
   return new Set(programs);
 }
