@@ -16,6 +16,7 @@ import { type KnownLink, Paces } from "./planner/paces.ts";
 import { run, type RunRequest } from "./run/run.ts";
 import type { TurnGrants } from "./admission/turn_grants.ts";
 
+/** What a coordinator is made of. */
 export interface CoordinatorOptions {
   readonly runtime: Runtime;
   /** The coordinator's key, its invites, and whom it let in. */

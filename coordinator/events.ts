@@ -87,6 +87,7 @@ export interface WorkerStep {
   readonly links?: readonly LinkReport[];
 }
 
+/** Something that happened in a run. */
 export type RunEvent =
   | {
     readonly event: "plan";

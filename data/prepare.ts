@@ -52,6 +52,7 @@ export interface Prepared {
   readonly before: boolean;
 }
 
+/** Name of the file beside the shards that says what became of the documents. */
 export const reportFile = "report.json";
 
 interface Journal {

@@ -56,6 +56,7 @@ export type Side = z.infer<typeof Side>;
 /** Which side of the split. */
 export type SideName = "train" | "validation";
 
+/** Name of the file that lists the shards of a folder. */
 export const indexFile = "index.json";
 
 /** What decides a tokenizer's ids: equal for two files that differ only in spaces, order of keys or templates. */

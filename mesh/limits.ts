@@ -6,6 +6,7 @@
 /** The one setting of all waiting for a peer: silence after which it is dead, in ms. */
 const deadMs = 5_000;
 
+/** The bounds by name. */
 export const limits = {
   /** Names of workers, runs and tensors: the longest tensor name of a known model has 60 characters. */
   nameLength: 128,

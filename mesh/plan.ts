@@ -111,6 +111,7 @@ const Operations = z.strictObject({
 export const LinkCodec = z.strictObject({ workers: z.tuple([workerId, workerId]), codec: z.enum(CODECS) });
 export type LinkCodec = z.infer<typeof LinkCodec>;
 
+/** Who computes what in which order; see the module's description. */
 export const Plan = z.strictObject({
   run: z.string().max(limits.nameLength),
   /** Grows with every new plan of a run; whatever carries another number is dropped. */

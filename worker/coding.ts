@@ -35,6 +35,7 @@ const EXACT_BYTES = 4;
 
 type Heading = Omit<FrameHeader, "generation">;
 
+/** The codecs of a worker's links in one generation. */
 export class Coding {
   readonly #codecs = new Map<string, Codec>();
   readonly #residuals = new Map<string, Float32Array<ArrayBuffer>>();

@@ -75,6 +75,7 @@ export interface StepDecision {
 /** Parts of a tensor that are kept where it is computed. */
 export type DevicePart = Exclude<Part, "e">;
 
+/** A device with the part of a model that one worker has; tensors by their names, passes by stage and microbatch. */
 export interface Compute {
   /** Measures the device. */
   profile(): Promise<Profile>;

@@ -43,6 +43,7 @@ export interface DenoJoinOptions extends Omit<JoinOptions, "name"> {
 
 /** Ways to reach other workers from Deno; both kinds understand each other. */
 export const TRANSPORTS = ["werift", "native"] as const;
+/** One of {@linkcode TRANSPORTS}. */
 export type TransportChoice = typeof TRANSPORTS[number];
 
 /** Joins the mesh of an invite from this process. Throws `KeyFileError` and what `join` in join.ts throws. */

@@ -63,6 +63,7 @@ export interface Dropped {
   readonly duplicates: number;
 }
 
+/** One generation from its slice to its end. */
 export class Generation {
   readonly number: number;
   /** Answers the exchanges of the passes of this generation. */

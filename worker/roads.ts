@@ -34,8 +34,9 @@ export class Roads {
   }
 
   /**
-   * Starts to send and does not wait. `residual`: what rounding left out before, where the sender keeps it. The promise resolves once the frame is handed over (or the generation is over)
-   * and never rejects: failures go to `fault`. The parts must not change before.
+   * Starts to send and does not wait. The promise resolves once the frame is handed over (or the generation is over) and
+   * never rejects: failures go to `fault`. The parts must not change before. `residual`: what rounding left out before, where
+   * the sender keeps it.
    */
   async send(
     peer: string,

@@ -56,6 +56,7 @@ export interface InviteTerms {
   readonly forMs?: number;
 }
 
+/** Whose list of invites and workers it is, and where it is kept. */
 export interface AdmissionOptions {
   readonly runtime: Clock & Chance;
   /** The coordinator's own key. */
@@ -68,6 +69,7 @@ export interface AdmissionOptions {
   readonly mesh: string;
 }
 
+/** Invites that are good, workers that were let in, and who may come now. */
 export class Admission {
   readonly identity: Identity;
   readonly mesh: string;

@@ -11,6 +11,7 @@ import { ServerError } from "../errors.ts";
 import { Gate, loopback, secured } from "./gate.ts";
 import { answerOwner, type OwnerOptions } from "./owner_requests.ts";
 
+/** Where a server listens, and for whom. */
 export interface ServerOptions extends OwnerOptions {
   /** Address to listen on; loopback unless its user says otherwise. */
   readonly host: string;

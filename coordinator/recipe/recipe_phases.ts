@@ -106,6 +106,7 @@ const GrowToml = z.strictObject({
   noise: coefficient.default(0),
   seed: seed.default(0),
 });
+/** A growth, as read. */
 export type GrowPhase = z.infer<typeof GrowToml>;
 
 /** A mixture of experts out of a dense model; see model/growth/upcycle.ts. */
@@ -123,6 +124,7 @@ const UpcycleToml = z.strictObject({
   router_aux_loss_coef: coefficient.default(0.001),
   router_z_loss_coef: coefficient.default(0.01),
 });
+/** An upcycling, as read. */
 export type UpcyclePhase = z.infer<typeof UpcycleToml>;
 
 /** Validation without training, and tasks. */
@@ -134,6 +136,7 @@ const EvaluateToml = z.strictObject({
   /** Files of choose tasks (see model/text/tasks.ts), no longer than `sequence`. */
   tasks: z.array(z.string().min(1)).default([]),
 });
+/** An evaluation, as read. */
 export type EvaluatePhase = z.infer<typeof EvaluateToml>;
 
 /** Text made from raw files before anything is trained: a file as `volary data prepare` reads it. */
@@ -142,6 +145,7 @@ const PrepareToml = z.strictObject({
   /** The description of the data. */
   config: z.string().min(1),
 });
+/** A preparation of data, as read. */
 export type PreparePhase = z.infer<typeof PrepareToml>;
 
 /** What a phase may be, as TOML. */
@@ -153,6 +157,7 @@ export const PhaseToml = z.discriminatedUnion("kind", [
   EvaluateToml,
 ]);
 
+/** Any phase of a recipe. */
 export type Phase = PreparePhase | TrainPhase | GrowPhase | UpcyclePhase | EvaluatePhase;
 /** Phases that change the model and compute nothing. */
 export type SwitchPhase = GrowPhase | UpcyclePhase;

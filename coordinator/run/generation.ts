@@ -15,7 +15,9 @@ import type { Member, MemberMessage } from "../member.ts";
 import { pause } from "../pause.ts";
 import type { ParameterSource } from "./parameters.ts";
 
+/** A worker's answer to a round of training: losses, and the sums of squares of the gradients that it owns. */
 export type Vote = Extract<FromWorker, { type: "vote" }>;
+/** Its answer to a round of evaluation. */
 export type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
 type Answer = Vote | Evaluated;
 type Round = Extract<FromCoordinator, { type: "round" }>;

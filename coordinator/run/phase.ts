@@ -23,6 +23,7 @@ export interface PhaseData extends ValidationData {
   train(step: number): Batch | Promise<Batch>;
 }
 
+/** A training phase and the generation that computes it. */
 export interface PhaseOptions {
   readonly clock: Clock;
   readonly config: ModelConfig;

@@ -36,6 +36,7 @@ function together(rows: number, columns: number, speed: number, worth = 0, steps
   return { name, rows, columns: columns * TOGETHER, kind: "together", lanes: 1, speed, worth, steps };
 }
 
+/** The form that shares a square of both factors within a workgroup. */
 export const SHARED: Size = {
   name: "shared",
   rows: SHARED_ROWS,
@@ -134,6 +135,7 @@ function suffix({ a, b, c }: Vectors): string {
   return `${a ? "v" : "s"}${b ? "v" : "s"}${c ? "v" : "s"}`;
 }
 
+/** The name of a variant, which settings and reports use. */
 export function variantName(size: Size, vectors: Vectors, epilogue: Epilogue): string {
   return size.kind === "shared" ? `shared ${epilogue}` : `${size.name} ${suffix(vectors)} ${epilogue}`;
 }

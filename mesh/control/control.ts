@@ -31,6 +31,7 @@ export interface PullRequest {
   readonly length: number;
 }
 
+/** What a control connection counted. */
 export interface ControlCounters {
   messagesSent: number;
   messagesReceived: number;
@@ -44,6 +45,7 @@ export interface ControlCounters {
   roundTrip: number;
 }
 
+/** One end of a control connection: messages both ways, and pulls of words of tensors. */
 export interface Control<In extends Typed, Out extends Typed> {
   readonly counters: Readonly<ControlCounters>;
   /** Resolves with the reason once the connection is gone. */

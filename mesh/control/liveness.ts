@@ -14,6 +14,7 @@ export interface LivenessEvents {
   dead(silentMs: number): void;
 }
 
+/** Watches one other end. */
 export class Liveness {
   private timer: Timer | undefined;
   private last: number;

@@ -15,6 +15,7 @@ import { KEY_BYTES } from "./identity.ts";
 import { limits } from "../limits.ts";
 import type { Chance } from "../runtime.ts";
 
+/** What an invite says. */
 export interface Invite {
   /** Where to connect: ws:// or wss://, host and port. */
   readonly address: string;

@@ -52,6 +52,7 @@ export interface BundleCounters extends LeavingCounters {
   duplicates: number;
 }
 
+/** The channels of one link; see the module's description. */
 export class Bundle {
   readonly closed: Promise<string>;
   /** "webrtc (werift)" and the like, of the first channel. */

@@ -30,6 +30,7 @@ import { NUMBER_PREFIX } from "./path.ts";
 import { Pump } from "./pump.ts";
 import type { Timer } from "../runtime.ts";
 
+/** One end of a link; see the module's description. */
 export class ChannelLink implements Link {
   readonly peer: string;
   onsuspected: ((suspected: boolean) => void) | undefined;

@@ -79,6 +79,7 @@ class Refusal extends HandshakeError {
 /** u8 kind, u16 version, u8 means, u32 generation, nonce, key, f64 from, f64 until, signature of the coordinator. */
 const NONCE_BYTES = 32, NONCE_AT = 8, KEY_AT = NONCE_AT + NONCE_BYTES, TIMES_AT = KEY_AT + KEY_BYTES;
 const WORD_AT = TIMES_AT + 16;
+/** Bytes of a hello and of a proof. */
 export const HELLO_BYTES = WORD_AT + SIGNATURE_BYTES;
 export const PROOF_BYTES = 1 + SIGNATURE_BYTES;
 /** Bits of what a connection can be known by at one end. */

@@ -21,6 +21,7 @@ export type Lane = typeof LANES[number];
 /** The largest payload of a lane's frames in bytes, alone or with the number of such frames that are granted ahead. */
 export type LaneSize = number | { readonly frameBytes: number; readonly frames: number };
 
+/** Who talks to whom, and how large what they say may be. */
 export interface LinkOptions extends Greeting {
   /** From the plan, so the same at both ends. */
   readonly lanes: Readonly<Record<Lane, LaneSize>>;
@@ -64,6 +65,7 @@ export type FrameHandler = (
   consumed: () => void,
 ) => void;
 
+/** One end of a link. */
 export interface Link {
   readonly peer: string;
   readonly kind: string;

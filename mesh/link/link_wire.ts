@@ -38,6 +38,7 @@ export const KIND = {
 /** Bytes before a piece's own in a data message. */
 export const DATA_PREFIX = 2;
 
+/** Grants `bytes` more on a lane. */
 export function encodeCredit(lane: number, bytes: number): Uint8Array<ArrayBuffer> {
   const message = new Uint8Array(10);
   message[0] = KIND.credit;
@@ -46,6 +47,7 @@ export function encodeCredit(lane: number, bytes: number): Uint8Array<ArrayBuffe
   return message;
 }
 
+/** The lane, which may be unknown here, and the bytes. Throws `LinkError` for bytes that are no such number. */
 export function decodeCredit(message: Uint8Array): { lane: number; bytes: number } {
   const bytes = message.length === 10 ? view(message).getFloat64(2, true) : NaN;
   if (!(Number.isSafeInteger(bytes) && bytes > 0)) {
@@ -62,11 +64,13 @@ export function encodeNumber(kind: number, id: number): Uint8Array<ArrayBuffer> 
   return message;
 }
 
+/** The number of a message of {@linkcode encodeNumber}. Throws `LinkError` for one of another size. */
 export function decodeNumber(message: Uint8Array): number {
   if (message.length !== 5) throw new LinkError("A ping, pong or count of the peer has the wrong size");
   return view(message).getUint32(1, true);
 }
 
+/** Says why this end gives up. */
 export function encodeAbort(reason: string): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(reason.slice(0, limits.textLength));
   const message = new Uint8Array(1 + text.length);

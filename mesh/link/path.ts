@@ -52,6 +52,7 @@ export const MEASUREMENTS = 4;
 /** Ids of pings are times in tenths of a millisecond, so that any answer tells how long it took. */
 const PING_UNIT_MS = 0.1;
 
+/** One channel as its bundle sees it. */
 export class Path {
   /** Of the last ping, ms, with what waited in front of it; NaN before the first. */
   roundTrip = NaN;

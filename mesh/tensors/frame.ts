@@ -29,6 +29,7 @@ export const WHATS = [
   "replica-weight",
   "replica-delta",
 ] as const;
+/** One of {@linkcode WHATS}. */
 export type What = typeof WHATS[number];
 
 /** The header of a frame but for the payload's size. All numbers are u32. */

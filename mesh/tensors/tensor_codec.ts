@@ -11,6 +11,7 @@ import { FrameError } from "../errors.ts";
 
 /** By their number on the wire. */
 export const CODECS = ["f32", "bf16", "f16", "int8", "zstd"] as const;
+/** One of {@linkcode CODECS}. */
 export type Codec = typeof CODECS[number];
 
 /** Compression that the platform brings; browsers have none of this kind. */

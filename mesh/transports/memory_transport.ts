@@ -7,6 +7,7 @@ import { LinkError } from "../errors.ts";
 import { limits } from "../limits.ts";
 import type { Channel, ChannelBinding, Clock, Signal, Transport } from "../runtime.ts";
 
+/** What lies between the two ends; nothing where all is absent. */
 export interface MemoryOptions {
   /** Needed for a delay or a bandwidth. */
   readonly clock?: Clock;

@@ -9,6 +9,7 @@ import { createSocket, type Socket } from "node:dgram";
 import type { HostPort } from "./ice_servers.ts";
 import type { Clock } from "../runtime.ts";
 
+/** The magic cookie, the bytes of a header, and the classes of an answer (sections 5 and 6). */
 export const COOKIE = 0x2112a442, HEADER = 20, SUCCESS = 0x100, FAILURE = 0x110;
 const INTEGRITY = 8;
 /** Requests over UDP may be lost: so often and so far apart, ms. */

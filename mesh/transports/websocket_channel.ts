@@ -43,6 +43,7 @@ export async function webSocketChannel(socket: WebSocket, clock: Clock): Promise
   return channel;
 }
 
+/** One end of a WebSocket. */
 export class WebSocketChannel implements Channel {
   readonly kind = "websocket";
   /** None: a program does not see the TLS under a WebSocket. So links do not run on one; see handshake.ts. */

@@ -20,6 +20,7 @@ import { openPeer } from "./peer_opening.ts";
 import type { Channel, Clock, Signal, Transport } from "../runtime.ts";
 import { WeriftChannel } from "./werift_channel.ts";
 
+/** What a {@linkcode weriftTransport} is given. */
 export interface WeriftOptions {
   readonly clock: Clock;
   /** Also offer 127.0.0.1, or the address of this machine that is named: for workers on one machine. */
@@ -39,6 +40,7 @@ export function loadWerift(): Promise<unknown> {
   return library ??= import("werift");
 }
 
+/** A transport over werift. */
 export function weriftTransport(options: WeriftOptions): Transport {
   return {
     kind: "webrtc (werift)",
@@ -115,9 +117,9 @@ interface Sockets {
 }
 
 /**
- * Keeps the order of the connection's datagrams, and tells its sockets how large one can be. Deno makes a new cleared array of "the receive buffer's
- * size" (64 KiB, and twice what is asked for here) for each datagram that arrives, and leaves the system's own buffer
- * alone; Node would change that one instead, so this is for Deno only, as this whole file is.
+ * Keeps the order of the connection's datagrams, and tells its sockets how large one can be. Deno makes a new cleared array
+ * of "the receive buffer's size" (64 KiB, and twice what is asked for here) for each datagram that arrives, and leaves the
+ * system's own buffer alone; Node would change that one instead, so this is for Deno only, as this whole file is.
  */
 function fitSockets(connection: RTCPeerConnection): void {
   for (const { connection: ice } of connection.iceTransports) {
