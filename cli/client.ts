@@ -89,10 +89,8 @@ export class Owner {
     } catch (error) {
       if (error instanceof CommandError) throw error;
       throw new CommandError(
-        `The connection to the coordinator broke (${
-          (error as Error).message
-        }). If it still runs, \`volary status\` shows ` +
-          "how far it is; if not, start it again and resume with --resume.",
+        `The connection to the coordinator broke (${(error as Error).message}). If it still runs, ` +
+          `\`volary status\` shows how far it is; if not, start it again and resume with --resume.`,
       );
     }
   }

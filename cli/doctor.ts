@@ -136,9 +136,8 @@ async function device(): Promise<Omit<Finding, "check">> {
     const { info } = device;
     const { flops, bandwidth } = await measureDevice(device, () => performance.now());
     const found =
-      `${info.name} (${info.kind}), ${quantity(flops, "FLOPS")}, ${
-        quantity(bandwidth, "B/s")
-      }, largest binding ` +
+      `${info.name} (${info.kind}), ${quantity(flops, "FLOPS")}, ${quantity(bandwidth, "B/s")}, largest ` +
+      "binding " +
       size(info.maxBinding);
     if (!await sameProduct(device, reference)) {
       const advice =
@@ -185,9 +184,8 @@ async function webrtc(kind: "werift" | "native"): Promise<Omit<Finding, "check">
   await Promise.all([from.close(), to.close()]);
   return {
     ok: true,
-    found: `${transport.kind}, opens in ${opened.toFixed(0)} ms, ${
-      quantity(speed, "B/s")
-    } inside this machine`,
+    found: `${transport.kind}, opens in ${opened.toFixed(0)} ms, ${quantity(speed, "B/s")} inside this ` +
+      "machine",
   };
 }
 
@@ -226,9 +224,8 @@ async function coordinator(line: string): Promise<Omit<Finding, "check">> {
     channel.close("only looked");
   }
   const took = clock.now() - began, { expires } = invite;
-  const found = `${new URL(invite.address).host} (${fingerprint(invite.coordinator)}) answers in ${
-    took.toFixed(0)
-  } ms`;
+  const found = `${new URL(invite.address).host} (${fingerprint(invite.coordinator)}) answers in ` +
+    `${took.toFixed(0)} ms`;
   if (expires === undefined) return { ok: true, found: `${found}; the invite does not expire` };
   const until = `${new Date(expires).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   if (expires > clock.wall()) return { ok: true, found: `${found}; the invite is good until ${until}` };

@@ -39,10 +39,8 @@ export function explain(error: unknown): string | undefined {
   if (ours.some((type) => error instanceof type) || oursByName.has(error.name)) return error.message;
   if (error instanceof Deno.errors.NotCapable) {
     const flag = error.message.match(/--allow-[a-z]+/)?.[0];
-    return `Deno was started without a permission that this needs${
-      flag ? ` (${flag})` : ""
-    }: ${error.message} ` +
-      "`deno task volary` has all of them.";
+    return `Deno was started without a permission that this needs${flag ? ` (${flag})` : ""}: ` +
+      `${error.message} \`deno task volary\` has all of them.`;
   }
   // What the operating system says about files: its message names the path.
   if (

@@ -79,9 +79,8 @@ nothing yet, what the routers look like, and whether a weight is not finite.
         ...(loss === undefined ? [] : [`${on!.path}: ${lossText(loss)}`]),
         broken.length === 0
           ? "Every weight is finite."
-          : `${broken.length} ${
-            broken.length === 1 ? "tensor holds" : "tensors hold"
-          } weights that are not finite: ` +
+          : `${broken.length} ${broken.length === 1 ? "tensor holds" : "tensors hold"} weights that are ` +
+            "not finite: " +
             broken.slice(0, 3).map(({ name }) => name).join(", ") + (broken.length > 3 ? ", ..." : "") + ".",
       ].join("\n"));
       return broken.length === 0 ? 0 : 1;
@@ -131,9 +130,8 @@ function unitLines(units: readonly UnitReport[]): string[] {
     const sum = (key: "units" | "distinct") => all.reduce((total, report) => total + report[key], 0);
     const where = unit === "hidden" ? "" : ` in ${some.length} of ${all.length} layers`;
     return [
-      `copies: ${sum("units") - sum("distinct")} of ${sum("units")} ${
-        unitNames[unit]
-      } repeat another bit for bit${where}`,
+      `copies: ${sum("units") - sum("distinct")} of ${sum("units")} ${unitNames[unit]} repeat another ` +
+      `bit for bit${where}`,
     ];
   });
 }

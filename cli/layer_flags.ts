@@ -48,9 +48,8 @@ function rangeOf(given: string, layers: number): number[] {
     last = Number(match?.[2] ?? first);
   if (match === null || last < first || last >= layers) {
     throw new UsageError(
-      `--skip-layers takes layers from 0 to ${
-        layers - 1
-      }, such as 3,5 or 4-5; "${given}" is none of the model's ${layers}.`,
+      `--skip-layers takes layers from 0 to ${layers - 1}, such as 3,5 or 4-5; "${given}" is none of ` +
+        `the model's ${layers}.`,
     );
   }
   return Array.from({ length: last - first + 1 }, (_, i) => first + i);

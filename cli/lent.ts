@@ -59,9 +59,8 @@ function sendingOf(text: string | undefined): number | undefined {
   const bytes = Number(amount) * { k: 1e3, m: 1e6, g: 1e9 }[unit.toLowerCase() as "k" | "m" | "g"] / 8;
   if (bytes < limits.leastSending) {
     throw new CommandError(
-      `--bandwidth ${text} is too little for activations: lend at least ${
-        limits.leastSending * 8 / 1e6
-      }Mbit.`,
+      `--bandwidth ${text} is too little for activations: lend at least ` +
+        `${limits.leastSending * 8 / 1e6}Mbit.`,
     );
   }
   return bytes;

@@ -54,10 +54,8 @@ async function bundle(program: URL, problem: (text: string) => void): Promise<st
     return outputFiles![0].text();
   } catch (error) {
     problem(
-      `The page for browsers cannot be put together: ${
-        error instanceof Error ? error.message : error
-      }. Deno fetches its ` +
-        "bundler when it is first needed; is the npm registry within reach?",
+      `The page for browsers cannot be put together: ${error instanceof Error ? error.message : error}. ` +
+        "Deno fetches its bundler when it is first needed; is the npm registry within reach?",
     );
   }
 }

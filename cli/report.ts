@@ -30,16 +30,14 @@ shows how far it is.
     if (flags.has("json")) printJson({ event: "report", ...data });
     const { total, validations, savings } = data, last = validations.at(-1);
     say(
-      `${data.name} (${data.state}): ${number(total.tokens)} tokens, ${quantity(total.flops, "FLOP")}, ${
-        duration(total.seconds)
-      } of steps` + (last?.nll == null ? "" : `, validation nll ${last.nll.toFixed(4)}`),
+      `${data.name} (${data.state}): ${number(total.tokens)} tokens, ${quantity(total.flops, "FLOP")}, ` +
+        `${duration(total.seconds)} of steps` +
+        (last?.nll == null ? "" : `, validation nll ${last.nll.toFixed(4)}`),
     );
     if (savings !== null) {
       say(
-        `Saved against training from scratch (${savings.against}): time ${
-          savings.time.toFixed(2)
-        } x, compute ` +
-          `${savings.compute.toFixed(2)} x, operations ${savings.arithmetic.toFixed(2)} x`,
+        `Saved against training from scratch (${savings.against}): time ${savings.time.toFixed(2)} x, ` +
+          `compute ${savings.compute.toFixed(2)} x, operations ${savings.arithmetic.toFixed(2)} x`,
       );
     }
     say(`The page is ${relative(Deno.cwd(), page) || page}`);

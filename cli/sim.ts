@@ -127,9 +127,8 @@ and a picture. Cluster files: see examples/clusters.
       { schedule } = trial,
       names = cluster.workers.map(({ id }) => id);
     if (svg !== undefined) {
-      const title = `${recipe.name} on ${cluster.name}, ${schedule}: ${
-        shortTime(trial.timeline.seconds)
-      } a step`;
+      const title = `${recipe.name} on ${cluster.name}, ${schedule}: ` +
+        `${shortTime(trial.timeline.seconds)} a step`;
       await Deno.writeTextFile(svg, ganttSvg(trial.timeline, { title, names }));
     }
     if (json) {

@@ -136,9 +136,8 @@ async function compare(
     if (exact) refuseChangedLoss(before, after, on.path);
     const sizes = [checkpoint.config, model.config].map((config) => countParameters(config).total);
     return [before, after].map((loss, i) => [
-      `${nameOf(on.path)}, ${i === 0 ? "before" : "after"} ${verb} (${
-        sizes[i].toLocaleString("en-US")
-      } parameters)`,
+      `${nameOf(on.path)}, ${i === 0 ? "before" : "after"} ${verb} (${sizes[i].toLocaleString("en-US")} ` +
+      "parameters)",
       lossText(loss),
     ]);
   } finally {
@@ -151,12 +150,8 @@ export function refuseChangedLoss(before: TextLoss, after: TextLoss, text: strin
   const change = Math.abs(after.nll - before.nll);
   if (change <= roundingOfLoss * Math.max(1, before.nll)) return;
   throw new CommandError(
-    `Nothing was written: this change keeps the function, yet the loss on ${text} went from ${
-      before.nll.toFixed(6)
-    } to ` +
-      `${
-        after.nll.toFixed(6)
-      }. Either the device computes wrongly (volary doctor, --device reference) or this is a fault of ` +
-      `the program; please report it.`,
+    `Nothing was written: this change keeps the function, yet the loss on ${text} went from ` +
+      `${before.nll.toFixed(6)} to ${after.nll.toFixed(6)}. Either the device computes wrongly (volary ` +
+      "doctor, --device reference) or this is a fault of the program; please report it.",
   );
 }

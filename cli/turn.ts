@@ -94,10 +94,9 @@ export async function grantsOf(flags: Flags, tell: (text: string) => void): Prom
   const answer = await probeTurn({ ...server, username, password }, clock);
   if (answer.answer === "refused" && answer.code === 401) {
     throw new CommandError(
-      `${
-        turnText(server)
-      } refuses what was made from the secret in ${file}: 401 ${answer.reason}. It must be the server's own ` +
-        "(coturn: use-auth-secret and static-auth-secret), and both clocks must be right.",
+      `${turnText(server)} refuses what was made from the secret in ${file}: 401 ${answer.reason}. It ` +
+        "must be the server's own (coturn: use-auth-secret and static-auth-secret), and both clocks " +
+        "must be right.",
     );
   }
   if (answer.answer !== "granted") {

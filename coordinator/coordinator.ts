@@ -121,9 +121,8 @@ export class Coordinator {
   async run(request: RunRequest, call: RunCall): Promise<Outcome> {
     if (this.#stop !== undefined) {
       throw new CoordinatorError(
-        `The run ${
-          this.#last?.name ?? ""
-        } is under way; a coordinator runs one at a time. See \`volary status\`.`,
+        `The run ${this.#last?.name ?? ""} is under way; a coordinator runs one at a time. See \`volary ` +
+          `status\`.`,
       );
     }
     const stop = this.#stop = new AbortController();

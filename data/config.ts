@@ -172,9 +172,8 @@ function explain(issues: readonly z.core.$ZodIssue[]): string {
     const place = [at, key].filter(Boolean).join(": ");
     if (issue.code === "unrecognized_keys") {
       const names = known[inDomain ? "domain" : section in known ? section : ""];
-      return `${place ? `${place}: ` : ""}there is no key ${
-        issue.keys.map((key) => `"${key}"`).join(", ")
-      }; known: ${names.join(", ")}.`;
+      return `${place ? `${place}: ` : ""}there is no key ` +
+        `${issue.keys.map((key) => `"${key}"`).join(", ")}; known: ${names.join(", ")}.`;
     }
     return `${place ? `${place}: ` : ""}${issue.message.charAt(0).toLowerCase()}${issue.message.slice(1)}.`;
   });

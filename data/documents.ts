@@ -185,17 +185,15 @@ function fieldOf(bytes: Uint8Array, field: string): string | { readonly wrong: s
   if (typeof text === "string") return text;
   const names = Object.keys(value).slice(0, 12).map((name) => `"${name}"`).join(", ");
   return {
-    wrong: `has no text in the field "${field}"${
-      names ? ` (it has ${names}; text = "..." names the field)` : ""
-    }`,
+    wrong: "has no text in the field " +
+      `"${field}"${names ? ` (it has ${names}; text = "..." names the field)` : ""}`,
   };
 }
 
 function tooLong(path: string, line: number): SourceError {
   return new SourceError(
-    `${path}:${line} begins a document of more than ${
-      limits.documentBytes >> 20
-    } MiB, more than is held at once. Cut it ` +
-      `into documents: documents = "paragraph" or "line" in its [[domain]], or several files.`,
+    `${path}:${line} begins a document of more than ${limits.documentBytes >> 20} MiB, more than is ` +
+      `held at once. Cut it into documents: documents = "paragraph" or "line" in its [[domain]], or ` +
+      "several files.",
   );
 }

@@ -53,9 +53,9 @@ export async function decideFates(
   const empty = config.domain.find((_, d) => left[d] === 0);
   if (empty !== undefined || validation === 0) {
     throw new DataError(
-      `After duplicates were dropped too few documents are left to keep ${config.validation} of them for validation${
-        empty === undefined ? "" : ` (domain "${empty.name}")`
-      }. Give more text, cut it into smaller documents (documents = "paragraph"), or choose a larger share.`,
+      `After duplicates were dropped too few documents are left to keep ${config.validation} of them ` +
+        `for validation${empty === undefined ? "" : ` (domain "${empty.name}")`}. Give more text, cut ` +
+        `it into smaller documents (documents = "paragraph"), or choose a larger share.`,
     );
   }
 }

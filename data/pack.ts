@@ -131,10 +131,8 @@ function encoder(tokenizer: Tokenizer): (text: string) => Uint32Array {
   let documents = 0, all = 0, strange = 0, read = 0, lost = 0;
   const refuse = (text: string, what: string) =>
     new TokenizerError(
-      `The tokenizer does not cover the text: ${what}, as in "${
-        excerpt(text)
-      }". Use a tokenizer that was made for such text ` +
-        `(volary data bpe makes one that covers every text).`,
+      `The tokenizer does not cover the text: ${what}, as in "${excerpt(text)}". Use a tokenizer that ` +
+        "was made for such text (volary data bpe makes one that covers every text).",
     );
   return (text) => {
     let ids: Uint32Array;

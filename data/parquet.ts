@@ -28,9 +28,8 @@ export async function* parquetDocuments(
   };
   const damaged = (error: unknown) =>
     new SourceError(
-      `${path} cannot be read as Parquet: ${
-        error instanceof Error ? error.message : error
-      }. The file is damaged or was not fetched whole; fetch it again, or leave it out.`,
+      `${path} cannot be read as Parquet: ${error instanceof Error ? error.message : error}. The file ` +
+        "is damaged or was not fetched whole; fetch it again, or leave it out.",
     );
   let metadata: FileMetaData;
   try {
@@ -41,9 +40,8 @@ export async function* parquetDocuments(
   const names = metadata.schema.slice(1).filter((element) => !element.num_children).map(({ name }) => name);
   if (!names.includes(column)) {
     throw new SourceError(
-      `${path} has no column "${column}"; it has ${
-        names.join(", ")
-      }. text = "..." in its [[domain]] names the column.`,
+      `${path} has no column "${column}"; it has ${names.join(", ")}. text = "..." in its [[domain]] ` +
+        "names the column.",
     );
   }
   let rowStart = 0;
@@ -86,9 +84,8 @@ export async function* parquetDocuments(
         }
         if (value.length > limits.documentBytes) {
           throw new SourceError(
-            `${path}: row ${at} is a document of more than ${
-              limits.documentBytes >> 20
-            } MiB, more than is held at once.`,
+            `${path}: row ${at} is a document of more than ${limits.documentBytes >> 20} MiB, more than ` +
+              "is held at once.",
           );
         }
         yield { text: value, place: `${path} row ${at}`, next: { at: at + 1, line: at + 2 } };

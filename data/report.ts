@@ -77,9 +77,8 @@ export function reportRows(report: PrepareReport): string[][] {
       const gone = reasons.reduce((n, [, d]) => n + d.bytes, 0);
       kept -= sum;
       left -= gone;
-      const detail = reasons.length === 1 && reasons[0][0] === title
-        ? ""
-        : ` (${reasons.slice(0, 4).map(([r, d]) => `${r} ${d.documents}`).join(", ")}${
+      const detail = reasons.length === 1 && reasons[0][0] === title ? "" : " " +
+        `(${reasons.slice(0, 4).map(([r, d]) => `${r} ${d.documents}`).join(", ")}${
           reasons.length > 4 ? ", ..." : ""
         })`;
       row(`  - ${title}${detail}`, sum, gone);

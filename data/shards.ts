@@ -154,9 +154,8 @@ export class Shards {
     if (!read.success) {
       const [issue] = read.error.issues;
       throw new ShardsError(
-        `${path} is no index of shards of this version: ${
-          issue.path.join(".")
-        }: ${issue.message}. Prepare the data again.`,
+        `${path} is no index of shards of this version: ${issue.path.join(".")}: ${issue.message}. ` +
+          "Prepare the data again.",
       );
     }
     const shards = new Shards(files, folder, read.data);

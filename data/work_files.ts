@@ -98,11 +98,10 @@ export function explainingFullDisk(files: FileStore, folder: string): FileStore 
     } catch (error) {
       if (!isFull(error)) throw error;
       throw new DataError(
-        `The disk is full: ${path} could not be written, after ${
-          (written / 1e6).toFixed(1)
-        } MB of this run. A preparation ` +
-          `needs about as much room beside ${folder} as its text, and 0.5 kB for each document, until it is done. Free some ` +
-          `and give the same command again: it goes on from where it was.`,
+        `The disk is full: ${path} could not be written, after ${(written / 1e6).toFixed(1)} MB of this ` +
+          `run. A preparation needs about as much room beside ${folder} as its text, and 0.5 kB for ` +
+          "each document, until it is done. Free some and give the same command again: it goes on from " +
+          "where it was.",
       );
     }
   };

@@ -215,10 +215,8 @@ function parseModelType(value: unknown, record: Record<string, unknown>): ModelT
     ? " Its gate (softmax over all experts before the top-k, without renormalising) is not computed here either."
     : "";
   throw new ConfigError(
-    `model_type ${
-      JSON.stringify(value)
-    } is not known, and models of another architecture would be computed wrongly. ` +
-      `Known: ${known}.${why}`,
+    `model_type ${JSON.stringify(value)} is not known, and models of another architecture would be ` +
+      `computed wrongly. Known: ${known}.${why}`,
   );
 }
 

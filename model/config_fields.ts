@@ -113,11 +113,9 @@ export function readFields(record: Record<string, unknown>, modelType: string): 
   if (strangers.length > 0) {
     const keys = strangers.length === 1 ? "key" : "keys";
     throw new ConfigError(
-      `The configuration (model_type ${modelType}) has the unknown ${keys} ${
-        strangers.map(quote).join(", ")
-      }. ` +
-        `A model is only read when every key is understood, so that it is never computed wrongly; take out of ` +
-        `config.json what changes no result.`,
+      `The configuration (model_type ${modelType}) has the unknown ${keys} ` +
+        `${strangers.map(quote).join(", ")}. A model is only read when every key is understood, so that ` +
+        "it is never computed wrongly; take out of config.json what changes no result.",
     );
   }
   const has = (key: string) => record[key] !== undefined && record[key] !== null;
@@ -182,10 +180,8 @@ function plainRope(value: unknown, key: string): Record<string, unknown> {
   const others = Object.keys(section).filter((name) => !["rope_type", "type", "rope_theta"].includes(name));
   if (type !== "default" || others.length > 0) {
     throw new ConfigError(
-      `${key} asks for rope scaling (${
-        quote(value)
-      }), which changes every position's angle and is not computed here. ` +
-        `Models with plain rotary embedding can be read.`,
+      `${key} asks for rope scaling (${quote(value)}), which changes every position's angle and is not ` +
+        "computed here. Models with plain rotary embedding can be read.",
     );
   }
   return section;
@@ -240,9 +236,8 @@ function refuseWindows(record: Record<string, unknown>, maxPositions: number, la
     const other = types.findIndex((type) => type !== "full_attention");
     if (other >= 0) {
       throw new ConfigError(
-        `layer_types says ${
-          quote(types[other])
-        } for layer ${other}, but only full attention is computed here.`,
+        `layer_types says ${quote(types[other])} for layer ${other}, but only full attention is ` +
+          "computed here.",
       );
     }
   }
@@ -258,11 +253,9 @@ function refuseWindows(record: Record<string, unknown>, maxPositions: number, la
   if (record.model_type === "qwen2" && typeof first === "number" && first >= layers) return;
   if (typeof window === "number" && window >= maxPositions) return;
   throw new ConfigError(
-    `sliding_window is ${
-      quote(window)
-    } and in use, but attention here always sees the whole sequence: the model would ` +
-      `be computed wrongly beyond that many tokens. Set sliding_window to null, and max_position_embeddings to at most ` +
-      `the window, to use it for short sequences only.`,
+    `sliding_window is ${quote(window)} and in use, but attention here always sees the whole sequence: ` +
+      "the model would be computed wrongly beyond that many tokens. Set sliding_window to null, and " +
+      "max_position_embeddings to at most the window, to use it for short sequences only.",
   );
 }
 

@@ -35,10 +35,8 @@ export function onlyLayers(source: TensorSource, kept: readonly number[]): Tenso
   );
   if (wrong !== undefined) {
     throw new ModelError(
-      `Cannot keep layer ${wrong} of [${kept.join(", ")}]: give layers of the model (0 to ${
-        layers - 1
-      }), each once and ` +
-        "in ascending order.",
+      `Cannot keep layer ${wrong} of [${kept.join(", ")}]: give layers of the model (0 to ` +
+        `${layers - 1}), each once and in ascending order.`,
     );
   }
   if (kept.length === 0) throw new ModelError("Cannot leave every layer out: keep at least one.");

@@ -177,11 +177,9 @@ export function flatsOf(blocks: readonly Block[], limit: number, alignment: numb
       const size = Math.ceil(block.words / alignment) * alignment;
       if (block.words > limit) {
         throw new TensorTooLargeError(
-          `Cannot hold ${describe(block)}: it takes ${
-            block.words * 4
-          } bytes in one piece and this device binds at ` +
-            `most ${limit * 4}. Use a device with a larger limit, or a model with a smaller hidden size, ` +
-            `vocabulary or fewer experts on this device.`,
+          `Cannot hold ${describe(block)}: it takes ${block.words * 4} bytes in one piece and this ` +
+            `device binds at most ${limit * 4}. Use a device with a larger limit, or a model with a ` +
+            "smaller hidden size, vocabulary or fewer experts on this device.",
         );
       }
       if (words > 0 && words + size > limit) close();

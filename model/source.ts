@@ -24,10 +24,8 @@ export function finiteOnly(source: TensorSource): TensorSource {
       const at = firstNonFinite(words);
       if (at >= 0) {
         throw new CheckpointError(
-          `Tensor ${name} holds ${words[at]} at element ${
-            start + at
-          }: a model with such a weight computes nothing. ` +
-            `Take an earlier checkpoint.`,
+          `Tensor ${name} holds ${words[at]} at element ${start + at}: a model with such a weight ` +
+            "computes nothing. Take an earlier checkpoint.",
         );
       }
       return words;

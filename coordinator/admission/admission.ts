@@ -141,9 +141,8 @@ export class Admission {
     }
     const wall = this.#runtime.wall();
     if (invite.expires !== undefined && wall >= invite.expires) {
-      return `The invite has expired (${
-        new Date(invite.expires).toISOString()
-      }). Ask for a new one (\`volary invite\`).`;
+      return `The invite has expired (${new Date(invite.expires).toISOString()}). Ask for a new one ` +
+        `(\`volary invite\`).`;
     }
     if (this.#workers.size >= limits.knownWorkers) {
       return `The coordinator knows ${limits.knownWorkers} workers and takes no new ones.`;
@@ -172,10 +171,8 @@ export class Admission {
     if (worker === undefined) return "The coordinator does not know this worker.";
     for (const other of this.#workers.values()) {
       if (other.name === name && other.key !== id && other.state !== "revoked") {
-        return `The name ${name} belongs to another worker (${
-          fingerprint(fromBase64url(other.key)!)
-        }). Choose another name ` +
-          "(--name), or have the owner revoke that one.";
+        return `The name ${name} belongs to another worker (${fingerprint(fromBase64url(other.key)!)}). ` +
+          "Choose another name (--name), or have the owner revoke that one.";
       }
     }
     if (worker.name === name) return undefined;
@@ -213,9 +210,8 @@ export class Admission {
       throw new AdmissionError(
         found.length === 0
           ? `No worker is called ${who}, and no fingerprint begins so. See: volary workers`
-          : `Several workers match ${who}: ${
-            found.map((worker) => shown(worker).fingerprint).join(", ")
-          }. Give a fingerprint.`,
+          : `Several workers match ${who}: ` +
+            `${found.map((worker) => shown(worker).fingerprint).join(", ")}. Give a fingerprint.`,
       );
     }
     const [worker] = found;

@@ -210,10 +210,8 @@ export class Membership {
     for (const { member, connection } of this.#members.values()) {
       if (!sameBytes(connection.publicKey, publicKey)) continue;
       if (!connection.suspected) {
-        return `This worker's key (${
-          fingerprint(publicKey)
-        }) has joined already, as ${member.id}. Every worker needs a key of ` +
-          "its own: give this one another file with --key.";
+        return `This worker's key (${fingerprint(publicKey)}) has joined already, as ${member.id}. ` +
+          "Every worker needs a key of its own: give this one another file with --key.";
       }
       // It came back before we noticed that it was gone.
       member.close("the same worker has connected again");

@@ -215,16 +215,13 @@ function checkConnected(workers: readonly ClusterWorker[], link: Cluster["link"]
   }
   const missing = workers.filter((_, i) => !reached[i]).map(({ id }) => id);
   if (missing.length === 0) return;
-  const alone = missing.length === 1
-    ? `worker ${missing[0]} has`
-    : `workers ${missing.slice(0, 5).join(", ")}${
+  const alone = missing.length === 1 ? `worker ${missing[0]} has` : "workers " +
+    `${missing.slice(0, 5).join(", ")}${
       missing.length > 5 ? ` and ${missing.length - 5} more have` : " have"
     }`;
   throw new ClusterError(
-    `The links do not connect all workers: ${alone} no way to ${
-      workers[0].id
-    }. Add a [[link]] between them, or a ` +
-      `[network] for all links that are not named.`,
+    `The links do not connect all workers: ${alone} no way to ${workers[0].id}. Add a [[link]] between ` +
+      "them, or a [network] for all links that are not named.",
   );
 }
 
@@ -244,9 +241,8 @@ function explain(issues: readonly z.core.$ZodIssue[]): string {
       const names = known[section ?? ""] ?? [];
       return issue.keys.map((key) => {
         const near = nearest(key, names);
-        return `${at}: there is no key "${key}"${
-          near ? `; did you mean "${near}"?` : `. Known: ${names.join(", ")}.`
-        }`;
+        return `${at}: there is no key ` +
+          `"${key}"${near ? `; did you mean "${near}"?` : `. Known: ${names.join(", ")}.`}`;
       });
     }
     const key = (listed ? more.slice(1) : more).join(".");

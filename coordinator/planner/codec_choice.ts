@@ -27,10 +27,9 @@ export function codecsOf(
   const unable = members.find((member) => offers(member).length === 0);
   if (unable !== undefined) {
     throw new PlanInfeasible(
-      `The recipe wants ${
-        permitted.join(" or ")
-      } between workers, which ${unable.id} cannot write or read (it offers ` +
-        `${unable.profile.codecs?.join(", ") || "f32"}): set [mesh] codec to one that every worker offers.`,
+      `The recipe wants ${permitted.join(" or ")} between workers, which ${unable.id} cannot write or ` +
+        `read (it offers ${unable.profile.codecs?.join(", ") || "f32"}): set [mesh] codec to one that ` +
+        "every worker offers.",
     );
   }
   const byId = new Map(members.map((member) => [member.id, member]));
@@ -39,10 +38,8 @@ export function codecsOf(
     const both = offers(ends[0]).filter((one) => offers(ends[1]).includes(one));
     if (both.length === 0) {
       throw new PlanInfeasible(
-        `The recipe wants ${
-          permitted.join(" or ")
-        } between workers, but ${a} and ${b} offer none of them both: add ` +
-          `"f32" to [mesh] codec.`,
+        `The recipe wants ${permitted.join(" or ")} between workers, but ${a} and ${b} offer none of ` +
+          `them both: add "f32" to [mesh] codec.`,
       );
     }
     const rate = Math.min(

@@ -157,10 +157,8 @@ function infeasible(request: FindRequest, judge: Judge, closest: Division): Plan
   const lines = shortages(judge, closest).map(({ worker, bytes, lends }) => {
     const part = closest.find((p) => p.worker === worker);
     const holds = part ? `${part.layers} ${part.layers === 1 ? "layer" : "layers"}` : "experts";
-    return `worker ${judge.setting.cluster.workers[worker].id} (${holds}) needs ${
-      mebibytes(bytes)
-    } MiB and lends ` +
-      `${mebibytes(lends)} MiB, ${mebibytes(bytes - lends)} MiB short`;
+    return `worker ${judge.setting.cluster.workers[worker].id} (${holds}) needs ${mebibytes(bytes)} MiB ` +
+      `and lends ${mebibytes(lends)} MiB, ${mebibytes(bytes - lends)} MiB short`;
   });
   return new PlanInfeasible(
     `The model does not fit. In the division that lacks least ${some(lines)}. ${remedy(request)}`,
@@ -211,10 +209,8 @@ function remedy(request: FindRequest): string {
     `${mebibytes(bytes - lends)} MiB more on ${cluster.workers[worker].id}`
   );
   const gap = short.reduce((sum, { bytes, lends }) => sum + bytes - lends, 0);
-  return `Recomputing and the smallest microbatches are not enough: with both, lend ${
-    some(who)
-  }, or add workers that ` +
-    `lend ${mebibytes(gap)} MiB and what a stage of their own needs.`;
+  return `Recomputing and the smallest microbatches are not enough: with both, lend ${some(who)}, or ` +
+    `add workers that lend ${mebibytes(gap)} MiB and what a stage of their own needs.`;
 }
 
 /** The first few of a list. */

@@ -211,10 +211,9 @@ function countParts(request: PlanRequest, workers: number): { holders: number; h
   if (holders + hosts > workers) {
     const missing = holders + hosts - workers;
     throw new PlanInfeasible(
-      `${stages} ${stages === 1 ? "stage" : "stages"} and ${hosts} expert hosts need ${
-        holders + hosts
-      } workers, but ` +
-        `${workers} ${workers === 1 ? "has" : "have"} joined: start ${missing} more, or ask for fewer parts.`,
+      `${stages} ${stages === 1 ? "stage" : "stages"} and ${hosts} expert hosts need ${holders + hosts} ` +
+        `workers, but ${workers} ${workers === 1 ? "has" : "have"} joined: start ${missing} more, or ` +
+        "ask for fewer parts.",
     );
   }
   if (hosts > config.experts) {
@@ -232,17 +231,14 @@ function checkMemory(workers: readonly Candidate[], held: readonly Holding[], re
     .filter(({ holding, lends }) => holding.bytes > lends);
   if (short.length === 0) return;
   const lines = short.map(({ holding, lends }) =>
-    `worker ${holding.worker} would need about ${mebibytes(holding.bytes)} MiB and lends ${
-      mebibytes(lends)
-    } MiB ` +
-    `(${mebibytes(holding.bytes - lends)} MiB short)`
+    `worker ${holding.worker} would need about ${mebibytes(holding.bytes)} MiB and lends ` +
+    `${mebibytes(lends)} MiB (${mebibytes(holding.bytes - lends)} MiB short)`
   );
   throw new PlanInfeasible(
     recompute
-      ? `The model does not fit, although activations would be computed again: ${
-        lines.join("; ")
-      }. More workers or more ` +
-        `microbatches (smaller ones) need less memory on each; join --memory lends more.`
+      ? `The model does not fit, although activations would be computed again: ${lines.join("; ")}. ` +
+        "More workers or more microbatches (smaller ones) need less memory on each; join --memory lends " +
+        "more."
       : `The model does not fit: ${lines.join("; ")}. More workers, more microbatches (smaller ones) or ` +
         `recompute = true in the phase need less memory on each; join --memory lends more.`,
   );

@@ -24,28 +24,23 @@ export function teamsOf(
   const given = shares?.reduce((sum, share) => sum + share, 0);
   if (given !== undefined && given !== microbatches) {
     throw new PlanInfeasible(
-      `The shares ${
-        shares!.join(" + ")
-      } come to ${given} microbatches, but a step has ${microbatches}: set [mesh] ` +
-        `shares to numbers that add up to ${microbatches}.`,
+      `The shares ${shares!.join(" + ")} come to ${given} microbatches, but a step has ${microbatches}: ` +
+        `set [mesh] shares to numbers that add up to ${microbatches}.`,
     );
   }
   const count = replicas ?? Math.min(shares?.length ?? 1, ranked.length),
     most = shares?.length ?? microbatches;
   if (count > most) {
     throw new PlanInfeasible(
-      `${count} replicas cannot share ${most} ${
-        shares ? "shares" : "microbatches"
-      }; each needs at least one: set ` +
-        `[mesh] replicas to at most ${most}, or cut the batch into more microbatches.`,
+      `${count} replicas cannot share ${most} ${shares ? "shares" : "microbatches"}; each needs at ` +
+        `least one: set [mesh] replicas to at most ${most}, or cut the batch into more microbatches.`,
     );
   }
   if (count > ranked.length) {
     throw new PlanInfeasible(
       `${count} replicas need ${count} workers, but ${ranked.length} ` +
-        `${ranked.length === 1 ? "has" : "have"} joined: start ${
-          count - ranked.length
-        } more, or set [mesh] replicas.`,
+        `${ranked.length === 1 ? "has" : "have"} joined: start ${count - ranked.length} more, or set ` +
+        "[mesh] replicas.",
     );
   }
   const dealt = shares && dealtShares(shares, count);

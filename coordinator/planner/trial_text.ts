@@ -29,15 +29,10 @@ export function trialText(trial: Trial): string {
   const many = rows.length > 40 ? [...rows.slice(0, 40), [`and ${rows.length - 40} more`]] : rows;
   const names = cluster.workers.map(({ id }) => id);
   return [
-    `${run} on ${cluster.name}: ${shortTime(seconds)} a step, ${
-      number(tokensPerSecond)
-    } tokens/s; ${members} of ` +
-    `${cluster.workers.length} workers, ${stages.length} ${
-      stages.length === 1 ? "stage" : "stages"
-    }, schedule ${schedule}, ` +
-    `${shape.microbatches} x ${shape.batch} sequences of ${shape.sequence} tokens${
-      recompute ? ", recomputing" : ""
-    }`,
+    `${run} on ${cluster.name}: ${shortTime(seconds)} a step, ${number(tokensPerSecond)} tokens/s; ` +
+    `${members} of ${cluster.workers.length} workers, ${stages.length} ` +
+    `${stages.length === 1 ? "stage" : "stages"}, schedule ${schedule}, ${shape.microbatches} x ` +
+    `${shape.batch} sequences of ${shape.sequence} tokens${recompute ? ", recomputing" : ""}`,
     `idle ${Math.round(100 * idle)}%, ${size(Math.round(traffic))} of traffic a step, ` +
     `${found.exact ? "every division was considered" : "found by local search"}`,
     ...table(many).map((line) => `  ${line}`),
@@ -79,22 +74,18 @@ export function reasons(trial: Trial): string[] {
   lines.push(
     share > 0.85
       ? `${id} sets the pace: it computes for ${Math.round(100 * share)}% of the step.`
-      : `No worker is busy all the time (${id} most, ${
-        Math.round(100 * share)
-      }%): the rest is the way of the first ` +
-        `and last microbatches through the pipeline, and waiting for links.`,
+      : `No worker is busy all the time (${id} most, ${Math.round(100 * share)}%): the rest is the way ` +
+        "of the first and last microbatches through the pipeline, and waiting for links.",
   );
   const idle = cluster.workers.flatMap(({ id }, w) => memory.has(w) ? [] : [id]);
   if (idle.length > 0) {
     const some = idle.slice(0, 5).join(", ") + (idle.length > 5 ? ` and ${idle.length - 5} more` : "");
     lines.push(
       found.exact
-        ? `${some} ${idle.length === 1 ? "has" : "have"} no part: every division with ${
-          idle.length === 1 ? "it" : "them"
-        } is slower.`
-        : `${some} ${
-          idle.length === 1 ? "has" : "have"
-        } no part: no quicker division with more workers was found.`,
+        ? `${some} ${idle.length === 1 ? "has" : "have"} no part: every division with ` +
+          `${idle.length === 1 ? "it" : "them"} is slower.`
+        : `${some} ${idle.length === 1 ? "has" : "have"} no part: no quicker division with more workers ` +
+          "was found.",
     );
   }
   const hops = found.division.slice(1).map(({ worker }, s) => ({
@@ -170,15 +161,11 @@ export function replicaLines(trial: Trial): string[] {
   const verdict = difference(found.seconds / trial.timeline.seconds);
   const shares = found.plan.pipelines.map(({ shares }) => shares[0]);
   return [
-    `${found.teams.length} replicas under 1F1B: ${
-      shortTime(found.seconds)
-    } a step (${verdict}); [mesh] replicas = ` +
-    `${found.teams.length}, shares = [${shares.join(", ")}]`,
+    `${found.teams.length} replicas under 1F1B: ${shortTime(found.seconds)} a step (${verdict}); [mesh] ` +
+    `replicas = ${found.teams.length}, shares = [${shares.join(", ")}]`,
     ...found.teams.map((team, t) =>
-      `  ${team.map((w) => cluster.workers[w].id).join(", ")}: ${
-        shares[t]
-      } of ${request.shape.microbatches} ` +
-      `microbatches, ${found.plan.pipelines[t].stages.length} ` +
+      `  ${team.map((w) => cluster.workers[w].id).join(", ")}: ${shares[t]} of ` +
+      `${request.shape.microbatches} microbatches, ${found.plan.pipelines[t].stages.length} ` +
       `${found.plan.pipelines[t].stages.length === 1 ? "stage" : "stages"}`
     ),
   ];

@@ -204,9 +204,8 @@ function explain(issues: readonly z.core.$ZodIssue[], toml: Record<string, unkno
       const names = (inPhase ? keysOf(toml, Number(more[0])) : known[section ?? ""]) ?? [];
       return issue.keys.map((unknown) => {
         const near = nearest(unknown, names);
-        return `${at}: there is no key "${unknown}"${
-          near ? `; did you mean "${near}"?` : `. Known: ${names.join(", ")}.`
-        }`;
+        return `${at}: there is no key ` +
+          `"${unknown}"${near ? `; did you mean "${near}"?` : `. Known: ${names.join(", ")}.`}`;
       });
     }
     if (inPhase && key === "kind") {

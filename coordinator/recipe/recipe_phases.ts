@@ -225,10 +225,8 @@ function checkLocal(at: string, phase: TrainPhase, every: number): void {
   for (const key of ["steps", "evaluate_every", "checkpoint_every"] as const) {
     if (phase[key] % every === 0) continue;
     throw new RecipeError(
-      `${at}: ${key} = ${
-        phase[key]
-      } is no multiple of local.every = ${every}, and replicas are alike only every ` +
-        `${every} steps; ${Math.ceil(phase[key] / every) * every} would be.`,
+      `${at}: ${key} = ${phase[key]} is no multiple of local.every = ${every}, and replicas are alike ` +
+        `only every ${every} steps; ${Math.ceil(phase[key] / every) * every} would be.`,
     );
   }
 }
@@ -245,9 +243,8 @@ function checkRound(at: string, phase: { batch: number; microbatches: number; se
   if (phase.batch / phase.microbatches > limits.batch || bytes > limits.roundBytes) {
     throw new RecipeError(
       `${at}: ${phase.batch} sequences of ${phase.sequence} tokens in one step are more than the ` +
-        `${
-          limits.roundBytes / 4
-        } tokens (and ${limits.batch} sequences in a microbatch) that a round may have.`,
+        `${limits.roundBytes / 4} tokens (and ${limits.batch} sequences in a microbatch) that a round ` +
+        "may have.",
     );
   }
 }

@@ -46,9 +46,8 @@ export function checkResume(begun: Recipe, now: Recipe, finished = 0): void {
   if (differs.length === 0) return;
   const list = differs.slice(0, 4).map((key) => `${key} (was ${before.get(key) ?? "absent"})`).join(", ");
   throw new RecipeError(
-    `The run was begun with another recipe: ${list} ${
-      differs.length === 1 ? "differs" : "differ"
-    }. Resume with what it ` +
-      `was begun with (a copy lies in the run's folder), or give the recipe another name and start anew.`,
+    `The run was begun with another recipe: ${list} ${differs.length === 1 ? "differs" : "differ"}. ` +
+      "Resume with what it was begun with (a copy lies in the run's folder), or give the recipe another " +
+      "name and start anew.",
   );
 }

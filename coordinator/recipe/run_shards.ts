@@ -91,15 +91,10 @@ function countEpochs(shards: Shards, phases: readonly Phase[], allowed: number) 
   const most = by.reduce((a, b) => b.epochs > a.epochs ? b : a);
   if (most.epochs <= allowed) return { tokens, epochs: most.epochs };
   throw new RecipeError(
-    `The recipe asks for ${number(tokens)} tokens of training, ${
-      number(most.wanted)
-    } of them from the domain ` +
-      `"${most.name}", which has ${number(most.there)}: that is ${
-        number(most.epochs)
-      } epochs, and [data] epochs allows ` +
-      `${allowed}. Give the domain more text or a smaller proportion, train on fewer tokens, or set epochs = ${
-        Math.ceil(most.epochs)
-      } to read it so often.`,
+    `The recipe asks for ${number(tokens)} tokens of training, ${number(most.wanted)} of them from the ` +
+      `domain "${most.name}", which has ${number(most.there)}: that is ${number(most.epochs)} epochs, ` +
+      `and [data] epochs allows ${allowed}. Give the domain more text or a smaller proportion, train on ` +
+      `fewer tokens, or set epochs = ${Math.ceil(most.epochs)} to read it so often.`,
   );
 }
 

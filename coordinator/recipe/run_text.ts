@@ -136,11 +136,9 @@ function countEpochs(phases: readonly Phase[], allowed: number, text: number) {
   const tokens = tokensBefore(phases, phases.length), epochs = tokens / text;
   if (epochs <= allowed) return { tokens, epochs };
   throw new RecipeError(
-    `The recipe asks for ${number(tokens)} tokens of training, but the text has ${number(text)}: that is ` +
-      `${
-        number(epochs)
-      } epochs, and [data] epochs allows ${allowed}. Give more text, train on fewer tokens, or set ` +
-      `epochs = ${Math.ceil(epochs)} to read the text so often.`,
+    `The recipe asks for ${number(tokens)} tokens of training, but the text has ${number(text)}: that ` +
+      `is ${number(epochs)} epochs, and [data] epochs allows ${allowed}. Give more text, train on fewer ` +
+      `tokens, or set epochs = ${Math.ceil(epochs)} to read the text so often.`,
   );
 }
 

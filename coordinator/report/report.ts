@@ -128,10 +128,8 @@ function estimateText(
   ]);
   const room = free === null ? "" : ` of ${size(free)} that are free`;
   return [
-    `About ${duration(seconds)} of steps and ${size(disk)} of disk${room}; ${
-      number(tokens)
-    } tokens of training read the text ` +
-    `${number(epochs)} times.`,
+    `About ${duration(seconds)} of steps and ${size(disk)} of disk${room}; ${number(tokens)} tokens of ` +
+    `training read the text ${number(epochs)} times.`,
     ...(computing.length > 1 ? table(rows).map((line) => `  ${line}`) : []),
   ].join("\n");
 }
@@ -141,10 +139,8 @@ function switchText(event: Extract<RunEvent, { event: "switch" }>): string {
   const loss = before?.nll == null || after?.nll == null
     ? "its loss was not measured"
     : `validation nll ${before.nll.toFixed(4)} -> ${after.nll.toFixed(4)}`;
-  return `${kind}  ${lines.join("; ")}\n  ${number(parameters.before)} -> ${
-    number(parameters.after)
-  } parameters ` +
-    `(${number(parameters.active)} active), ${loss}${exact ? " (the function stays)" : ""}`;
+  return `${kind}  ${lines.join("; ")}\n  ${number(parameters.before)} -> ${number(parameters.after)} ` +
+    `parameters (${number(parameters.active)} active), ${loss}${exact ? " (the function stays)" : ""}`;
 }
 
 function evaluationText(event: Extract<RunEvent, { event: "evaluation" }>): string {

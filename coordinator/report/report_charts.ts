@@ -89,9 +89,8 @@ export function curveChart({ title, x, y, series, marks, from, to = Infinity, ha
       `<text class="tick" x="${left - 8}" y="${n(py(value) + 3.5)}" text-anchor="end">${short(value)}</text>`
     ),
     ...ticks(lowX, highX, half ? 3 : 7).map((value) =>
-      `<text class="tick" x="${n(px(value))}" y="${height - bottom + 16}" text-anchor="middle">${
-        short(value)
-      }</text>`
+      `<text class="tick" x="${n(px(value))}" y="${height - bottom + 16}" ` +
+      `text-anchor="middle">${short(value)}</text>`
     ),
     ...marks.map(([value, label]) =>
       `<line class="mark" x1="${n(px(value))}" x2="${n(px(value))}" y1="${top}" y2="${height - bottom}"/>` +
@@ -104,9 +103,9 @@ export function curveChart({ title, x, y, series, marks, from, to = Infinity, ha
       if (!dots) return line;
       return line +
         shown.map(([a, b]) =>
-          `<circle class="dot ${tone}" cx="${n(px(a))}" cy="${n(py(b))}" r="${
-            shown.length > 24 ? 2 : 3
-          }"><title>${escape(name)}: ${b.toFixed(4)} at ${short(a)}</title></circle>`
+          `<circle class="dot ${tone}" cx="${n(px(a))}" cy="${n(py(b))}" ` +
+          `r="${shown.length > 24 ? 2 : 3}"><title>${escape(name)}: ${b.toFixed(4)} at ` +
+          `${short(a)}</title></circle>`
         ).join("");
     }),
     ...legend(finite, width),
@@ -157,39 +156,33 @@ export function loadChart({ title, x, columns }: LoadMap): string {
   shown.forEach((layer, l) => {
     const y0 = top + l * (row * experts + gap);
     parts.push(
-      `<text class="tick" x="${left - 8}" y="${
-        n(y0 + row * experts / 2 + 3.5)
-      }" text-anchor="end">layer ${layer}</text>`,
+      `<text class="tick" x="${left - 8}" y="${n(y0 + row * experts / 2 + 3.5)}" ` +
+        `text-anchor="end">layer ${layer}</text>`,
     );
     for (let e = 0; e < experts; e++) {
       columns.forEach(({ load, x }, i) => {
         const value = load[layer]?.[e] ?? 0, away = Math.max(-1, Math.min(1, value - 1));
         parts.push(
-          `<rect class="${away < 0 ? "idle" : "busy"}" x="${n(edge(i))}" y="${n(y0 + e * row)}" width="${
-            n(edge(i + 1) - edge(i) + 0.3)
-          }" height="${n(row - 0.6)}" fill-opacity="${
-            (0.08 + 0.92 * Math.abs(away)).toFixed(2)
-          }"><title>layer ${layer}, expert ${e}: ${value.toFixed(2)} x an even share at ${
-            short(x)
-          }</title></rect>`,
+          `<rect class="${away < 0 ? "idle" : "busy"}" x="${n(edge(i))}" y="${n(y0 + e * row)}" ` +
+            `width="${n(edge(i + 1) - edge(i) + 0.3)}" height="${n(row - 0.6)}" ` +
+            `fill-opacity="${(0.08 + 0.92 * Math.abs(away)).toFixed(2)}"><title>layer ${layer}, expert ` +
+            `${e}: ${value.toFixed(2)} x an even share at ${short(x)}</title></rect>`,
         );
       });
     }
   });
   parts.push(
     `<text class="tick" x="${left}" y="${tall - bottom + 14}">${short(first)}</text>`,
-    `<text class="tick" x="${width - right}" y="${tall - bottom + 14}" text-anchor="end">${
-      short(last)
-    }</text>`,
+    `<text class="tick" x="${width - right}" y="${tall - bottom + 14}" ` +
+      `text-anchor="end">${short(last)}</text>`,
     `<text class="axis" x="${width - right}" y="${tall - 6}" text-anchor="end">${escape(x)}</text>`,
   );
   return figure(title, width, tall, parts.join(""));
 }
 
 function figure(title: string, width: number, tall: number, inside: string): string {
-  return `<figure><figcaption>${escape(title)}</figcaption><svg viewBox="0 0 ${width} ${
-    n(tall)
-  }" role="img" aria-label="${escape(title)}">${inside}</svg></figure>`;
+  return `<figure><figcaption>${escape(title)}</figcaption><svg viewBox="0 0 ${width} ${n(tall)}" ` +
+    `role="img" aria-label="${escape(title)}">${inside}</svg></figure>`;
 }
 
 /** A coordinate: a tenth of a pixel is enough. */

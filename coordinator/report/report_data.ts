@@ -286,12 +286,10 @@ function savingsOf(
       target === null
         ? "The run has no validation, so the whole run from scratch is compared with it."
         : reached === undefined
-        ? `The run from scratch (${against.name}) never reached this run's last validation loss of ${
-          target.toFixed(4)
-        }: all of it counts, and the factors are lower bounds.`
-        : `What the run from scratch (${against.name}) took to reach this run's last validation loss of ${
-          target.toFixed(4)
-        }, between its own validations in a straight line.`,
+        ? `The run from scratch (${against.name}) never reached this run's last validation loss of ` +
+          `${target.toFixed(4)}: all of it counts, and the factors are lower bounds.`
+        : `What the run from scratch (${against.name}) took to reach this run's last validation loss of ` +
+          `${target.toFixed(4)}, between its own validations in a straight line.`,
     ],
   };
 }

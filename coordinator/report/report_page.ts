@@ -58,10 +58,9 @@ ${workers(data)}
 function summary({ state, phases, workers, total }: ReportData): string {
   const count = `${workers.length} ${workers.length === 1 ? "worker" : "workers"}`;
   const how = state === "done" ? "Finished" : state === "stopped" ? "Stopped before its end" : "Under way";
-  return `${how}: ${phases.length} ${phases.length === 1 ? "phase" : "phases"} of training, ${
-    short(total.tokens)
-  } tokens, ` +
-    `${short(total.flops)} operations, ${duration(total.seconds)} of steps on ${count}.`;
+  return `${how}: ${phases.length} ${phases.length === 1 ? "phase" : "phases"} of training, ` +
+    `${short(total.tokens)} tokens, ${short(total.flops)} operations, ${duration(total.seconds)} of ` +
+    `steps on ${count}.`;
 }
 
 function figures({ validations, savings, phases }: ReportData): string {
@@ -212,9 +211,8 @@ function tasks({ tasks }: ReportData): string {
     ...scoreNames.map(([key]) => {
       const { accuracy, standardError, aboveChance } = scores[key];
       const above = `${aboveChance >= 0 ? "+" : "&minus;"}${Math.abs(aboveChance).toFixed(1)} SE`;
-      return `${percent(accuracy)}<br><span class="quiet">&plusmn; ${
-        (100 * standardError).toFixed(1)
-      }, ${above}</span>`;
+      return `${percent(accuracy)}<br><span class="quiet">&plusmn; ${(100 * standardError).toFixed(1)}, ` +
+        `${above}</span>`;
     }),
   ]);
   return `<h2>Tasks done right</h2>${
@@ -240,9 +238,9 @@ function saved({ savings }: ReportData): string {
     ],
     ["operations of the steps", "", "", `${savings.arithmetic.toFixed(2)} x`],
   ];
-  return `<h2>Saved against training from scratch (${savings.against})</h2>${
-    table(["", "this run", "from scratch", "factor"], rows)
-  }<ul class="quiet">${savings.notes.map((note) => `<li>${escape(note)}</li>`).join("")}</ul>`;
+  return "<h2>Saved against training from scratch " +
+    `(${savings.against})</h2>${table(["", "this run", "from scratch", "factor"], rows)}<ul ` +
+    `class="quiet">${savings.notes.map((note) => `<li>${escape(note)}</li>`).join("")}</ul>`;
 }
 
 function workers({ workers }: ReportData): string {
@@ -261,7 +259,8 @@ function table(
   const open = (tag: string, column: number) => texts.includes(column) ? `<${tag} class="text">` : `<${tag}>`;
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell, c) => `${open(tag, c)}${cell}</${tag}>`).join("")}</tr>`;
-  return `<div class="wide"><table><thead>${row(head, "th")}</thead><tbody>${
-    rows.map((cells) => row(cells, "td")).join("")
-  }</tbody></table></div>`;
+  return "<div " +
+    `class="wide"><table><thead>${row(head, "th")}</thead><tbody>${
+      rows.map((cells) => row(cells, "td")).join("")
+    }</tbody></table></div>`;
 }

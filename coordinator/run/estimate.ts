@@ -51,12 +51,9 @@ export function estimate(request: EstimateRequest): Extract<RunEvent, { event: "
   const disk = phases.reduce((sum, phase) => sum + phase.disk, rest);
   if (free !== undefined && disk > free) {
     throw new RecipeError(
-      `The run's checkpoints need about ${size(disk)} of disk, but only ${
-        size(free)
-      } are free where its folder lies ` +
-        `(${
-          size(disk - free)
-        } short). Free some space, save less often (checkpoint_every), or keep runs elsewhere.`,
+      `The run's checkpoints need about ${size(disk)} of disk, but only ${size(free)} are free where ` +
+        `its folder lies (${size(disk - free)} short). Free some space, save less often ` +
+        "(checkpoint_every), or keep runs elsewhere.",
     );
   }
   return {

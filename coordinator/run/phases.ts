@@ -129,10 +129,8 @@ function refuseChangedLoss(kind: string, before: Validation | null, after: Valid
   if (Math.abs(after.nll - before.nll) <= roundingOfLoss * Math.max(1, before.nll)) return;
   throw new SwitchError(
     `This ${kind} keeps the function, yet the validation loss went from ${before.nll.toFixed(6)} to ` +
-      `${
-        after.nll.toFixed(6)
-      }. Either a device computes wrongly (volary doctor on each worker) or this is a fault of ` +
-      `the program; please report it.`,
+      `${after.nll.toFixed(6)}. Either a device computes wrongly (volary doctor on each worker) or this ` +
+      "is a fault of the program; please report it.",
   );
 }
 

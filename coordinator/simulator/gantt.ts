@@ -42,9 +42,8 @@ export function ganttSvg(timeline: Timeline, { title, names, rows }: GanttOption
   const bottom = top + row * shown.length, used = new Set(spans.map(({ work }) => work));
   const x = (time: number) => (left + time * scale).toFixed(2);
   const lines = [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${
-      bottom + 34
-    }" font-family="sans-serif" font-size="11">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${bottom + 34}" ` +
+    `font-family="sans-serif" font-size="11">`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
     `<text x="${left}" y="18" font-size="14" fill="#202124">${escape(title)}</text>`,
   ];
@@ -59,9 +58,8 @@ export function ganttSvg(timeline: Timeline, { title, names, rows }: GanttOption
   shown.forEach((worker, i) => {
     const y = top + i * row, { busy } = timeline.workers[worker];
     lines.push(
-      `<text x="${left - 6}" y="${y + 12}" text-anchor="end" fill="#202124">${
-        escape(names[worker].slice(0, 18))
-      }</text>`,
+      `<text x="${left - 6}" y="${y + 12}" text-anchor="end" ` +
+        `fill="#202124">${escape(names[worker].slice(0, 18))}</text>`,
     );
     lines.push(
       `<rect x="${left}" y="${y}" width="${width - left - right}" height="${height}" fill="#f1f3f4">` +
@@ -72,17 +70,15 @@ export function ganttSvg(timeline: Timeline, { title, names, rows }: GanttOption
     const y = top + place.get(worker)! * row, boxWidth = (end - start) * scale;
     const name = microbatch >= 0 ? ` ${microbatch}, stage ${stage}` : "";
     lines.push(
-      `<rect x="${x(start)}" y="${y}" width="${
-        Math.max(boxWidth, 0.2).toFixed(2)
-      }" height="${height}" fill="${kinds[work][0]}" stroke="#ffffff" stroke-width="${
-        boxWidth > 3 ? 0.6 : 0
-      }"><title>${kinds[work][1]}${name}: ${start.toPrecision(4)}-${end.toPrecision(4)} s</title></rect>`,
+      `<rect x="${x(start)}" y="${y}" width="${Math.max(boxWidth, 0.2).toFixed(2)}" height="${height}" ` +
+        `fill="${kinds[work][0]}" stroke="#ffffff" ` +
+        `stroke-width="${boxWidth > 3 ? 0.6 : 0}"><title>${kinds[work][1]}${name}: ` +
+        `${start.toPrecision(4)}-${end.toPrecision(4)} s</title></rect>`,
     );
     if (boxWidth > 14 && microbatch >= 0) {
       lines.push(
-        `<text x="${(left + (start + end) / 2 * scale).toFixed(2)}" y="${
-          y + 12
-        }" text-anchor="middle" fill="#ffffff">${microbatch}</text>`,
+        `<text x="${(left + (start + end) / 2 * scale).toFixed(2)}" y="${y + 12}" text-anchor="middle" ` +
+          `fill="#ffffff">${microbatch}</text>`,
       );
     }
   }
@@ -90,16 +86,14 @@ export function ganttSvg(timeline: Timeline, { title, names, rows }: GanttOption
     const time = seconds * tick / 5;
     lines.push(
       // The last one must not leave the picture.
-      `<text x="${x(time)}" y="${bottom + 14}" text-anchor="${tick < 5 ? "middle" : "end"}" fill="#5f6368">${
-        time === 0 ? "0" : shortTime(time)
-      }</text>`,
+      `<text x="${x(time)}" y="${bottom + 14}" text-anchor="${tick < 5 ? "middle" : "end"}" ` +
+        `fill="#5f6368">${time === 0 ? "0" : shortTime(time)}</text>`,
     );
   }
   if (active.length > shown.length) {
     lines.push(
-      `<text x="${left}" y="${bottom + 29}" fill="#5f6368">and ${
-        active.length - shown.length
-      } more workers</text>`,
+      `<text x="${left}" y="${bottom + 29}" fill="#5f6368">and ${active.length - shown.length} more ` +
+        "workers</text>",
     );
   }
   lines.push("</svg>");

@@ -92,9 +92,8 @@ class Simulation {
     const step = this.job.lists[stuck][this.#next[stuck]];
     const what = step.do === "receive" ? `"${step.key}", which nobody sends in time` : `a ${step.do}`;
     throw new SimulationError(
-      `The lists cannot be run to their end: worker ${stuck} waits at step ${
-        this.#next[stuck] + 1
-      } for ${what}.`,
+      `The lists cannot be run to their end: worker ${stuck} waits at step ${this.#next[stuck] + 1} for ` +
+        `${what}.`,
     );
   }
 

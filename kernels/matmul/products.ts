@@ -109,9 +109,8 @@ function columnsOfA(tile: Tile): Side {
     before: [
       width,
       ...parts.map(({ first, lanes, depth }, i) =>
-        `  let a${i} = min(${base} + ${first}u + lane % ${lanes}u, ${last})${
-          depth > 1 ? ` + lane / ${lanes}u * a_width` : ""
-        };`
+        `  let a${i} = min(${base} + ${first}u + lane % ${lanes}u, ` +
+        `${last})${depth > 1 ? ` + lane / ${lanes}u * a_width` : ""};`
       ),
     ],
     loads: (steps) =>

@@ -181,12 +181,9 @@ function checkClock(theirs: number, ours: number): void {
   const iso = (ms: number) =>
     Number.isFinite(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : "no time";
   throw new ClockError(
-    `This machine's clock shows ${iso(ours)}, the coordinator's ${iso(theirs)}: they are ${
-      Math.round(apart / 60_000)
-    } minutes apart, ` +
-      `the most is ${
-        limits.clockSkewMs / 60_000
-      }. Set the one that is wrong (on Linux: timedatectl set-ntp true) and join again.`,
+    `This machine's clock shows ${iso(ours)}, the coordinator's ${iso(theirs)}: they are ` +
+      `${Math.round(apart / 60_000)} minutes apart, the most is ${limits.clockSkewMs / 60_000}. Set the ` +
+      "one that is wrong (on Linux: timedatectl set-ntp true) and join again.",
   );
 }
 

@@ -101,10 +101,9 @@ async function openOwn(path: string): Promise<Deno.FsFile | undefined> {
     if ((mode & OWNER_READS) === 0) throw unreadable(path); // also where this user may read everything
     if ((mode & OTHERS) !== 0) {
       throw new KeyFileError(
-        `Others than its owner may use ${path} (mode ${
-          (mode & 0o777).toString(8)
-        }): whoever can read it can pretend to be you. ` +
-          `If nobody has, make it yours alone: chmod 600 ${path}. Else remove it, and a new one is made.`,
+        `Others than its owner may use ${path} (mode ${(mode & 0o777).toString(8)}): whoever can read ` +
+          `it can pretend to be you. If nobody has, make it yours alone: chmod 600 ${path}. Else remove ` +
+          "it, and a new one is made.",
       );
     }
     return file;

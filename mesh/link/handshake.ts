@@ -213,10 +213,9 @@ async function checkHello(
     const apart = Math.max(1, Math.round((wall < notBefore ? notBefore - wall : wall - notAfter) / 60_000));
     throw new Refusal(
       "clock",
-      `The coordinator's word for ${peer} is good from ${iso(notBefore)} to ${iso(notAfter)}, but it is ${
-        iso(wall)
-      } here, ` +
-        `${apart} minutes off: set the clock that is wrong (for instance: timedatectl set-ntp true)`,
+      `The coordinator's word for ${peer} is good from ${iso(notBefore)} to ${iso(notAfter)}, but it is ` +
+        `${iso(wall)} here, ${apart} minutes off: set the clock that is wrong (for instance: ` +
+        "timedatectl set-ntp true)",
     );
   }
   return publicKey;

@@ -57,11 +57,9 @@ async function load(): Promise<typeof import("node-datachannel")> {
     return loaded;
   } catch (error) {
     throw new LinkError(
-      `Cannot load the native transport (${
-        error instanceof Error ? error.message : error
-      }). It needs the permission ` +
-        "--allow-ffi, which `deno task volary:native` grants, and a platform that node-datachannel is built for; " +
-        "`--transport werift` needs neither.",
+      `Cannot load the native transport (${error instanceof Error ? error.message : error}). It needs ` +
+        `the permission --allow-ffi, which \`deno task volary:native\` grants, and a platform that ` +
+        `node-datachannel is built for; \`--transport werift\` needs neither.`,
     );
   }
 }

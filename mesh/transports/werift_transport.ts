@@ -158,10 +158,8 @@ function describe(
   }
   if (candidates.length === 0 && turn !== undefined) {
     throw new LinkError(
-      `Cannot connect to the peer: ${
-        turnText(turn)
-      } gave no address (refused, or out of reach; \`volary doctor\` with the ` +
-        "same --turn says which)",
+      `Cannot connect to the peer: ${turnText(turn)} gave no address (refused, or out of reach; ` +
+        `\`volary doctor\` with the same --turn says which)`,
     );
   }
   if (candidates.length === 0) {

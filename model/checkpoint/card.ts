@@ -48,13 +48,10 @@ export function modelCard(config: ModelConfig, provenance: Provenance): string {
     "",
     `# ${line(provenance.name)}`,
     "",
-    `${
-      number(total)
-    } parameters: ${config.layers} layers of width ${config.hiddenSize}, ${config.heads} query heads over ` +
-    `${config.kvHeads} key/value heads of size ${config.headDim}, MLP width ${config.intermediateSize}, vocabulary ` +
-    `${config.vocabSize}, ${experts[0]}; biases on q, k, v: ${
-      config.attentionBias ? "yes" : "no"
-    }; embedding and head ` +
+    `${number(total)} parameters: ${config.layers} layers of width ${config.hiddenSize}, ` +
+    `${config.heads} query heads over ${config.kvHeads} key/value heads of size ${config.headDim}, ` +
+    `MLP width ${config.intermediateSize}, vocabulary ${config.vocabSize}, ${experts[0]}; biases on ` +
+    `q, k, v: ${config.attentionBias ? "yes" : "no"}; embedding and head ` +
     `${config.tiedEmbeddings ? "tied" : "untied"}. Architecture: ${config.modelType}.`,
     "",
     "## Where it comes from",

@@ -199,10 +199,8 @@ function compareWithTable(
     const got = places.get(name)?.tensor.shape;
     if (got !== undefined && text(got) !== text(shape)) {
       throw new CheckpointError(
-        `Tensor ${name} of ${folder} has the shape ${text(got)}, but config.json asks for ${
-          text(shape)
-        }. One of the ` +
-          `two belongs to another model.`,
+        `Tensor ${name} of ${folder} has the shape ${text(got)}, but config.json asks for ` +
+          `${text(shape)}. One of the two belongs to another model.`,
       );
     }
   }

@@ -120,10 +120,8 @@ function refuseOverflow(name: string, start: number, words: Float32Array): void 
   const at = words.findIndex((word) => Math.abs(word) > largestHalf);
   if (at >= 0) {
     throw new CheckpointError(
-      `Tensor ${name} holds ${words[at]} at element ${
-        start + at
-      }, which F16 cannot hold (at most ${largestHalf}). Write ` +
-        `BF16 or F32 instead.`,
+      `Tensor ${name} holds ${words[at]} at element ${start + at}, which F16 cannot hold (at most ` +
+        `${largestHalf}). Write BF16 or F32 instead.`,
     );
   }
 }

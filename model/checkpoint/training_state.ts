@@ -113,10 +113,8 @@ export async function openState(files: FileReader, checkpoint: Checkpoint): Prom
   for (const [what, step] of [["the model", checkpoint.metadata.step], ["the moments", file.metadata.step]]) {
     if (step !== String(state.step)) {
       throw new CheckpointError(
-        `${path} is of step ${state.step}, but ${what} beside it of step ${
-          step ?? "(none)"
-        }. Resume from another ` +
-          `checkpoint, or train on from this model without its state.`,
+        `${path} is of step ${state.step}, but ${what} beside it of step ${step ?? "(none)"}. Resume ` +
+          "from another checkpoint, or train on from this model without its state.",
       );
     }
   }
@@ -159,10 +157,8 @@ function parseState(json: unknown, path: string): TrainingState {
   const { version, step, position, seed, recipe, local } = (json ?? {}) as Record<string, unknown>;
   if (version !== stateVersion) {
     throw new CheckpointError(
-      `${path} has version ${
-        JSON.stringify(version) ?? "(none)"
-      }; this program reads version ${stateVersion}. Resume ` +
-        `with the program that wrote it.`,
+      `${path} has version ${JSON.stringify(version) ?? "(none)"}; this program reads version ` +
+        `${stateVersion}. Resume with the program that wrote it.`,
     );
   }
   const count = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

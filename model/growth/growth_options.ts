@@ -114,10 +114,8 @@ export function checkGrowth(source: ModelConfig, target: ModelConfig): void {
   ) {
     if (target[key] < source[key]) {
       throw new GrowthError(
-        `Cannot shrink the ${what} from ${source[key]} to ${
-          target[key]
-        }: growing copies units and drops none. Choose at ` +
-          `least ${source[key]}.`,
+        `Cannot shrink the ${what} from ${source[key]} to ${target[key]}: growing copies units and ` +
+          `drops none. Choose at least ${source[key]}.`,
       );
     }
   }
@@ -145,11 +143,9 @@ function checkHeads(source: ModelConfig, target: ModelConfig): void {
   if (multi && target.kvHeads === target.heads) return;
   const groups = (n: number) => `${n} ${n === 1 ? "group" : "groups"}`;
   throw new GrowthError(
-    `Cannot grow ${source.heads} heads in ${groups(source.kvHeads)} to ${target.heads} in ${
-      groups(target.kvHeads)
-    }: ` +
-      `query heads are copied inside their key/value group, so the target must keep the source's ` +
-      `${groups(source.kvHeads)} (num_key_value_heads)` +
+    `Cannot grow ${source.heads} heads in ${groups(source.kvHeads)} to ${target.heads} in ` +
+      `${groups(target.kvHeads)}: query heads are copied inside their key/value group, so the target ` +
+      `must keep the source's ${groups(source.kvHeads)} (num_key_value_heads)` +
       (multi ? `, or have one for each head (${target.heads}).` : "."),
   );
 }

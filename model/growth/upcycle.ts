@@ -94,10 +94,8 @@ function checkUpcycle(source: ModelConfig, target: ModelConfig, options: Upcycle
   ) {
     if (source[key] !== target[key]) {
       throw new GrowthError(
-        `Upcycling keeps everything but the MLPs, so ${key} must stay ${source[key]} and cannot become ${
-          target[key]
-        }. Grow ` +
-          `the dense model first.`,
+        `Upcycling keeps everything but the MLPs, so ${key} must stay ${source[key]} and cannot become ` +
+          `${target[key]}. Grow the dense model first.`,
       );
     }
   }

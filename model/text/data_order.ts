@@ -32,10 +32,8 @@ export function windowCount(tokens: number, sequence: number): number {
   const windows = Math.floor((tokens - 1) / sequence);
   if (windows < 1) {
     throw new TextError(
-      `The text has ${tokens} tokens, but one sample needs ${
-        sequence + 1
-      } (a sequence of ${sequence} and the label of its ` +
-        `last). Give more text or a shorter sequence.`,
+      `The text has ${tokens} tokens, but one sample needs ${sequence + 1} (a sequence of ${sequence} ` +
+        "and the label of its last). Give more text or a shorter sequence.",
     );
   }
   return windows;

@@ -51,9 +51,8 @@ export class Decoder {
     if (words > most) {
       const tokens = Math.floor(most / (config.kvHeads * config.headDim));
       throw new ModelError(
-        `Cannot keep the keys of ${capacity} tokens: ${4 * words} bytes a layer, this device binds at most ${
-          4 * most
-        }. Use a text of at most ${tokens} tokens.`,
+        `Cannot keep the keys of ${capacity} tokens: ${4 * words} bytes a layer, this device binds at ` +
+          `most ${4 * most}. Use a text of at most ${tokens} tokens.`,
       );
     }
     this.capacity = capacity;

@@ -5,9 +5,8 @@ import { verb as evaluate } from "../../cli/eval.ts";
 import { inFolder, names, run, writeSmall } from "./models.ts";
 
 const sentence = (i: number) =>
-  `On day ${i} the ${i % 2 === 0 ? "old" : "young"} baker of the village sold ${
-    i % 7
-  } loaves of brown bread.`;
+  `On day ${i} the ${i % 2 === 0 ? "old" : "young"} baker of the village sold ${i % 7} loaves of brown ` +
+  "bread.";
 
 Deno.test("data makes a tokenizer and, with it, shards; what was dropped is told with samples", async () => {
   await inFolder(async (path) => {

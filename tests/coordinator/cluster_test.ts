@@ -73,9 +73,8 @@ const wrong: [what: string, text: string, says: RegExp][] = [
   ["no link at all", `name = "c"\n${worker("a")}${worker("b")}`, /worker b has no way to a/],
   [
     "an unreachable worker: links leave it out",
-    `name = "c"\n${worker("a")}${worker("b")}${
-      worker("c")
-    }[[link]]\nbetween = ["a", "b"]\nlatency_ms = 1\nbandwidth_mbit = 1`,
+    `name = "c"\n${worker("a")}${worker("b")}${worker("c")}[[link]]\nbetween = ["a", "b"]\nlatency_ms = ` +
+    `1\nbandwidth_mbit = 1`,
     /The links do not connect all workers: worker c has no way to a/,
   ],
   [

@@ -187,9 +187,8 @@ Deno.test("another version is told which, and how to upgrade", async () => {
   channel.send(knock);
   assertStringIncludes(
     await clock.until(channel.closed),
-    `speaks protocol ${
-      PROTOCOL_VERSION + 1
-    }, this coordinator ${PROTOCOL_VERSION}. The coordinator's program is older`,
+    `speaks protocol ${PROTOCOL_VERSION + 1}, this coordinator ${PROTOCOL_VERSION}. The coordinator's ` +
+      "program is older",
   );
   assertEquals(heard, [Uint8Array.of(5, PROTOCOL_VERSION, 0)]);
   assertEquals(events.length, 1);

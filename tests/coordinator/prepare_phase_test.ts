@@ -6,10 +6,9 @@ import { MeshInMemory } from "../mesh_in_memory.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 
 const sentence = (i: number) =>
-  `The ${["grey", "small", "old", "quiet"][i % 4]} ${
-    ["cat", "river", "teacher", "garden"][i * 7 % 4]
-  } number ${i} ` +
-  `was seen near the ${["bridge", "market", "station"][i % 3]} on a morning in ${1900 + i % 97}.`;
+  `The ${["grey", "small", "old", "quiet"][i % 4]} ${["cat", "river", "teacher", "garden"][i * 7 % 4]} ` +
+  `number ${i} was seen near the ${["bridge", "market", "station"][i % 3]} on a morning in ` +
+  `${1900 + i % 97}.`;
 
 const description = `
 output = "shards"

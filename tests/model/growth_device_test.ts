@@ -108,9 +108,8 @@ async function trained(device: Device, model: TensorSource, steps: number): Prom
     for (const unit of ["hidden", "neurons", "heads", "experts"]) {
       const all = report.units.filter((found) => found.unit === unit);
       if (all.length === 0) continue;
-      sums[unit] = `${all.reduce((n, { distinct }) => n + distinct, 0)} of ${
-        all.reduce((n, { units }) => n + units, 0)
-      }`;
+      sums[unit] = `${all.reduce((n, { distinct }) => n + distinct, 0)} of ` +
+        `${all.reduce((n, { units }) => n + units, 0)}`;
     }
     return sums;
   } finally {
