@@ -23,6 +23,27 @@ export class Witness extends Lease {
   }
 }
 
+/** A device that writes down names of kernels, and "read", in the order in which it gets them. */
+export class Listed extends Witness {
+  readonly calls: string[];
+
+  constructor(device: Device) {
+    const calls: string[] = [];
+    super(device, ({ name }) => calls.push(name));
+    this.calls = calls;
+  }
+
+  override read(views: readonly View[]): Promise<ArrayBuffer[]> {
+    this.calls.push("read");
+    return super.read(views);
+  }
+
+  override readJoined(views: readonly View[]): Promise<ArrayBuffer> {
+    this.calls.push("read");
+    return super.readJoined(views);
+  }
+}
+
 /** Loads a slice and gives it the weights of a fresh model. */
 export async function loadFresh(compute: LocalCompute, slice: Slice, seed = 5): Promise<void> {
   const source = freshModel(parseConfig(slice.model), seed);

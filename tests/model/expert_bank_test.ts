@@ -1,36 +1,17 @@
 /** Experts on another worker's rows: what is answered first, and what is done behind the answer. */
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import type { Bindings, Kernel, Params, Values, View } from "../../kernels/mod.ts";
 import { parseConfig } from "../../model/config.ts";
 import { ExpertBank, ExpertRequestError } from "../../model/layers/expert_bank.ts";
 import { Lease } from "../../model/lease.ts";
 import { Parameters } from "../../model/parameters.ts";
 import type { Precision } from "../../model/precision.ts";
 import { randomStream } from "../../model/random.ts";
+import { Listed } from "../on_device.ts";
 import { devices } from "./devices.ts";
 import { EXPERTS, SMALL } from "./small_run.ts";
 
 const config = parseConfig({ ...SMALL, ...EXPERTS });
 const held = [1, 2], counts = Uint32Array.of(3, 4), ROWS = 7;
-
-/** Tells kernels and reads in the order in which the device gets them. */
-class Witness extends Lease {
-  readonly calls: string[] = [];
-
-  override run<B extends Bindings, P extends Params>(
-    kernel: Kernel<B, P>,
-    views: { readonly [Name in keyof B]: View },
-    values: Values<P>,
-  ): void {
-    this.calls.push(kernel.name);
-    super.run(kernel, views, values);
-  }
-
-  override read(views: readonly View[]): Promise<ArrayBuffer[]> {
-    this.calls.push("read");
-    return super.read(views);
-  }
-}
 
 /** A bank of two experts of layer 1, with weights that are always the same. */
 function open(device: Lease, options: { recompute?: boolean; precision?: Precision } = {}) {
@@ -59,7 +40,7 @@ for (const { kind, device } of devices) {
   for (const recompute of [false, true]) {
     const how = recompute ? "computed again" : "kept";
     Deno.test(`${kind}, ${how}: the asker's rows are read before any product for gradients of weights`, async () => {
-      const witness = new Witness(device), { bank, ask } = open(witness, { recompute });
+      const witness = new Listed(device), { bank, ask } = open(witness, { recompute });
       const before = witness.memory().used;
       await ask("forward", 0);
       witness.calls.length = 0;

@@ -1,4 +1,4 @@
-/** Passes and guests on a device to which the weights of some layers are still coming. */
+/** What replicas exchange while a device works: gradients that leave it, and weights that are still coming. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Slice } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
@@ -7,6 +7,7 @@ import { Lease } from "../../model/lease.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { LocalCompute } from "../../worker/local_compute.ts";
 import { WeightsLostError } from "../../worker/replica_tensors.ts";
+import { Listed, loadFresh } from "../on_device.ts";
 import { devices } from "./devices.ts";
 import { EXPERTS, SMALL } from "./small_run.ts";
 
@@ -19,6 +20,8 @@ interface Kind {
   readonly ladder: boolean;
   readonly precision: "f32" | "bf16";
 }
+
+const plain: Kind = { tied: false, ladder: false, precision: "f32" };
 
 function slice({ tied, ladder, precision }: Kind): Slice {
   const experts = [0, 1, 2].map(() => Array<string>(4).fill("me"));
@@ -36,17 +39,14 @@ function slice({ tied, ladder, precision }: Kind): Slice {
 }
 
 for (const { kind, device } of devices) {
-  const opened = async (given: Slice, seed: number) => {
+  const opened = async (given: Slice, seed: number, on = new Lease(device)) => {
     const compute = new LocalCompute({
-      device: new Lease(device),
+      device: on,
       exchanger: () => Promise.reject(new Error("nobody is asked")),
       now: () => performance.now(),
       memory: 1e9,
     });
-    const source = freshModel(parseConfig(given.model), seed);
-    for (const { name, shape } of await compute.load(given)) {
-      await compute.put(name, "weight", 0, await source.read(name, 0, elements(shape)));
-    }
+    await loadFresh(compute, given, seed);
     return compute;
   };
 
@@ -57,8 +57,10 @@ for (const { kind, device } of devices) {
       { tied: false, ladder: true, precision: "f32" },
     ] as const
   ) {
-    const name = Object.values(how).join(" ");
-    Deno.test(`${kind} ${name}: a pass waits at each layer whose weights are coming, and uses what came`, async () => {
+    const name = [how.tied && "tied", how.ladder && "ladder residual", how.precision].filter(Boolean).join(
+      ", ",
+    );
+    Deno.test(`${kind}, ${name}: a pass waits at each layer whose weights are coming, and uses what came`, async () => {
       const given = slice(how), config = parseConfig(given.model);
       const one = await opened(given, 6);
       await one.forward({ ...base, microbatch: 0 });
@@ -88,9 +90,24 @@ for (const { kind, device } of devices) {
     });
   }
 
+  Deno.test(`${kind}: gradients of a layer are read before the work on the layer before it`, async () => {
+    const listed = new Listed(device), compute = await opened(slice(plain), 5, listed);
+    await compute.forward({ ...base, microbatch: 0, mode: "train" });
+    listed.calls.length = 0;
+    const leaving = [2, 1, 0].map((layer) =>
+      compute.read("gradient", [`model.layers.${layer}.input_layernorm.weight`], { stage: 0, layer })
+    );
+    await compute.backward(0, 0);
+    const pieces = listed.calls.join(" ").split("read").map((piece) => piece.trim().split(" ").length);
+    assertEquals(pieces.length, 4);
+    assert(pieces.every((kernels, i) => i === 3 || kernels > 10), `kernels between reads: ${pieces}`);
+    assert((await Promise.all(leaving)).every((words) => new Float32Array(words).some((word) => word !== 0)));
+    compute.close();
+  });
+
   Deno.test(`${kind}: a guest's rows wait for the weights of their layer`, async () => {
-    const compute = await opened(slice({ tied: false, ladder: false, precision: "f32" }), 5);
-    const table = parameterTable(parseConfig(slice({ tied: false, ladder: false, precision: "f32" }).model));
+    const compute = await opened(slice(plain), 5);
+    const table = parameterTable(parseConfig(slice(plain).model));
     const experts = table.filter(({ layer, expert }) => layer === 1 && expert !== undefined);
     const rows = new Float32Array(2 * SMALL.hidden_size).fill(1).buffer;
     const request = { microbatch: 0, pass: "forward" as const, mode: "evaluate" as const };
@@ -104,7 +121,7 @@ for (const { kind, device } of devices) {
   });
 
   Deno.test(`${kind}: who waits for weights that will not come any more hears of it`, async () => {
-    const compute = await opened(slice({ tied: false, ladder: false, precision: "f32" }), 5);
+    const compute = await opened(slice(plain), 5);
     await compute.expect(["model.norm.weight"]);
     const waiting = compute.forward({ ...base, microbatch: 0 });
     waiting.catch(() => {});
