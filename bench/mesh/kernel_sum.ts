@@ -1,55 +1,48 @@
 /**
- * A process that says how long the kernels of one step of the benches' mesh take by themselves, as one JSON line. `place`:
- * each call of the step where it stands, so that it finds in caches what the calls before it left. `row`: each kind of call
- * many times in a row, so that it finds there what it needs. Argument: {"model", "batch", "sequence"}. For bench/mesh/mesh.ts.
+ * A process that says how long the kernels of one step of the benches' mesh take by themselves, as one JSON line: the same
+ * workers with the same places, all on this thread, each call timed by itself where it stands in a step, so that it finds in
+ * caches what the calls before it left. Argument: {"model", "steps", "batch", "sequence", "workers"}. For bench/mesh/mesh.ts.
  *
  * @module
  */
+import { join } from "@std/path";
 import {
   add,
   type Bindings,
+  type Device,
   type Kernel,
   type Params,
   type Values,
   type View,
   webgpuDevice,
 } from "../../kernels/mod.ts";
-import { parseConfig } from "../../model/config.ts";
-import { freshModel } from "../../model/init.ts";
+import { denoRuntime } from "../../mesh/deno_runtime.ts";
+import { MemoryHub } from "../../mesh/transports/memory_transport.ts";
 import { Lease } from "../../model/lease.ts";
-import { LoadedModel } from "../../model/layers/local_model.ts";
-import { randomStream } from "../../model/random.ts";
+import { KnownSpeeds } from "../../worker/known_speeds.ts";
+import { measureDevice } from "../../worker/device_profile.ts";
+import { LocalCompute } from "../../worker/local_compute.ts";
 import { median } from "../harness/statistics.ts";
-import { settings } from "../step/step_model.ts";
-import { MICROBATCHES, models, type Phase } from "./mesh_runs.ts";
+import { meshInProcess } from "./in_process.ts";
+import { BESIDE, type Phase, recipe, withText } from "./mesh_runs.ts";
 
-/** Steps that are timed in each of the two ways, and those before them in which programs are compiled. */
-const STEPS = 5, WARM = 2;
-/** Calls in a row. */
-const ROW = 20;
-
-const device = await webgpuDevice();
-// Only then does a read wait for the device before it returns.
-if (!device.fastReads) throw new Error("Kernels are timed where reads need not be awaited");
+/** Steps before those that count: in them programs are compiled. */
+const WARM = 2;
+/** Calls that do next to nothing, by which one is measured. */
+const LITTLE = 300;
 
 /** Times every call by itself, between two waits for the device; what a call takes that does next to nothing is taken off. */
 class TimingDevice extends Lease {
-  /** "place": each call once, where it stands. "row": the first call of its kind again and again. */
-  way: "off" | "place" | "row" = "off";
-  /** Seconds of all calls of this step, each in its place. */
-  place = 0;
-  /** Calls of this step by kernel and parameters. */
-  counts = new Map<string, number>();
-  /** Seconds of each kind of call in a row, one entry a step. */
-  readonly rows = new Map<string, number[]>();
-  readonly #word = device.allocate(1, "waited for");
-  readonly #little = device.allocate(1, "added to itself");
-  #call = 0;
+  /** Seconds of all calls since somebody set it to zero. */
+  seconds = 0;
+  readonly #word = this.allocate(1, "waited for");
+  readonly #call: number;
 
-  /** Measures a call that does next to nothing. */
-  calibrate(): void {
-    const little = () => device.run(add, { x: this.#word, y: this.#little }, { length: 1 });
-    this.#call = median(Array.from({ length: 300 }, () => this.#seconds(little)));
+  constructor(device: Device) {
+    super(device);
+    const little = this.allocate(1, "added to itself");
+    const call = () => super.run(add, { x: this.#word, y: little }, { length: 1 });
+    this.#call = median(Array.from({ length: LITTLE }, () => this.#timed(call)));
   }
 
   override run<B extends Bindings, P extends Params>(
@@ -57,61 +50,56 @@ class TimingDevice extends Lease {
     views: { readonly [Name in keyof B]: View },
     values: Values<P>,
   ): void {
-    const once = () => super.run(kernel, views, values);
-    if (this.way === "off") return once();
-    const seconds = this.#seconds(once) - this.#call;
-    if (this.way === "place") {
-      this.place += Math.max(0, seconds);
-      return;
-    }
-    const key = `${kernel.name} ${JSON.stringify(values)}`, count = this.counts.get(key) ?? 0;
-    this.counts.set(key, count + 1);
-    if (count > 0) return;
-    const row = this.#seconds(() => {
-      // Gradients are added over and over: what comes out is useless, how long it takes is not.
-      for (let i = 0; i < ROW; i++) once();
-    });
-    this.rows.set(key, [...this.rows.get(key) ?? [], Math.max(0, row - this.#call) / ROW]);
+    this.seconds += Math.max(0, this.#timed(() => super.run(kernel, views, values)) - this.#call);
   }
 
-  #seconds(work: () => void): number {
-    void device.read([this.#word]); // whatever was given before is done
+  #timed(work: () => void): number {
+    void this.read([this.#word]); // whatever was given before is done
     const start = performance.now();
     work();
-    void device.read([this.#word]);
+    void this.read([this.#word]);
     return (performance.now() - start) / 1000;
   }
 }
 
-const { model, batch, sequence } = JSON.parse(Deno.args[0]) as Omit<Phase, "steps">;
-const config = parseConfig(models[model]), each = batch / MICROBATCHES;
-const timing = new TimingDevice(device);
-const loaded = await LoadedModel.load(timing, freshModel(config, 1), { training: true });
-const draw = randomStream(1, "kernel sum", 0);
-const ids = () => Uint32Array.from({ length: each * sequence }, () => draw.integer(config.vocabSize));
+const { workers, ...phase } = JSON.parse(Deno.args[0]) as Phase & { readonly workers: number };
+const now = () => performance.now(), runtime = navigator.userAgent;
+const lone = await webgpuDevice();
+// Only then does a read wait for the device before it returns.
+if (!lone.fastReads) throw new Error("Kernels are timed where reads need not be awaited");
+let known = "";
+new KnownSpeeds({ beside: BESIDE }, runtime, (text) => known = text).keep(
+  lone.info,
+  await measureDevice(lone, now),
+);
+lone.close();
 
-let step = 0;
-async function train(): Promise<void> {
-  timing.place = 0;
-  timing.counts = new Map();
-  step++;
-  for (let m = 1; m <= MICROBATCHES; m++) {
-    const sequences = { ids: ids(), batch: each, sequence }, labels = ids();
-    // All microbatches add to the gradients; the optimizer's kernels run once.
-    if (m < MICROBATCHES) await loaded.gradients(sequences, labels);
-    else await loaded.step(sequences, labels, { ...settings, step });
-  }
-}
-
-for (let i = 0; i < WARM; i++) await train();
-timing.calibrate();
-const places: number[] = [];
-for (timing.way = "place"; places.length < STEPS;) {
-  await train();
-  places.push(timing.place);
-}
-timing.way = "row";
-for (let i = 0; i < STEPS; i++) await train();
-const inRows = [...timing.counts].reduce((sum, [key, n]) => sum + n * median(timing.rows.get(key)!), 0);
-console.log(JSON.stringify({ place: median(places), row: inRows }));
+const hub = new MemoryHub(denoRuntime()), devices: TimingDevice[] = [], sums: number[] = [];
+const mesh = await meshInProcess(Array.from({ length: workers }, () => ({
+  transport: hub.transport(),
+  compute: async (exchanger) => {
+    const device = new TimingDevice(await webgpuDevice());
+    devices.push(device);
+    const speeds = new KnownSpeeds({ known, beside: BESIDE }, runtime, () => {});
+    return new LocalCompute({ device, exchanger, now, speeds, memory: device.info.maxAllocation });
+  },
+})));
+await withText(async (folder) => {
+  const { event } = await mesh.coordinator.run({
+    recipe: recipe("kernels", workers, phase),
+    resolve: (path) => join(folder, path),
+    runs: folder,
+    resume: false,
+    resumeCommand: "",
+  }, {
+    workers,
+    tell: ({ event }) => {
+      if (event !== "step") return;
+      sums.push(devices.reduce((sum, { seconds }) => sum + seconds, 0));
+      for (const device of devices) device.seconds = 0;
+    },
+  });
+  if (event !== "done") throw new Error(`The run did not come to its end: ${event}`);
+});
+console.log(JSON.stringify({ seconds: median(sums.slice(WARM)), speeds: known }));
 Deno.exit(0);

@@ -32,6 +32,10 @@ export const title = "a three-worker mesh beside one worker, its kernels' times 
 
 /** Steps of each measured run, and how many of them come before the devices are warm. */
 const STEPS = 24, WARM = 6;
+/** Steps of a run in which kernels are timed. */
+const KERNEL_STEPS = 9;
+/** Workers of a mesh. */
+const WORKERS = 3;
 /** Each kind of mesh runs this often, in turn: another process on the machine then disturbs all kinds alike. */
 const TURNS = 2;
 /** Largest ratio to what kernels and bytes predict, on one core. */
@@ -66,9 +70,9 @@ async function spread(folder: string, phase: Phase, turns: number) {
   const runs = new Runs();
   for (let turn = 0; turn < turns; turn++) {
     runs.add("one", await inMemory(folder, 1, 2, phase));
-    runs.add("memory", await inMemory(folder, 3, 1, phase));
+    runs.add("memory", await inMemory(folder, WORKERS, 1, phase));
     runs.raw.push(await rawWerift());
-    runs.add("werift", await overWerift(folder, 3, phase));
+    runs.add("werift", await overWerift(folder, WORKERS, phase));
   }
   return {
     model: phase.model,
@@ -87,21 +91,22 @@ async function spread(folder: string, phase: Phase, turns: number) {
 /** One core for everything. */
 function cramped(folder: string, phase: Phase, turns: number) {
   return onOneCore(async () => {
-    const runs = new Runs(), places: number[] = [], rows: number[] = [];
+    const runs = new Runs(), sums: number[] = [], alone: number[] = [];
     for (let turn = 0; turn < turns; turn++) {
-      const kernels = await kernelSeconds(phase);
-      places.push(kernels.place);
-      rows.push(kernels.row);
-      runs.add("memory", await inMemory(folder, 3, 1, phase));
+      const kernels = await kernelSeconds(WORKERS, { ...phase, steps: KERNEL_STEPS });
+      sums.push(kernels.seconds);
+      alone.push((await kernelSeconds(1, { ...phase, steps: KERNEL_STEPS })).seconds);
+      runs.add("memory", await inMemory(folder, WORKERS, 1, phase, kernels.speeds));
       runs.raw.push(await rawWerift());
-      runs.add("werift", await overWerift(folder, 3, phase));
+      runs.add("werift", await overWerift(folder, WORKERS, phase));
     }
-    const kernelSum = median(places);
+    const kernelSum = median(sums);
     return {
       model: phase.model,
+      /** Of the mesh's workers together. */
       kernelSeconds: kernelSum,
-      /** The same kernels, each again and again on what it has in caches then. */
-      kernelSecondsInRows: median(rows),
+      /** Where one worker has all of them: fewer and larger calls. */
+      kernelSecondsAlone: median(alone),
       memorySeconds: runs.median("memory"),
       /** Wanted: at most 1.1. */
       memoryRatio: runs.median("memory") / kernelSum,
@@ -139,7 +144,7 @@ function crampedRows(found: NonNullable<Awaited<ReturnType<typeof cramped>>>): s
     [
       `${model}: kernels of a step, one core`,
       ms(found.kernelSeconds),
-      `${ms(found.kernelSecondsInRows)} in rows`,
+      `${ms(found.kernelSecondsAlone)} where one worker has all of them`,
     ],
     [
       `${model}: three workers, memory links, one core`,

@@ -17,6 +17,8 @@ import { rawGoodput } from "../links/raw_goodput.ts";
 
 /** Bytes that a bare channel carries. */
 const RAW_BYTES = 32 << 20;
+/** Under which a device's measured speed is kept: nothing but this module's processes shares it. */
+export const BESIDE = "bench";
 /** Steps between which the memory of several processes is looked at: each look starts a program. */
 const RESIDENT_EVERY = 50;
 
@@ -141,6 +143,14 @@ export interface MemoryMesh {
   readonly lent?: { readonly shares: readonly number[]; readonly told: boolean };
   /** From worker to worker; default none. */
   readonly latencyMs?: number;
+  /** What {@linkcode kernelSeconds} said of the device's speed; absent: each worker measures it, all at the same time. */
+  readonly speeds?: string;
+}
+
+/** A {@linkcode MemoryMesh} as its process is told of it: files of recipes that are run one after the other, and a folder for runs. */
+export interface ProcessMesh extends Omit<MemoryMesh, "threads"> {
+  readonly recipes: readonly string[];
+  readonly runs: string;
 }
 
 /**
@@ -150,23 +160,12 @@ export interface MemoryMesh {
 export async function* memoryMesh(
   recipes: readonly string[],
   folder: string,
-  { workers, device = "auto", threads = 1, lent, latencyMs }: MemoryMesh,
+  { threads = 1, ...mesh }: MemoryMesh,
 ): AsyncGenerator<Line> {
   const paths = recipes.map(() => join(folder, `${crypto.randomUUID()}.toml`));
   await Promise.all(recipes.map((recipe, i) => Deno.writeTextFile(paths[i], recipe)));
-  const lending = [lent?.shares.join(",") ?? "", lent?.told === false ? "untold" : "told"];
-  const process = script(
-    "mesh_process.ts",
-    [
-      paths.join(","),
-      folder,
-      String(workers),
-      device,
-      ...lending,
-      ...(latencyMs === undefined ? [] : [String(latencyMs)]),
-    ],
-    { LP_NUM_THREADS: String(threads) },
-  );
+  const told: ProcessMesh = { ...mesh, recipes: paths, runs: folder };
+  const process = script("mesh_process.ts", [JSON.stringify(told)], { LP_NUM_THREADS: String(threads) });
   let last: Line = {};
   for await (last of objects(process.stdout)) yield last;
   if (!(await process.status).success) {
@@ -180,9 +179,10 @@ export async function inMemory(
   workers: number,
   threads: number,
   phase: Phase,
+  speeds?: string,
 ): Promise<Step[]> {
   const text = recipe(`memory-${crypto.randomUUID()}`, workers, phase);
-  return await steps(memoryMesh([text], folder, { workers, threads }));
+  return await steps(memoryMesh([text], folder, { workers, threads, ...(speeds ? { speeds } : {}) }));
 }
 
 /** The same mesh as processes, over werift. */
@@ -228,15 +228,20 @@ export function rawWerift(): Promise<number> {
   return rawGoodput("werift", RAW_BYTES, [lean]);
 }
 
-/** Seconds of all kernels of a step, each for itself, on one thread: bench/mesh/kernel_sum.ts says what the two are. */
-export async function kernelSeconds(phase: Phase): Promise<{ place: number; row: number }> {
-  const { model, batch, sequence } = phase;
-  const process = script("kernel_sum.ts", [JSON.stringify({ model, batch, sequence })], {
-    LP_NUM_THREADS: "1",
-  });
+/** What the kernels of a step take by themselves. */
+export interface KernelSum {
+  /** Of all workers together. */
+  readonly seconds: number;
+  /** How fast the device was, as a {@linkcode MemoryMesh} takes it: the same speeds give the same places. */
+  readonly speeds: string;
+}
+
+/** The kernels of a mesh of so many workers, each call for itself, on one thread: see bench/mesh/kernel_sum.ts. */
+export async function kernelSeconds(workers: number, phase: Phase): Promise<KernelSum> {
+  const process = script("kernel_sum.ts", [JSON.stringify({ ...phase, workers })], { LP_NUM_THREADS: "1" });
   const { value } = await objects(process.stdout).next();
-  await process.status;
-  return { place: Number(value?.place), row: Number(value?.row) };
+  if (!(await process.status).success) throw new Error("The kernels of a step could not be timed");
+  return value as unknown as KernelSum;
 }
 
 /** A folder with the text that every recipe here trains on, removed after `work`. */
