@@ -19,6 +19,7 @@ import { awaitDescription, PeerDescription, sessionDescription } from "./peer_de
 import { openPeer } from "./peer_opening.ts";
 import type { Channel, Clock, Signal, Transport } from "../runtime.ts";
 import { WeriftChannel } from "./werift_channel.ts";
+import { awaitChecks } from "./werift_early.ts";
 
 /** What a {@linkcode weriftTransport} is given. */
 export interface WeriftOptions {
@@ -65,7 +66,7 @@ async function open(
   const channel = new WeriftChannel(connection, clock);
   await openPeer(clock, channel, signal, () => {
     const remote = awaitDescription(signal, initiator ? "answer" : "offer");
-    return negotiate(connection, channel, signal, initiator, remote, servers);
+    return negotiate(connection, channel, signal, initiator, remote, servers, clock);
   });
   return channel;
 }
@@ -78,6 +79,7 @@ async function negotiate(
   initiator: boolean,
   remote: Promise<PeerDescription>,
   servers: IceServers,
+  clock: Clock,
 ): Promise<void> {
   const setRemote = async () => {
     const peer = await remote;
@@ -85,6 +87,7 @@ async function negotiate(
   };
   if (!initiator) await setRemote();
   channel.attach();
+  awaitChecks(connection, clock);
   // Without a server of ours werift asks a public one; an undefined address is the way to have it ask none.
   if (stunText(servers) === undefined) {
     for (const transport of connection.iceTransports) {

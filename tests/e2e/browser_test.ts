@@ -33,8 +33,14 @@ async function inMemory(): Promise<Uint8Array> {
   return await storage.read(path, 0, (await storage.size(path))!);
 }
 
-/** A tab that is opened with these flags trains the recipe with a worker of Deno; what it says of itself, and the weights. */
-async function train(flags: readonly string[]): Promise<{ facts: string; weights: Uint8Array }> {
+/**
+ * A tab that is opened with these flags trains the recipe with a worker of Deno called `name`; what it says of itself, and
+ * the weights. Of two names the earlier one's end offers the connection.
+ */
+async function train(
+  name: string,
+  flags: readonly string[],
+): Promise<{ facts: string; weights: Uint8Array }> {
   const folder = await Deno.makeTempDir(), state = join(folder, "state"), running: Deno.ChildProcess[] = [];
   const launch = (...args: string[]) => {
     const child = start([...args, "--json"]);
@@ -54,9 +60,9 @@ async function train(flags: readonly string[]): Promise<{ facts: string; weights
       "--device",
       "reference",
       "--name",
-      "a",
+      name,
       "--key",
-      join(folder, "a.key"),
+      join(folder, "other.key"),
     );
     (async () => {
       for await (const _ of other.events); // a pipe that nobody reads stands still
@@ -72,7 +78,7 @@ async function train(flags: readonly string[]): Promise<{ facts: string; weights
     for await (const event of run.events) last = event;
     assertEquals(last.event, "done", `${await run.said} ${await text("main")} ${page.log.join("\n")}`);
     const facts = String(await text("#facts"));
-    assertMatch(facts, /linked to\s+a\b/);
+    assertMatch(facts, new RegExp(`linked to\\s+${name}\\b`));
     assertMatch(facts, /rounds\s+[1-9]/);
     return { facts, weights: await Deno.readFile(join(String(last.path), "model.safetensors")) };
   } finally {
@@ -89,7 +95,7 @@ Deno.test({
   name: "a tab of Chromium joins by one link and trains with a worker of Deno, to the weights of one process",
   ignore: program === undefined,
   async fn() {
-    const { weights } = await train([]), expected = await inMemory();
+    const { weights } = await train("a", []), expected = await inMemory();
     assert(
       weights.length === expected.length && weights.every((byte, i) => byte === expected[i]),
       "other weights",
@@ -102,7 +108,10 @@ Deno.test({
     "a tab of Chromium trains on WebGPU (SwiftShader) with a worker of Deno, near the weights of plain arrays",
   ignore: program === undefined,
   async fn() {
-    const { facts, weights } = await train(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]);
+    const { facts, weights } = await train("z", [
+      "--enable-unsafe-webgpu",
+      "--use-webgpu-adapter=swiftshader",
+    ]);
     assertMatch(facts, /^device\s+(?!.*no WebGPU).*swiftshader/);
     const own = words(weights), expected = words(await inMemory());
     assertEquals(own.length, expected.length);

@@ -51,6 +51,23 @@ async function closeBoth(a: Channel, b: Channel): Promise<void> {
   await Promise.all([a.closed, b.closed]);
 }
 
+for (const initiator of [true, false]) {
+  const who = initiator ? "offers" : "answers";
+  Deno.test(
+    `a peer that names no address, as browsers do, is met by its own checks: it ${who}`,
+    lenient,
+    async () => {
+      const [sa, sb] = signalPair(), { send } = sa;
+      sa.send = (body) => send({ ...body as PeerDescription, candidates: [] });
+      const [a, b] = await Promise.all([transport.open(sa, initiator), transport.open(sb, !initiator)]);
+      const heard = new Promise((resolve) => b.onmessage = resolve);
+      a.send(new Uint8Array([1, 2, 3]));
+      assertEquals(await heard, new Uint8Array([1, 2, 3]));
+      await closeBoth(a, b);
+    },
+  );
+}
+
 Deno.test("connecting sends packets to this machine only", lenient, async () => {
   const local = new Set(["127.0.0.1", "::1"]);
   for (const all of Object.values(networkInterfaces())) {
