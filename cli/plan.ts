@@ -16,6 +16,7 @@ import { openTokenizer } from "../coordinator/recipe/run_text.ts";
 import { modelsOf } from "../coordinator/recipe/switches.ts";
 import { runTrial, summary } from "../coordinator/planner/trial.ts";
 import { improvements, reasons, replicaLines, trialText } from "../coordinator/planner/trial_text.ts";
+import { limits } from "../mesh/limits.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { LOOKING, readCluster, readModel, readRecipeOnly, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
@@ -59,7 +60,7 @@ ${STEP_HELP}
       if (flags.text(flag) !== undefined) throw new UsageError(`--${flag} needs a cluster file.`);
     }
     const [path] = flags.positional, base = resolve(dirname(path));
-    const count = flags.number("workers", { min: 1, max: 4_096, integer: true });
+    const count = flags.number("workers", { min: 1, max: limits.members, integer: true });
     const recipe = parseRecipe(await readRecipeOnly(path), (p) => isAbsolute(p) ? p : join(base, p));
     const { tokenizer } = await openTokenizer(files, recipe);
     const { config } = await openModel(files, recipe, tokenizer);

@@ -6,6 +6,7 @@
 import { dirname, join, relative, resolve } from "@std/path";
 import type { RunLine } from "../coordinator/admission/owner_protocol.ts";
 import { Report } from "../coordinator/report/report.ts";
+import { limits } from "../mesh/limits.ts";
 import { DEFAULT_STATE, Owner } from "./client.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";
@@ -41,7 +42,7 @@ Exit code 0: done, or stopped by you; 1: failed.`,
       positional: ["RECIPE.toml"],
     });
     const [path] = flags.positional, state = flags.text("state") ?? DEFAULT_STATE, json = flags.has("json");
-    const workers = flags.number("workers", { min: 1, max: 4_096, integer: true });
+    const workers = flags.number("workers", { min: 1, max: limits.members, integer: true });
     const recipe = await readTextFile(path, "recipe");
     const owner = await Owner.find(state);
     const screen = new Screen();

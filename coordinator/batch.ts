@@ -8,6 +8,6 @@
 export interface Batch {
   readonly ids: Uint8Array<ArrayBuffer>;
   readonly labels: Uint8Array<ArrayBuffer>;
-  /** Labels that are not 0xffffffff. */
+  /** Labels that count: all but `NO_LABEL`. */
   readonly validLabels: number;
 }

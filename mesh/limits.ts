@@ -12,6 +12,8 @@ export const limits = {
   nameLength: 128,
   /** Free text (reasons, device names): one paragraph. */
   textLength: 2_000,
+  /** Workers of a mesh: what the control connections of one coordinator can bear, and the planner's largest case. */
+  members: 4_096,
   /** Layers of a model: the deepest published models have 126. */
   layers: 1_024,
   /** Experts of a layer: the most published is 512. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NO_LABEL } from "../model/text/data_order.ts";
 import type { FromCoordinator } from "../mesh/control/messages.ts";
 import type { Slice } from "../mesh/plan.ts";
 import { PlanViolationError } from "./errors.ts";
@@ -19,9 +20,6 @@ export interface Data {
   /** The same, for a worker with the head. */
   readonly labels?: Uint32Array<ArrayBuffer>;
 }
-
-/** Labels that do not count. */
-const IGNORED = 0xffff_ffff;
 
 /** Ids and labels of a round as words. Throws {@linkcode PlanViolationError} where they do not fit the slice. */
 export function checkedData(
@@ -40,7 +38,7 @@ export function checkedData(
       );
     }
     const values = new Uint32Array(bytes.slice().buffer), { vocabSize } = sizes.config;
-    const strange = values.find((value) => value >= vocabSize && !(what === "labels" && value === IGNORED));
+    const strange = values.find((value) => value >= vocabSize && !(what === "labels" && value === NO_LABEL));
     if (strange !== undefined) {
       throw new PlanViolationError(
         `Round ${round} has ${strange} among its ${what}: the vocabulary has ${vocabSize} entries`,

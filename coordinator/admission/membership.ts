@@ -18,8 +18,6 @@ import type { TurnGrants } from "./turn_grants.ts";
 
 /** Time for a hello once a worker was let in, in ms: it opens its device and measures it before it speaks. */
 export const HELLO_MS = 60_000;
-/** Members of one mesh, and newcomers that are to become some: the planner's largest case. */
-const MOST_MEMBERS = 4_096;
 
 /** Names that are safe in plans, tables and paths. */
 const goodName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
@@ -147,8 +145,8 @@ export class Membership {
     channel.closed.then(() => gone = true);
     const { runtime, admission } = this, { identity } = admission;
     const applicant = await interview(channel, { clock: runtime, chance: runtime, identity });
-    const refused = this.#newcomers.size + this.#members.size >= MOST_MEMBERS
-      ? `The mesh is full: ${MOST_MEMBERS} workers have joined.`
+    const refused = this.#newcomers.size + this.#members.size >= limits.members
+      ? `The mesh is full: ${limits.members} workers have joined.`
       : await admission.judge(applicant);
     if (gone || this.#closed !== undefined) return;
     tellVerdict(channel, refused);

@@ -31,7 +31,7 @@ export const RunBody = z.strictObject({
   /** Shown where the run stops before its end. */
   resumeCommand: z.string(),
   /** Wait for this many workers first. */
-  workers: z.int().min(1).max(4_096).optional(),
+  workers: z.int().min(1).max(limits.members).optional(),
 });
 export type RunBody = z.infer<typeof RunBody>;
 

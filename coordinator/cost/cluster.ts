@@ -16,9 +16,6 @@ export class ClusterError extends CoordinatorError {
   override readonly name = "ClusterError";
 }
 
-/** Most workers of a cluster file: what the control connections of one coordinator can bear. */
-const mostWorkers = 4_096;
-
 /** A worker as the planner sees it. */
 export interface ClusterWorker {
   readonly id: string;
@@ -52,7 +49,7 @@ const linkFields = { latency_ms: z.number().min(0).refine(Number.isFinite), band
 const Worker = z.strictObject({
   name,
   /** Several equal workers: NAME-1, NAME-2 ... */
-  count: z.int().min(1).max(mostWorkers).default(1),
+  count: z.int().min(1).max(limits.members).default(1),
   device: z.string().min(1).max(limits.textLength).default("(not named)"),
   /** Matrix products: 10^12 floating-point operations a second. */
   tflops: speed,
@@ -128,9 +125,9 @@ function clusterOf(toml: ClusterToml): Cluster {
       groups.push(entry.name);
     }
   }
-  if (workers.length > mostWorkers) {
+  if (workers.length > limits.members) {
     throw new ClusterError(
-      `The cluster has ${workers.length} workers; at most ${mostWorkers} can be planned for.`,
+      `The cluster has ${workers.length} workers; at most ${limits.members} can be planned for.`,
     );
   }
   const ids = new Map<string, number>();

@@ -41,7 +41,7 @@ const Mesh = z.strictObject({
   /** Stages of each pipeline; chosen by the planner where it is not set. */
   stages: count.max(limits.layers).optional(),
   /** Workers of each pipeline that hold experts but no layers; chosen by the planner where it is not set. */
-  expert_hosts: z.int().min(0).max(4_096).optional(),
+  expert_hosts: z.int().min(0).max(limits.members).optional(),
   /**
    * What activations, gradients and experts' rows are written in between workers: "f32" and "zstd" keep every bit; "bf16",
    * "f16" and "int8" are for slow links. Of several, such as ["f32", "bf16"], each link takes the one that is quickest on

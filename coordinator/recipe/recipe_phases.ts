@@ -26,7 +26,7 @@ const round = {
   /** Pipeline stages in this phase, instead of [mesh] stages. */
   stages: count.max(limits.layers).optional(),
   /** Workers that hold experts but no layers in this phase, instead of [mesh] expert_hosts. */
-  expert_hosts: z.int().min(0).max(4_096).optional(),
+  expert_hosts: z.int().min(0).max(limits.members).optional(),
 };
 
 /** Training. Its length is given in steps or in tokens. */

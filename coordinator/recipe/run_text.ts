@@ -5,7 +5,7 @@
  */
 import { byteTokenizer, byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";
 import type { ModelConfig } from "../../model/config.ts";
-import { sampleWindow, windowAt, windowCount } from "../../model/text/data_order.ts";
+import { NO_LABEL, sampleWindow, windowAt, windowCount } from "../../model/text/data_order.ts";
 import { folderOf } from "../../model/files.ts";
 import {
   readDocumentFile,
@@ -30,8 +30,6 @@ import type { ComputePhase, Phase } from "./recipe_phases.ts";
 import { openShards } from "./run_shards.ts";
 import { number } from "../amounts.ts";
 
-/** A label that does not count. */
-const IGNORED = 0xffff_ffff;
 /** Seed of the split into training and validation: the same text is always split in the same way. */
 const splitSeed = 0;
 
@@ -184,7 +182,7 @@ function toBatch(
   tokens: Uint32Array,
   window: (sample: number) => number | undefined,
 ): Batch {
-  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(IGNORED);
+  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(NO_LABEL);
   let validLabels = 0;
   for (let sample = 0; sample < batch; sample++) {
     const at = window(sample);

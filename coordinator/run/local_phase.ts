@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { NO_LABEL } from "../../model/text/data_order.ts";
 import { microbatchesOf } from "../../mesh/plan.ts";
 import { addLosses, type RoundLoss, type Verdict } from "./decide.ts";
 import { finiteOrNull, type Position, type Validation } from "../events.ts";
@@ -19,9 +20,6 @@ import { judge, MOST_SKIPPED, notFinite, type PhaseOptions, type PhaseResult, wo
 import { learningRate } from "../recipe/recipe_phases.ts";
 import { Tally } from "./validation.ts";
 import { stepFlops } from "../cost/work.ts";
-
-/** Labels that do not count. */
-const IGNORED = 0xffff_ffff;
 
 /** A step of one replica, counted. */
 interface Counted {
@@ -202,7 +200,7 @@ class LocalPhase {
     const { from, to } = microbatchesOf(plan.pipelines, place),
       tokens = plan.shape.batch * plan.shape.sequence;
     const labels = new Uint32Array(batch.labels.slice(4 * from * tokens, 4 * to * tokens).buffer);
-    return { ...batch, validLabels: labels.reduce((sum, label) => sum + (label === IGNORED ? 0 : 1), 0) };
+    return { ...batch, validLabels: labels.reduce((sum, label) => sum + (label === NO_LABEL ? 0 : 1), 0) };
   }
 
   #nextTold = 0;

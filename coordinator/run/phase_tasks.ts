@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { NO_LABEL } from "../../model/text/data_order.ts";
 import type { Storage } from "../../mesh/runtime.ts";
 import { type CandidateText, type Choices, choicesOf, type Numbered } from "../../model/text/task_choices.ts";
 import { type ChooseTask, readTasks, TaskError } from "../../model/text/tasks.ts";
@@ -14,9 +15,6 @@ import type { Batch } from "../batch.ts";
 import type { Generation } from "./generation.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import type { EvaluatePhase } from "../recipe/recipe_phases.ts";
-
-/** A label that does not count. */
-const IGNORED = 0xffff_ffff;
 
 /** Files of tasks by path. */
 export type TaskFiles = ReadonlyMap<string, readonly Numbered<ChooseTask>[]>;
@@ -105,7 +103,7 @@ export async function measureTexts(generation: Generation, texts: readonly Candi
 /** One round: each text a sequence of its own, its candidate's tokens the labels that count. */
 function batchOf(texts: readonly CandidateText[], together: number, sequence: number): Batch {
   const ids = new Uint32Array(together * sequence),
-    labels = new Uint32Array(together * sequence).fill(IGNORED);
+    labels = new Uint32Array(together * sequence).fill(NO_LABEL);
   let validLabels = 0;
   texts.forEach((text, i) => {
     ids.set(text.ids.subarray(0, -1), i * sequence);

@@ -33,8 +33,8 @@ export class RunRecord {
     if (event.event === "tasks") {
       const { phase, file, scores: { relative, total } } = event, name = `tasks/${basename(file)}`;
       this.#events.add(this.runtime.wall() / 1000, stepsBefore(this.recipe, phase), [
-        [`${name}/loss`, total.accuracy],
-        [`${name}/loss_less_that_without_prompt`, relative.accuracy],
+        [`${name}/accuracy_by_loss`, total.accuracy],
+        [`${name}/accuracy_by_loss_less_that_without_prompt`, relative.accuracy],
       ]);
       return;
     }

@@ -10,6 +10,9 @@
 import { TextError } from "../errors.ts";
 import { randomStream } from "../random.ts";
 
+/** A label that does not count: what cross-entropy (`IGNORED_LABEL` of its kernel) leaves out. */
+export const NO_LABEL = 0xffff_ffff;
+
 /** What the order depends on. */
 export interface DataOrder {
   readonly seed: number;

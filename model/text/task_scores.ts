@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { NO_LABEL } from "./data_order.ts";
 import { generate } from "./generate.ts";
 import type { LoadedModel } from "../layers/local_model.ts";
 import {
@@ -59,8 +60,6 @@ export async function scoreTasks(
 
 /** Tokens in a pass: enough to keep a device busy, with activations that fit any. */
 const tokensAtOnce = 1 << 13;
-/** A label that does not count. */
-const IGNORED = 0xffff_ffff;
 
 async function scoreChoices(
   model: LoadedModel,
@@ -86,7 +85,7 @@ async function scoreChoices(
 /** Runs texts side by side and adds up the losses of their candidates' tokens. */
 async function addLosses(model: LoadedModel, texts: readonly CandidateText[]): Promise<void> {
   const batch = texts.length, sequence = Math.max(...texts.map(({ ids }) => ids.length)) - 1;
-  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(IGNORED);
+  const ids = new Uint32Array(batch * sequence), labels = new Uint32Array(batch * sequence).fill(NO_LABEL);
   texts.forEach((text, i) => {
     ids.set(text.ids.subarray(0, -1), i * sequence);
     labels.set(text.ids.subarray(text.from), i * sequence + text.from - 1);
