@@ -24,7 +24,8 @@ export const limits = {
   listEntries: 1_000_000,
   /** Domains of a mixture. */
   domains: 256,
-  /** Shortest excerpt shown of what was dropped, and samples kept for each reason. */
+  /** Characters of an excerpt of what was dropped: a line of a terminal. */
   excerpt: 120,
+  /** Samples kept of what was dropped for one reason: enough to see what it takes. */
   samples: 5,
 } as const;

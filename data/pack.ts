@@ -45,7 +45,7 @@ export interface PackOptions {
 const mostUnknown = 0.01;
 /** Tokens after which the share is looked at. */
 const fewestTokens = 4_096;
-/** Documents at the beginning of a side, and every so manieth later, that are decoded again: libraries may lose characters. */
+/** Documents that are decoded again, as libraries may lose characters: so many at first, then one of so many. */
 const decodedFirst = 16, decodedEvery = 64;
 
 /** Bytes of an id: two as long as every id fits. */

@@ -17,7 +17,7 @@ import { filterAll, type FilterState } from "./filter.ts";
 import { checksum, checksumOfFile, hash64 } from "./hash.ts";
 import { limits } from "./limits.ts";
 import { packAll, type PackState, widthOf } from "./pack.ts";
-import { type PrepareReport, steps } from "./report.ts";
+import { lossesOf, type PrepareReport } from "./report.ts";
 import { fingerprintOf, indexFile, ShardIndex, Shards } from "./shards.ts";
 import { findFiles } from "./sources.ts";
 import { decideFates } from "./fates.ts";
@@ -245,19 +245,12 @@ async function removeFolder(files: FileStore, folder: string): Promise<void> {
 /** @throws {DataError} if a domain has no document left, saying what took them. */
 function refuseNothing(config: PrepareConfig, report: PrepareReport): void {
   for (const domain of config.domain) {
-    const { documents, dropped } = report[domain.name];
-    let gone = 0;
-    const took: string[] = [];
-    for (const [step, title] of steps) {
-      const reasons = Object.entries(dropped[step] ?? {}).toSorted(([, a], [, b]) =>
-        b.documents - a.documents
-      );
-      const sum = reasons.reduce((n, [, d]) => n + d.documents, 0);
-      if (sum === 0) continue;
-      gone += sum;
-      took.push(`${title} ${sum} (${reasons.slice(0, 4).map(([r, d]) => `${r} ${d.documents}`).join(", ")})`);
-    }
+    const { documents, dropped } = report[domain.name], losses = lossesOf(dropped);
+    const gone = losses.reduce((sum, loss) => sum + loss.documents, 0);
     if (gone < documents) continue;
+    const took = losses.map(({ title, documents, detail }) =>
+      `${title} ${documents}${detail && ` (${detail})`}`
+    );
     const languages = domain.languages ?? config.languages;
     throw new DataError(
       documents === 0

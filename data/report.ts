@@ -54,6 +54,34 @@ export function countDropped(
   if (dropped.samples.length < limits.samples) dropped.samples.push(sample());
 }
 
+/** What one step dropped of a domain. */
+export interface StepLoss {
+  readonly title: string;
+  readonly documents: number;
+  readonly bytes: number;
+  /** Its reasons with their documents, the most frequent first; "" where the title says it all. */
+  readonly detail: string;
+}
+
+/** Reasons that are named of a step. */
+const mostReasons = 4;
+
+/** What each step dropped, in their order; steps that dropped nothing are left out. */
+export function lossesOf(dropped: DomainReport["dropped"]): StepLoss[] {
+  return steps.flatMap(([step, title]): StepLoss[] => {
+    const reasons = Object.entries(dropped[step] ?? {}).toSorted(([, a], [, b]) => b.documents - a.documents);
+    if (reasons.length === 0) return [];
+    const named = reasons.slice(0, mostReasons).map(([reason, { documents }]) => `${reason} ${documents}`);
+    if (reasons.length > mostReasons) named.push("...");
+    return [{
+      title,
+      documents: reasons.reduce((sum, [, { documents }]) => sum + documents, 0),
+      bytes: reasons.reduce((sum, [, { bytes }]) => sum + bytes, 0),
+      detail: reasons.length === 1 && reasons[0][0] === title ? "" : named.join(", "),
+    }];
+  });
+}
+
 /** The beginning of a text, on one line. */
 export function excerpt(text: string): string {
   const line = text.slice(0, 4 * limits.excerpt).replace(/\s+/g, " ").trim();
@@ -68,20 +96,10 @@ export function reportRows(report: PrepareReport): string[][] {
       rows.push([name, d.toLocaleString("en-US"), share(d, documents), megabytes(b)]);
     row(domain, documents, bytes);
     let kept = documents, left = bytes;
-    for (const [step, title] of steps) {
-      const reasons = Object.entries(dropped[step] ?? {}).toSorted(([, a], [, b]) =>
-        b.documents - a.documents
-      );
-      if (reasons.length === 0) continue;
-      const sum = reasons.reduce((n, [, d]) => n + d.documents, 0);
-      const gone = reasons.reduce((n, [, d]) => n + d.bytes, 0);
-      kept -= sum;
-      left -= gone;
-      const detail = reasons.length === 1 && reasons[0][0] === title ? "" : " " +
-        `(${reasons.slice(0, 4).map(([r, d]) => `${r} ${d.documents}`).join(", ")}${
-          reasons.length > 4 ? ", ..." : ""
-        })`;
-      row(`  - ${title}${detail}`, sum, gone);
+    for (const loss of lossesOf(dropped)) {
+      kept -= loss.documents;
+      left -= loss.bytes;
+      row(`  - ${loss.title}${loss.detail && ` (${loss.detail})`}`, loss.documents, loss.bytes);
     }
     row("  = kept", kept, left);
   }

@@ -27,12 +27,6 @@ export class Scope {
     return view;
   }
 
-  /** Hands a span out of this scope: its new owner gives it back. */
-  give(view: View): View {
-    this.#views.delete(view);
-    return view;
-  }
-
   /** Gives one span back early. */
   drop(view: View): void {
     if (this.#views.delete(view)) this.#device.release(view);

@@ -7,8 +7,8 @@
  */
 import { NO_LABEL } from "../../model/text/data_order.ts";
 import type { Storage } from "../../mesh/runtime.ts";
-import { type CandidateText, type Choices, choicesOf, type Numbered } from "../../model/text/task_choices.ts";
-import { type ChooseTask, readTasks, TaskError } from "../../model/text/tasks.ts";
+import { type CandidateText, type Choices, choicesOf } from "../../model/text/task_choices.ts";
+import { type ChooseTask, type Numbered, readTasks, TaskError } from "../../model/text/tasks.ts";
 import type { Tokenizer } from "../../model/text/tokenizer.ts";
 import { WorkerFailed } from "../errors.ts";
 import type { Batch } from "../batch.ts";

@@ -15,6 +15,7 @@ import {
   localLayouts,
   localName,
   type LocalPart,
+  type Moment,
   momentLayouts,
   momentName,
   stateFolder,
@@ -38,7 +39,7 @@ export interface CheckpointOptions {
 }
 
 /** Which of a parameter's values. */
-export type Part = "weight" | "m" | "v";
+export type Part = "weight" | Moment;
 
 /**
  * A checkpoint on its way: `create`, `write` every element of every part once, then `finish`, or `abort`.

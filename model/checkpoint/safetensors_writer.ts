@@ -65,14 +65,12 @@ export class SafetensorsWriter {
   readonly #path: string;
   readonly #partial: string;
   readonly #places: Map<string, { layout: TensorLayout; start: number; coverage: Coverage }>;
-  #end: number;
 
   private constructor(files: FileStore, path: string) {
     this.#files = files;
     this.#path = path;
     this.#partial = path + ".partial";
     this.#places = new Map();
-    this.#end = 0;
   }
 
   /** Writes the header to PATH.partial; a leftover of that name is removed. Metadata is written in the given order. */
@@ -106,15 +104,9 @@ export class SafetensorsWriter {
       writer.#places.set(layout.name, { layout, start, coverage: new Coverage() });
       start += elements(layout.shape) * bytesOf[layout.dtype];
     }
-    writer.#end = start;
     if (await files.size(writer.#partial) !== undefined) await files.remove(writer.#partial);
     await files.write(writer.#partial, 0, bytes);
     return writer;
-  }
-
-  /** Bytes of the finished file. */
-  get size(): number {
-    return this.#end;
   }
 
   /** Writes elements `start`.. of a tensor, rounded to its format. Each element is written once. */
@@ -143,10 +135,5 @@ export class SafetensorsWriter {
     await this.#files.sync(this.#partial);
     await this.#files.rename(this.#partial, this.#path);
     await this.#files.sync(folderOf(this.#path));
-  }
-
-  /** Removes what was written so far. */
-  async abort(): Promise<void> {
-    if (await this.#files.size(this.#partial) !== undefined) await this.#files.remove(this.#partial);
   }
 }

@@ -15,14 +15,14 @@ import type { TensorSpec } from "../tensors.ts";
 /** Version of state.json; it grows with every change that an older program would misread. */
 export const stateVersion = 1;
 
-/** A run's place in its recipe. */
+/** Where training stands. */
 export interface TrainingState {
-  /** Committed optimizer steps. */
+  /** Committed optimizer steps since the moments began. */
   readonly step: number;
   /** Samples drawn so far; see data_order.ts. */
   readonly position: number;
   readonly seed: number;
-  /** The recipe as it was given, as JSON. */
+  /** What else whoever trains needs to go on, as JSON: of a run the text of its recipe and its position in it. */
   readonly recipe: unknown;
   /** In the middle of local training: what its replicas do not have in common. */
   readonly local?: LocalState;

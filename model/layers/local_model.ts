@@ -8,7 +8,7 @@ import type { ModelConfig } from "../config.ts";
 import { ExpertBank } from "./expert_bank.ts";
 import { wholeModel } from "../layout.ts";
 import { Lease } from "../lease.ts";
-import { clipFactor, type GradientSize, Optimizer } from "./optimizer.ts";
+import { clipFactor, Optimizer } from "./optimizer.ts";
 import { Parameters } from "../parameters.ts";
 import { PassTables } from "./pass.ts";
 import { pieces, type TensorSource } from "../source.ts";
@@ -159,12 +159,6 @@ export class LoadedModel {
     const ce = valid > 0 ? sum / valid : 0;
     const total = ce + this.config.balanceCoefficient * balance + this.config.zCoefficient * z;
     return { loss: { sum, valid, ce, balance, z, total, load }, rows, read };
-  }
-
-  /** Sizes of the gradients so far, in order of the parameter table. */
-  async gradientSizes(): Promise<GradientSize[]> {
-    const optimizer = this.#trained();
-    return optimizer.sizes(await this.device.read(optimizer.measure()));
   }
 
   /** One step of AdamW on one batch, clipped; a gradient that is not finite leaves weights and moments alone. */

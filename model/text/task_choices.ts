@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type ChooseTask, TaskError } from "./tasks.ts";
+import { type ChooseTask, type Numbered, TaskError } from "./tasks.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** Share of tasks that are right. */
@@ -36,12 +36,6 @@ export interface ChooseScores {
    * from chance says that the tasks give it away.
    */
   readonly promptless: Score;
-}
-
-/** A task and its line in the file. */
-export interface Numbered<T> {
-  readonly line: number;
-  readonly task: T;
 }
 
 /** A candidate behind its prompt, in ids; those from `from` on are the candidate's. */

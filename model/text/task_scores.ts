@@ -6,19 +6,13 @@
 import { NO_LABEL } from "./data_order.ts";
 import { generate } from "./generate.ts";
 import type { LoadedModel } from "../layers/local_model.ts";
-import {
-  type CandidateText,
-  choicesOf,
-  type ChooseScores,
-  type Numbered,
-  type Score,
-  scoreOf,
-} from "./task_choices.ts";
+import { type CandidateText, choicesOf, type ChooseScores, type Score, scoreOf } from "./task_choices.ts";
 import {
   type ChooseTask,
   extractAnswer,
   type GenerateTask,
   isRight,
+  type Numbered,
   type NumberedTask,
   TaskError,
 } from "./tasks.ts";

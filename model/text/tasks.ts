@@ -68,10 +68,13 @@ export type GenerateTask = z.infer<typeof Generate>;
 const TaskLine = z.discriminatedUnion("kind", [Choose, Generate]);
 
 /** A task and its line in the file. */
-export interface NumberedTask {
+export interface Numbered<T> {
   readonly line: number;
-  readonly task: ChooseTask | GenerateTask;
+  readonly task: T;
 }
+
+/** A task of either kind. */
+export type NumberedTask = Numbered<ChooseTask | GenerateTask>;
 
 /** Reads a file of tasks. @throws {TaskError} naming the first line that is none. */
 export async function readTasks(files: FileReader, path: string): Promise<NumberedTask[]> {

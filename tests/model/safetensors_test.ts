@@ -40,7 +40,6 @@ Deno.test("tensors come back, in pieces and any order, and the bytes do not depe
     ];
     for (const job of reverse ? jobs.reverse() : jobs) await job();
     await writer.finish();
-    assertEquals(writer.size, files.files.get("x/model.safetensors")!.length);
     return files;
   };
   const files = await write(false);
@@ -89,8 +88,6 @@ Deno.test("a file appears whole or not at all, and every element once", async ()
   await assertRejects(() => writer.write("c", 0, new Float32Array(1)), Error, "has no tensor c");
   await assertRejects(() => writer.finish(), SafetensorsError, "parts of tensor b were never written");
   assertEquals([...files.files.keys()], ["m.partial"]);
-  await writer.abort();
-  assertEquals(files.files.size, 0);
 });
 
 Deno.test("files that lie are refused, each with its reason, and nothing large is read", async () => {
