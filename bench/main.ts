@@ -35,26 +35,42 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const help = flags.includes("--help");
   if (help && asked.length === 0) {
-    say(`${HELP}\n\n${listed(benches)}`);
+    console.log(`${HELP}\n\n${listed(benches)}`);
+    return 0;
+  }
+  const chosen: Chosen[] = [];
+  for (const name of asked.length > 0 ? asked : benches.keys()) {
+    const entry = benches.get(name)!;
+    chosen.push({ name, entry, bench: await import(entry.url) });
+  }
+  if (help) {
+    console.log(chosen.map(described).join("\n\n"));
     return 0;
   }
   // All flags are read before anything is measured: some benches take hours.
-  const chosen = asked.length > 0 ? asked : [...benches.keys()];
-  const ready: (() => Promise<boolean>)[] = [];
-  for (const name of chosen) {
-    const entry = benches.get(name)!, bench = await import(entry.url) as Bench;
-    if (help) {
-      say(`${name}: ${entry.title}\n\n${entry.about}\n\nFlags: ${flagsText(bench.flags).join(" ")}\n`);
-    } else ready.push(prepared(name, entry, bench, flags));
-  }
-  if (chosen.length === 1) return ready.length === 0 || await ready[0]() ? 0 : 1;
+  const ready = chosen.map((one) => prepared(one, flags));
+  if (ready.length === 1) return await ready[0]() ? 0 : 1;
   let failed = 0;
-  for (const name of help ? [] : chosen) if (!await alone(name, flags)) failed++;
+  for (const { name } of chosen) if (!await alone(name, flags)) failed++;
   return failed === 0 ? 0 : 1;
 }
 
+/** A bench that was asked for. */
+interface Chosen {
+  readonly name: string;
+  readonly entry: Entry;
+  readonly bench: Bench;
+}
+
+function described({ name, entry: { title, about }, bench }: Chosen): string {
+  return `${name}: ${title}\n\n${about}\n\nFlags: ${flagsText(bench.flags).join(" ")}`;
+}
+
 /** Reads a bench's flags; what is given back measures. */
-function prepared(name: string, { title }: Entry, bench: Bench, args: readonly string[]) {
+function prepared(
+  { name, entry: { title }, bench }: Chosen,
+  args: readonly string[],
+): () => Promise<boolean> {
   try {
     const flags = readBenchFlags(args, bench.flags);
     return async () => {

@@ -55,7 +55,9 @@ export interface BenchFlags {
 }
 
 /** Flags as they were given, by name. */
-export interface GivenFlags extends Pick<Flags, "has" | "text" | "number"> {
+export interface GivenFlags extends Pick<Flags, "text" | "number"> {
+  /** Whether it was given, with a value or without. */
+  has(name: string): boolean;
   /** Numbers as {@linkcode BenchFlags.numbers} has them. */
   numbers<T extends Readonly<Record<string, number>>>(defaults: T): T;
 }
@@ -76,7 +78,7 @@ export function readBenchFlags(args: readonly string[], known: BenchFlags = {}):
   }
   const given = new Map(Object.keys(numbers).map((name) => [name, flags.number(name, { min: 0 })]));
   return {
-    has: flags.has,
+    has: (name) => switches.includes(name) ? flags.has(name) : flags.text(name) !== undefined,
     text: flags.text,
     number: flags.number,
     numbers: <T extends Readonly<Record<string, number>>>(defaults: T) =>

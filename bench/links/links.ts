@@ -50,7 +50,7 @@ export async function run({ flags, ...output }: BenchOptions): Promise<boolean> 
     roads: () => roads(output, trips, losses),
     faults: () => faults(output),
   };
-  const asked = Object.keys(parts).filter((part) => flags.has(part) || flags.text(part) !== undefined);
+  const asked = Object.keys(parts).filter(flags.has);
   const failures: Failures = [];
   for (const part of asked.length > 0 ? asked : Object.keys(parts)) failures.push(...await parts[part]());
   for (const failure of failures) say(`missed: ${failure}`);

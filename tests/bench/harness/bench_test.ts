@@ -19,7 +19,9 @@ Deno.test("flags are read, numbers have their defaults, and a value may be left 
     [true, "here", "", "demo"],
   );
   assertEquals(flags.numbers({ seeds: 3, "learning-rate": 2e-3 }), { seeds: 3, "learning-rate": 0.5 });
-  assertEquals(readBenchFlags(["--roads=40"], known).text("roads"), "40");
+  assertEquals(["check", "roads", "model", "seeds"].map(flags.has), [true, true, true, false]);
+  const other = readBenchFlags(["--roads=40"], known);
+  assertEquals([other.text("roads"), other.has("roads"), other.has("check")], ["40", true, false]);
 });
 
 Deno.test("a flag that is not understood is an error that names those that are", () => {
