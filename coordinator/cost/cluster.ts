@@ -136,10 +136,10 @@ function clusterOf(toml: ClusterToml): Cluster {
     ids.set(id, i);
   });
   const pairs = pairsOf(toml, new Set([...ids.keys(), ...groups, ...regions.filter((r) => r !== undefined)]));
-  const names = workers.map((
-    { id },
-    i,
-  ) => [...new Set([id, groups[i], ...(regions[i] === undefined ? [] : [regions[i]])])]);
+  /** What links may call each worker: its own name, its group's, its region. */
+  const names = workers.map(({ id }, w) =>
+    [...new Set([id, groups[w], regions[w]])].filter((n) => n !== undefined)
+  );
   const same = toml.same_region && speedOf(toml.same_region), other = toml.network && speedOf(toml.network);
   const link = (a: number, b: number): LinkSpeed | undefined => {
     for (const one of names[a]) {
@@ -212,10 +212,10 @@ function checkConnected(workers: readonly ClusterWorker[], link: Cluster["link"]
   }
   const missing = workers.filter((_, i) => !reached[i]).map(({ id }) => id);
   if (missing.length === 0) return;
-  const alone = missing.length === 1 ? `worker ${missing[0]} has` : "workers " +
-    `${missing.slice(0, 5).join(", ")}${
-      missing.length > 5 ? ` and ${missing.length - 5} more have` : " have"
-    }`;
+  const more = missing.length > 5 ? ` and ${missing.length - 5} more` : "";
+  const alone = missing.length === 1
+    ? `worker ${missing[0]} has`
+    : `workers ${missing.slice(0, 5).join(", ")}${more} have`;
   throw new ClusterError(
     `The links do not connect all workers: ${alone} no way to ${workers[0].id}. Add a [[link]] between ` +
       "them, or a [network] for all links that are not named.",

@@ -2,8 +2,8 @@
  * What a pass costs: operations and bytes of every kernel call that model/ makes, from the kernels' own formulas. A call
  * takes as long as the slower of its two limits, arithmetic or memory, and a launch; calls follow one another.
  *
- * Legend: T tokens of a microbatch, D hidden, F width of an MLP or expert, S of the shared expert, H query heads, K key/value heads, hd head size,
- * W = (H + 2K) hd, E experts, k chosen for each token, R = T k rows for experts, V vocabulary.
+ * Legend: T tokens of a microbatch, D hidden, F width of an MLP or expert, S of the shared expert, H query heads, K key/value
+ * heads, hd head size, W = (H + 2K) hd, E experts, k chosen for each token, R = T k rows for experts, V vocabulary.
  *
  * @module
  */

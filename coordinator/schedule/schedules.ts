@@ -2,10 +2,11 @@
  * Pipeline schedules: in which order each worker computes. Legend: p workers in the pipeline, v stages on each, m
  * microbatches.
  *
- * GPipe: Huang et al. 2019. 1F1B and its interleaved form: Narayanan et al. 2021 (Megatron-LM). Eager 1F1B, with more
- * microbatches under way to hide slow links: Zhuang et al. 2023, "On optimizing the communication of model parallelism".
- * Zero-bubble V: Qi et al.
- * 2024, "Pipeline parallelism with controllable memory" and "Zero bubble pipeline parallelism".
+ * - GPipe: Huang et al. 2019.
+ * - 1F1B and its interleaved form: Narayanan et al. 2021 (Megatron-LM).
+ * - Eager 1F1B, with more microbatches under way to hide slow links: Zhuang et al. 2023, "On optimizing the communication
+ *   of model parallelism".
+ * - Zero-bubble V: Qi et al. 2024, "Pipeline parallelism with controllable memory" and "Zero bubble pipeline parallelism".
  *
  * @module
  */
@@ -49,7 +50,7 @@ export interface Action {
 }
 
 /** Sizes of a pipeline. */
-export interface Pipeline {
+export interface PipelineSizes {
   /** Workers in the pipeline. */
   readonly workers: number;
   readonly microbatches: number;
@@ -65,7 +66,7 @@ export function defaultChunks(name: ScheduleName): number {
 /** The worker (by its place in the pipeline) of each stage. */
 export function placement(
   name: ScheduleName,
-  { workers: p, chunks: v }: Pick<Pipeline, "workers" | "chunks">,
+  { workers: p, chunks: v }: Pick<PipelineSizes, "workers" | "chunks">,
 ): number[] {
   return Array.from({ length: p * v }, (_, s) => name === "zero-bubble-v" && s >= p ? 2 * p - 1 - s : s % p);
 }
@@ -74,7 +75,7 @@ export function placement(
  * The order of work of each worker. Backward passes (and weight gradients) of a stage come in order of microbatch in
  * every schedule, so all of them add gradients in the same order. Throws {@linkcode ScheduleError}.
  */
-export function actions(name: ScheduleName, pipeline: Pipeline): Action[][] {
+export function actions(name: ScheduleName, pipeline: PipelineSizes): Action[][] {
   const { workers: p, microbatches: m, chunks: v } = pipeline;
   if (name !== "interleaved" && v !== defaultChunks(name)) {
     throw new ScheduleError(
@@ -133,7 +134,7 @@ function alternating(
 }
 
 /** Groups of p microbatches go through a worker's first stage, then its second, and so on; backward in reverse. */
-function interleaved(worker: number, { workers: p, microbatches: m, chunks: v }: Pipeline): Action[] {
+function interleaved(worker: number, { workers: p, microbatches: m, chunks: v }: PipelineSizes): Action[] {
   const place = (k: number, forward: boolean): Place => {
     const chunk = Math.floor(k / p) % v;
     return {
@@ -224,9 +225,4 @@ export function mostKept(
     most = Math.max(most, held);
   }
   return most;
-}
-
-/** Most microbatches times stages that a worker holds at once, those between two halves included. */
-export function peakHeld(list: readonly Action[]): number {
-  return mostKept(list, () => ({ kept: 1, halved: 1 }));
 }

@@ -4,13 +4,16 @@ import {
   type Action,
   actions,
   defaultChunks,
-  peakHeld,
+  mostKept,
   placement,
   ScheduleError,
   type ScheduleName,
   scheduleNames,
 } from "../../coordinator/schedule/schedules.ts";
 import { simulate, SimulationError } from "../../coordinator/simulator/simulator.ts";
+
+/** Most microbatches times stages that a worker holds at once, those between two halves included. */
+const peakHeld = (list: readonly Action[]) => mostKept(list, () => ({ kept: 1, halved: 1 }));
 
 /** F = B = W = 1 for all stages of a worker together, no time on links. */
 function run(name: ScheduleName, workers: number, microbatches: number, chunks = defaultChunks(name)) {
