@@ -8,7 +8,7 @@ import { duration, size, table } from "../coordinator/amounts.ts";
 import type { Provenance } from "../model/checkpoint/card.ts";
 import type { ChangeSummary, TensorKind } from "../model/growth/change.ts";
 import { refuseExisting } from "../model/checkpoint/checkpoint_folders.ts";
-import type { DType } from "../model/dtypes.ts";
+import { bytesOf, type DType } from "../model/dtypes.ts";
 import { joinPath } from "../model/files.ts";
 import { writeModel } from "../model/checkpoint/interchange.ts";
 import {
@@ -80,9 +80,8 @@ export async function makeModel(
     ...await companions(model.companionsFrom),
     ...provenanceFiles(source.config, provenance),
   ]);
-  const bytesEach = parameterTable(source.config).reduce((sum, { name, shape }) => {
-    return sum + elements(shape) * (dtype(name) === "F32" ? 4 : 2);
-  }, 0);
+  const table = parameterTable(source.config);
+  const bytes = table.reduce((sum, { name, shape }) => sum + elements(shape) * bytesOf[dtype(name)], 0);
   const began = performance.now(), stop = new AbortController();
   const interrupted = () => {
     screen.replace("stopping ...");
@@ -103,15 +102,15 @@ export async function makeModel(
         const share = written / total, seconds = (performance.now() - began) / 1000;
         const left = share < 1 ? `, ${duration(seconds / share * (1 - share))} left` : ", syncing";
         screen.replace(
-          `${target}: ${(100 * share).toFixed(0)} % of ${size(bytesEach)}, ` +
-            `${size(share * bytesEach / seconds)}/s${left}`,
+          `${target}: ${(100 * share).toFixed(0)} % of ${size(bytes)}, ` +
+            `${size(share * bytes / seconds)}/s${left}`,
         );
       },
     });
   } finally {
     stopListening();
   }
-  return { bytes: bytesEach, seconds: (performance.now() - began) / 1000 };
+  return { bytes, seconds: (performance.now() - began) / 1000 };
 }
 
 /** Shapes and sizes of a change, for people. */

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Provenance } from "../model/checkpoint/card.ts";
-import { summarizeChange } from "../model/growth/change.ts";
+import { sameLoss, summarizeChange } from "../model/growth/change.ts";
 import { type Checkpoint, openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import type { DType } from "../model/dtypes.ts";
 import { asStored } from "../model/checkpoint/interchange.ts";
@@ -41,9 +41,6 @@ export const switchHelp =
 The folder appears whole or not at all: an interrupted command leaves nothing but TARGET.partial,
 which the next one removes as it starts again. Tensors are streamed, so a model may be larger than
 the memory.`;
-
-/** Loss that an exact change may gain or lose by rounding, relative to the loss (or to 1 nat, if that is more). */
-const roundingOfLoss = 1e-4;
 
 /** A larger model that is ready to be read. */
 export interface Switch {
@@ -147,8 +144,7 @@ async function compare(
 
 /** @throws {CommandError} where a change that keeps the function did not keep the loss on a text. */
 export function refuseChangedLoss(before: TextLoss, after: TextLoss, text: string): void {
-  const change = Math.abs(after.nll - before.nll);
-  if (change <= roundingOfLoss * Math.max(1, before.nll)) return;
+  if (sameLoss(before.nll, after.nll)) return;
   throw new CommandError(
     `Nothing was written: this change keeps the function, yet the loss on ${text} went from ` +
       `${before.nll.toFixed(6)} to ${after.nll.toFixed(6)}. Either the device computes wrongly (volary ` +

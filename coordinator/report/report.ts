@@ -190,15 +190,14 @@ export function planText(event: Extract<RunEvent, { event: "plan" }>): string {
     size(held.bytes),
     held.device,
   ]);
-  const { batch, sequence, microbatches } = event.shape;
+  const { batch, sequence, microbatches } = event.shape, count = event.workers.length;
+  const predicted = event.predicted === undefined ? "" : `, ${seconds(event.predicted)} predicted for each`;
   return [
-    `${event.run}: ${number(event.parameters)} parameters on ${event.workers.length} ` +
-    `${
-      event.workers.length === 1 ? "worker" : "workers"
-    }, ${microbatches} x ${batch} sequences of ${sequence} tokens a ` +
-    `step${event.recompute ? ", recomputing" : ""}${
-      event.predicted === undefined ? "" : `, ${seconds(event.predicted)} predicted for each`
-    }`,
+    `${event.run}: ${number(event.parameters)} parameters on ${count} ${
+      count === 1 ? "worker" : "workers"
+    }, ` +
+    `${microbatches} x ${batch} sequences of ${sequence} tokens a step` +
+    `${event.recompute ? ", recomputing" : ""}${predicted}`,
     ...table(rows).map((line) => `  ${line}`),
     ...(event.idle.length > 0 ? [`  without a part: ${event.idle.join(", ")}`] : []),
     ...scheduleLines(event.schedule, event.predicted ?? 0, event.others).map((line) => `  ${line}`),

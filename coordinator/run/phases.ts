@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { sameLoss } from "../../model/growth/change.ts";
 import { pieces } from "../../model/source.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
 import { Interrupted, isKnown, RecipeError, SwitchError } from "../errors.ts";
@@ -14,9 +15,6 @@ import { windowsOf } from "./estimate.ts";
 import type { Journal } from "./journal.ts";
 import type { Run, Start } from "./run_context.ts";
 import { measurePhase, measureTasks, stepsBefore, trainPhase } from "./run_phase.ts";
-
-/** Loss that an exact switch may gain or lose by rounding, relative to the loss (or to 1 nat, if that is more). */
-const roundingOfLoss = 1e-4;
 
 /** A switch whose loss behind it is not known yet. */
 interface Pending {
@@ -125,8 +123,7 @@ export async function goThroughPhases(run: Run, start: Start, resumeCommand: str
 
 /** Throws a {@linkcode SwitchError} where a switch that keeps the function did not keep the loss. */
 function refuseChangedLoss(kind: string, before: Validation | null, after: Validation | null): void {
-  if (before?.nll == null || after?.nll == null) return;
-  if (Math.abs(after.nll - before.nll) <= roundingOfLoss * Math.max(1, before.nll)) return;
+  if (before?.nll == null || after?.nll == null || sameLoss(before.nll, after.nll)) return;
   throw new SwitchError(
     `This ${kind} keeps the function, yet the validation loss went from ${before.nll.toFixed(6)} to ` +
       `${after.nll.toFixed(6)}. Either a device computes wrongly (volary doctor on each worker) or this ` +

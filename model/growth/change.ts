@@ -72,3 +72,11 @@ function kinds(config: ModelConfig): Map<string, TensorKind> {
   }
   return found;
 }
+
+/** Loss that a change which keeps the function may gain or lose by rounding, relative to the loss or to 1 nat, if that is more. */
+const roundingOfLoss = 1e-4;
+
+/** Whether a loss behind a change is the one before it but for rounding; both in nats. A loss that is no number is not. */
+export function sameLoss(before: number, after: number): boolean {
+  return Math.abs(after - before) <= roundingOfLoss * Math.max(1, before);
+}
