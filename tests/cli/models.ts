@@ -54,3 +54,11 @@ export async function inFolder(test: (path: (name: string) => string) => Promise
 export async function names(folder: string): Promise<string[]> {
   return (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).sort();
 }
+
+/** A text on which verbs measure small models. */
+export const text = "A model that grows keeps what it knows; 长大的模型记得它学过的。".repeat(4);
+
+/** Flags for measuring on a text that was written to `text.txt`. */
+export function on(path: (name: string) => string): string[] {
+  return ["--text", path("text.txt"), "--device", "reference", "--json"];
+}

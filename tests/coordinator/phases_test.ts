@@ -1,66 +1,10 @@
 /** A recipe of several phases over a mesh: switches, measurements, and going on after a kill anywhere. */
-import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
 import type { ReportData } from "../../coordinator/report/report_data.ts";
-import { openDevice } from "../../kernels/mod.ts";
-import { MeshInMemory } from "../mesh_in_memory.ts";
 import { MemoryStorage } from "../memory_storage.ts";
-import { smallText } from "./small_run.ts";
 
-const train = (more = "") => `
-[[phase]]
-kind = "train"
-steps = 6
-batch = 4
-microbatches = 2
-sequence = 12
-learning_rate = 1e-2
-warmup = 2
-evaluate_batches = 8
-checkpoint_every = 3
-${more}`;
-
-/** Dense, then wider and deeper, then a mixture of experts. */
-const recipe = `
-name = "phases"
-[model]
-hidden_size = 8
-intermediate_size = 12
-num_hidden_layers = 2
-num_attention_heads = 2
-num_key_value_heads = 2
-head_dim = 4
-attention_bias = true
-seed = 1
-[data]
-train = ["a.txt"]
-validation = 0.2
-[mesh]
-stages = 2
-expert_hosts = 1
-${train()}
-[[phase]]
-kind = "grow"
-hidden_size = 16
-intermediate_size = 24
-num_attention_heads = 4
-num_hidden_layers = 3
-depth = "identity"
-${train('schedule = "wsd"')}
-[[phase]]
-kind = "upcycle"
-num_local_experts = 4
-${train()}
-[[phase]]
-kind = "evaluate"
-batch = 4
-sequence = 12
-`;
-
-async function start(storage = new MemoryStorage()): Promise<MeshInMemory> {
-  storage.text("/a.txt", smallText);
-  return await MeshInMemory.start({ workers: 3, device: () => openDevice({ kind: "reference" }), storage });
-}
+import { recipe, start, train } from "./phases.ts";
 
 /** Which validations a run's report has, and what they found. */
 function validations(storage: MemoryStorage, run = "phases") {
@@ -216,103 +160,6 @@ Deno.test("a recipe that ends with a switch leaves the switched model", async ()
     assertEquals(config.num_local_experts, 3);
     const last = mesh.events.findLast((event) => event.event === "switch");
     assert(last?.event === "switch" && last.before !== null && last.after === null);
-  } finally {
-    await mesh.close();
-  }
-});
-
-const bad: [what: string, text: string, name: string, says: string[]][] = [
-  ["growing to something smaller", recipe.replace("hidden_size = 16", "hidden_size = 4"), "RecipeError", [
-    "[[phase]] 2 (grow)",
-    "from 8 to 4",
-  ]],
-  ["growing to the same", recipe.replace(/hidden_size = 16\n.*\n.*\n.*\n/, ""), "RecipeError", [
-    "[[phase]] 2 (grow)",
-    "nothing would grow",
-  ]],
-  [
-    "heads that do not fit",
-    recipe.replace("num_attention_heads = 4", "num_attention_heads = 4\nnum_key_value_heads = 3"),
-    "RecipeError",
-    [
-      "[[phase]] 2 (grow)",
-    ],
-  ],
-  ["upcycling a mixture", recipe + '[[phase]]\nkind = "upcycle"\n', "RecipeError", [
-    "[[phase]] 7 (upcycle)",
-    "4 experts already",
-  ]],
-  ["growing a mixture", recipe + '[[phase]]\nkind = "grow"\nhidden_size = 32\n', "RecipeError", [
-    "[[phase]] 7 (grow)",
-    "Only dense models",
-  ]],
-  [
-    "balancing a dense model",
-    recipe.replace("warmup = 2", 'warmup = 2\nbalancing = "global"'),
-    "RecipeError",
-    [
-      "[[phase]] 1 (train)",
-      "dense",
-    ],
-  ],
-  ["more tokens than there are", recipe.replace("steps = 6", "tokens = 1_000_000"), "RecipeError", [
-    "1.00M tokens",
-    "epochs",
-    "[data] epochs allows 4",
-  ]],
-  ["a length that is given twice", recipe.replace("steps = 6", "steps = 6\ntokens = 100"), "RecipeError", [
-    "[[phase]] 1",
-    "steps or as tokens",
-  ]],
-  [
-    "text whose description is missing",
-    recipe.replace("[[phase]]", '[[phase]]\nkind = "prepare"\nconfig = "d.toml"\n[[phase]]'),
-    "RecipeError",
-    [
-      "[[phase]] 1 (prepare)",
-      "/d.toml",
-    ],
-  ],
-  ["preparing in the middle", recipe + '[[phase]]\nkind = "prepare"\nconfig = "d.toml"\n', "RecipeError", [
-    "[[phase]] 7",
-    "first phase",
-  ]],
-  [
-    "stages that a later phase has no layers for",
-    recipe.replace("[mesh]\nstages = 2", "[mesh]") + train("stages = 4"),
-    "PlanInfeasible",
-    [
-      "4 stages",
-      "3 layers",
-    ],
-  ],
-];
-Deno.test("recipes whose parts do not fit are refused before anything is made", async (t) => {
-  const mesh = await start();
-  try {
-    for (const [what, text, name, says] of bad) {
-      await t.step(what, async () => {
-        const error = await mesh.run(text).then(() => undefined, (error: Error) => error);
-        assertEquals(error?.name, name, error?.message);
-        for (const part of says) assertStringIncludes(error!.message, part);
-        assertEquals(mesh.storage.files.has("/runs/phases/recipe.toml"), false, "no folder was begun");
-      });
-    }
-  } finally {
-    await mesh.close();
-  }
-});
-
-Deno.test("a run whose checkpoints have no room is not begun", async () => {
-  const storage = new MemoryStorage();
-  const mesh = await start(Object.assign(storage, { free: () => Promise.resolve(50_000) }));
-  try {
-    const error = await mesh.run(recipe).then(() => undefined, (error: Error) => error);
-    assertEquals(error?.name, "RecipeError");
-    for (const part of ["48.8 KiB are free", "short", "checkpoint_every"]) {
-      assertStringIncludes(error!.message, part);
-    }
-    assertEquals(storage.files.has("/runs/phases/recipe.toml"), false);
   } finally {
     await mesh.close();
   }
