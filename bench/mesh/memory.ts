@@ -6,7 +6,7 @@
  */
 import { size, table } from "../../coordinator/amounts.ts";
 import type { BenchOptions } from "../harness/bench.ts";
-import { inMemory, overWerift, type Step, withText } from "./mesh_runs.ts";
+import { inMemory, overWerift, resident, type Step, withText } from "./mesh_runs.ts";
 
 /** One line for the list of benches. */
 export const title = "resident memory of a mesh at step 300 beside step 50";
@@ -19,6 +19,7 @@ const WANTED = 1.05;
 /** Measures and prints. */
 export async function run({ record, print }: BenchOptions): Promise<void> {
   const phase = { model: "demo" as const, steps: LATE, batch: 4, sequence: 32 };
+  await resident([Deno.pid]); // what is missing for it is said before anything is measured
   await withText(async (folder) => {
     const of = (steps: readonly Step[]) => {
       const early = steps[EARLY - 1].rss, late = steps[LATE - 1].rss;

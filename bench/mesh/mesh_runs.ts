@@ -95,9 +95,10 @@ evaluate_batches = 0
 }
 
 /** Resident bytes of processes together, as `ps` tells them. Throws `CommandError` where there is none. */
-async function resident(pids: readonly number[]): Promise<number> {
-  const command = new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join(",")] });
-  const { stdout } = await command.output().catch((error) => {
+export async function resident(pids: readonly number[]): Promise<number> {
+  const ps = async () =>
+    await new Deno.Command("ps", { args: ["-o", "rss=", "-p", pids.join(",")] }).output();
+  const { stdout } = await ps().catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new CommandError(
       "Resident memory is read with `ps`, which is missing: install it (Debian: procps).",

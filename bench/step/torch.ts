@@ -15,7 +15,7 @@ export async function torch(): Promise<TorchResult> {
   try {
     await Deno.stat(script);
   } catch {
-    return { absent: `no script at ${script}` };
+    return { absent: `no script at ${script}; VOLARY_TORCH_PEER may name one that prints "N tok/s"` };
   }
   const command = new Deno.Command("/usr/bin/env", {
     // These two halve Debian's OpenBLAS where they are set.
@@ -26,7 +26,8 @@ export async function torch(): Promise<TorchResult> {
     const { success, stdout, stderr } = await command.output();
     const found = /(\d+) tok\/s/.exec(new TextDecoder().decode(stdout));
     if (success && found) return { tokens: Number(found[1]) };
-    return { absent: new TextDecoder().decode(stderr).trim().split("\n").at(-1) ?? "it printed no tok/s" };
+    const said = new TextDecoder().decode(stderr).trim().split("\n").at(-1) || "it printed no tok/s";
+    return { absent: `${script} failed: ${said}; on Debian: apt-get install python3-torch` };
   } catch (error) {
     return { absent: (error as Error).message };
   }
