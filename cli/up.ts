@@ -10,6 +10,7 @@ import { Paces } from "../coordinator/planner/paces.ts";
 import type { CoordinatorFile } from "../coordinator/admission/owner_protocol.ts";
 import { quantity } from "../coordinator/amounts.ts";
 import { type CoordinatorServer, serve, type ServerOptions } from "../coordinator/admission/server.ts";
+import { loopback } from "../coordinator/admission/gate.ts";
 import { base64url } from "../mesh/identity/base64url.ts";
 import { type HeldKey, holdKey, readOwn, writeOwn } from "../mesh/identity/deno_key_file.ts";
 import { denoRuntime } from "../mesh/deno_runtime.ts";
@@ -145,13 +146,20 @@ invite's use; see \`volary workers\`.
     const line = await invite(terms);
     const page = `${address}/#${line}`;
     if (json) printJson({ event: "up", address, invite: line, page, state: runs, fingerprint: print });
+    const here = outside === undefined && (loopback(host) || host === "localhost");
+    const where = here
+      ? "On this machine (with --host 0.0.0.0 on others too)"
+      : "On every machine that helps";
+    // Browsers give a page their GPU and their keys where it came over TLS or from their own machine.
+    const browser = here || address.startsWith("https:")
+      ? `Or in a browser${here ? " on this machine" : ""}:\n\n  ${page}\n\n`
+      : "Browsers join over https:// only: see --public.\n\n";
     say(
-      `Coordinator ${print} at ${address}, runs in ${state}. On every machine that helps, once for each GPU:\n\n` +
-        `  deno task volary join ${line}\n\n` +
-        `Or in a browser (https:// or this machine):\n\n  ${page}\n\n` +
+      `Coordinator ${print} at ${address}, runs in ${state}. ${where}, once for each GPU:\n\n` +
+        `  deno task volary join ${line}\n\n${browser}` +
         `The invite admits ${terms.uses === 1 ? "one worker" : `${terms.uses} workers`} until ${
           new Date(runtime.wall() + terms.forMs).toISOString().slice(0, 16).replace("T", " ")
-        } UTC${flags.has("approve") ? ", each once you approve it" : ""}. More: volary invite\n`,
+        } UTC${flags.has("approve") ? ", each once you approve it" : ""}. Another: deno task volary invite\n`,
     );
     const asked = Promise.withResolvers<void>(), stopListening = onInterrupt(asked.resolve);
     await asked.promise;

@@ -157,9 +157,6 @@ async function start(): Promise<void> {
     worker?.leave("its user ended it");
   };
   try {
-    if (!isSecureContext) {
-      throw new Error("A browser gives its GPU and its keys to pages of https:// and of this machine only.");
-    }
     const identity = await tabsOwn(), share = Number(part("share").value), line = part("invite").value.trim();
     part("invite-label").hidden = false; // until it has proved to be one
     const { address, coordinator } = parseInvite(line);
@@ -223,4 +220,13 @@ document.querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
   start();
 });
-look();
+if (isSecureContext) look();
+else {
+  part("join").disabled = true;
+  enter(
+    "error",
+    "This page came over http:// from another machine, and a browser gives its GPU and its keys to pages of https:// and " +
+      "of its own machine only. Ask for a link that begins with https:// (volary up --public with a certificate), or join " +
+      "without a browser: deno task volary join.",
+  );
+}
