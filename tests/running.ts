@@ -1,4 +1,5 @@
 /** What tests of the program's processes share: listening to them, and certificates. */
+import { join } from "@std/path";
 import type { Running } from "../demo/processes.ts";
 
 /** An object that a process prints. */
@@ -10,6 +11,12 @@ export async function firstEvent(running: Running, name: string): Promise<Line> 
     if (next.value.event === name) return next.value;
   }
   throw new Error(`${running.name} ended before it said "${name}": ${running.said()}`);
+}
+
+/** The arguments with which a worker on plain arrays joins under a name, with a key of its own in a folder. */
+export function joinArguments(invite: unknown, name: string, folder: string): string[] {
+  const key = join(folder, `${name}.key`);
+  return ["join", String(invite), "--device", "reference", "--name", name, "--key", key];
 }
 
 /** All events that are left; a process whose events nobody reads stands still. */

@@ -11,7 +11,7 @@
  */
 import { join } from "@std/path";
 import { duration, number, table } from "../../coordinator/amounts.ts";
-import { reaches } from "../../coordinator/report/report_data.ts";
+import { reaches } from "../../coordinator/report/report_savings.ts";
 import { extrapolated, paperLegs, savings } from "../../coordinator/report/savings.ts";
 import { parseConfig } from "../../model/config.ts";
 import { countParameters } from "../../model/tensors.ts";

@@ -7,6 +7,7 @@ import { newIdentity } from "../../mesh/identity/identity.ts";
 import { formatInvite, newInvite, parseInvite } from "../../mesh/identity/invite.ts";
 import { objects } from "../../cli/lines.ts";
 import { start, volary } from "./program.ts";
+import { joinArguments } from "../running.ts";
 
 interface Process {
   readonly child: Deno.ChildProcess;
@@ -57,16 +58,7 @@ Deno.test("an invite for one, a revoked worker, an approved one; files for their
     running.push(process);
     return process;
   };
-  const joining = (invite: string, name: string) => [
-    "join",
-    invite,
-    "--device",
-    "reference",
-    "--name",
-    name,
-    "--key",
-    join(folder, `${name}.key`),
-  ];
+  const joining = (invite: string, name: string) => joinArguments(invite, name, folder);
   try {
     const up = run("up", "--port", "0", "--state", state, "--invites", "1", "--expires", "2h");
     const invite = String((await up.next("up")).invite);

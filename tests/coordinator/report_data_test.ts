@@ -2,7 +2,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
 import { curveChart, loadChart, short, ticks } from "../../coordinator/report/report_charts.ts";
-import { reaches, reportData } from "../../coordinator/report/report_data.ts";
+import { reportData } from "../../coordinator/report/report_data.ts";
+import { reaches } from "../../coordinator/report/report_savings.ts";
 import { reportPage } from "../../coordinator/report/report_page.ts";
 import { extrapolated, paperLegs, savings } from "../../coordinator/report/savings.ts";
 

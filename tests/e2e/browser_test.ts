@@ -8,6 +8,7 @@ import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 import { chromium, openPage, type Page } from "./chromium.ts";
+import { joinArguments } from "../running.ts";
 
 const program = await chromium(), STEPS = 4;
 const recipe = smallRecipe({ stages: 2, steps: STEPS }).replace("a.txt", "text.txt");
@@ -54,16 +55,7 @@ async function train(
     await Deno.writeTextFile(join(folder, "small.toml"), recipe);
     const up = launch("up", "--port", "0", "--state", state), { value } = await up.events.next();
     const { page: address, invite } = value as { page: string; invite: string };
-    const other = launch(
-      "join",
-      invite,
-      "--device",
-      "reference",
-      "--name",
-      name,
-      "--key",
-      join(folder, "other.key"),
-    );
+    const other = launch(...joinArguments(invite, name, folder));
     (async () => {
       for await (const _ of other.events); // a pipe that nobody reads stands still
     })();

@@ -1,8 +1,7 @@
 /** A worker that is killed: its control connection is reset, so the coordinator knows at once. */
 import { assert, assertEquals } from "@std/assert";
-import { join } from "@std/path";
 import { type Running, volary } from "../../demo/processes.ts";
-import { firstEvent } from "../running.ts";
+import { firstEvent, joinArguments } from "../running.ts";
 
 Deno.test("a worker that is killed is noticed within a second", async () => {
   const state = await Deno.makeTempDir(), started: Running[] = [];
@@ -14,18 +13,7 @@ Deno.test("a worker that is killed is noticed within a second", async () => {
   try {
     const up = start("up", ["up", "--port", "0", "--state", state]);
     const { invite } = await firstEvent(up, "up");
-    const worker = start("worker", [
-      ...[
-        "join",
-        String(invite),
-        "--device",
-        "reference",
-        "--name",
-        "short-lived",
-        "--key",
-        join(state, "worker.key"),
-      ],
-    ]);
+    const worker = start("worker", joinArguments(invite, "short-lived", state));
     (async () => {
       for await (const _ of worker.events); // nobody else reads it
     })();

@@ -4,7 +4,7 @@ import { join } from "@std/path";
 import { type Running, volary } from "../../demo/processes.ts";
 import { openDevice } from "../../kernels/mod.ts";
 import { MemoryStorage } from "../memory_storage.ts";
-import { firstEvent, type Line, remainingEvents } from "../running.ts";
+import { firstEvent, joinArguments, type Line, remainingEvents } from "../running.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";
 
 /** Everything must be over by then, on a slow machine too. */
@@ -72,18 +72,7 @@ Deno.test("up, two joins and a run: trains over werift to the losses of a mesh i
     const up = start("up", ["up", "--port", "0", "--state", state]);
     const { invite } = await firstEvent(up, "up");
     const upRest = remainingEvents(up);
-    const joins = ["left", "right"].map((name) =>
-      start(name, [
-        "join",
-        String(invite),
-        "--device",
-        "reference",
-        "--name",
-        name,
-        "--key",
-        join(folder, `${name}.key`),
-      ])
-    );
+    const joins = ["left", "right"].map((name) => start(name, joinArguments(invite, name, folder)));
     const heard = joins.map(remainingEvents);
     const run = start("run", ["run", join(folder, "small.toml"), "--state", state, "--workers", "2"]);
     const lines = await remainingEvents(run);
