@@ -6,7 +6,7 @@
 import { generate } from "../model/text/generate.ts";
 import { LoadedModel } from "../model/layers/local_model.ts";
 import { chosenDevice, openModelFolder, write } from "./model_folder.ts";
-import { printJson, readFlags, say, type Verb } from "./verb.ts";
+import { CommandError, printJson, readFlags, say, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
   name: "generate",
@@ -55,9 +55,14 @@ folder (its newest checkpoint).
         text += piece;
         if (!json) write(piece);
       };
-      if (!json) write(prompt);
       // A text that would outgrow the model ends where its positions end.
-      const room = Math.max(1, checkpoint.config.maxPositions - ids.length + 1);
+      const { maxPositions } = checkpoint.config, room = maxPositions - ids.length + 1;
+      if (room < 1) {
+        throw new CommandError(
+          `The prompt has ${ids.length} tokens, and the model was made for ${maxPositions}: shorten it.`,
+        );
+      }
+      if (!json) write(prompt);
       const options = { maxTokens: Math.min(maxTokens, room), temperature, topP, seed, stop: tokenizer.eos };
       for await (const id of generate(model, Uint32Array.from(ids), options)) {
         made.push(id);

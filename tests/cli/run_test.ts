@@ -124,6 +124,9 @@ Deno.test("the road of a user", async () => {
     assertEquals(one.code, 0, one.stderr);
     assert(one.stdout.startsWith("line ") && one.stdout.length > 6);
     assertEquals(one.stdout, two.stdout);
+    const long = await volary("generate", model, "--prompt", "x".repeat(65), "--device", "reference");
+    assertEquals([long.code, long.stdout], [1, ""]);
+    assertStringIncludes(long.stderr, "65 tokens, and the model was made for 64");
     const measured = await volary(
       "eval",
       model,
