@@ -126,7 +126,7 @@ Deno.test("the road of a user", async () => {
     assertEquals(one.stdout, two.stdout);
     const long = await volary("generate", model, "--prompt", "x".repeat(65), "--device", "reference");
     assertEquals([long.code, long.stdout], [1, ""]);
-    assertStringIncludes(long.stderr, "65 tokens, and the model was made for 64");
+    assertStringIncludes(long.stderr, "66 tokens, and the model was made for 64");
     const measured = await volary(
       "eval",
       model,
