@@ -181,7 +181,7 @@ async function specialisation(device: Device, folder: string, text: readonly Dom
 }
 
 /** Jensen-Shannon divergence of distributions with equal weights, in bits (Lin 1991). */
-export function jensenShannon(distributions: readonly (readonly number[])[]): number {
+function jensenShannon(distributions: readonly (readonly number[])[]): number {
   const entropy = (p: readonly number[]) =>
     p.reduce((sum, share) => share > 0 ? sum - share * Math.log2(share) : sum, 0);
   const middle = distributions[0].map((_, e) =>

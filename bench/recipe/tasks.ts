@@ -72,7 +72,7 @@ export async function run({ flags, record, print }: BenchOptions): Promise<boole
 }
 
 /** The demo's recipe with so many times its steps, on one worker, with checkpoints to go on from. */
-export function lengthened(recipe: string, longer: number): string {
+function lengthened(recipe: string, longer: number): string {
   return recipe
     .replace(/\[mesh\][^[]*/, "")
     .replaceAll(

@@ -39,7 +39,7 @@ const header: FrameHeader = {
 };
 
 /** Changes, cuts, doubles or replaces some of the bytes. */
-export function mutate(bytes: Uint8Array, chance: VirtualClock): Uint8Array<ArrayBuffer> {
+function mutate(bytes: Uint8Array, chance: VirtualClock): Uint8Array<ArrayBuffer> {
   const at = () => Math.floor(chance.uniform() * bytes.length);
   let out = bytes.slice();
   for (let changes = 1 + Math.floor(chance.uniform() * 3); changes > 0; changes--) {

@@ -47,7 +47,7 @@ function stun(type: number, transaction: Uint8Array, attributes: Uint8Array): Ui
 }
 
 /** One of them: alerts, unknown records, forged STUN, plain SCTP, noise. */
-export function hostileDatagram(chance: VirtualClock): Uint8Array<ArrayBuffer> {
+function hostileDatagram(chance: VirtualClock): Uint8Array<ArrayBuffer> {
   const noise = chance.random(Math.floor(chance.uniform() * 120)), id = chance.random(12);
   const user = [0, 6, 0, 9, ...new TextEncoder().encode("abcd:efgh"), 0, 0, 0];
   const choices = [

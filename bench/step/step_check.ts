@@ -25,7 +25,7 @@ export interface PrecisionFigures {
 export const TOLERATED = 0.12;
 
 /** A kernel is named where its time grew by this share of the whole step, which is more than single kernels wander. */
-export const NAMED = 0.02;
+const NAMED = 0.02;
 
 /** What the gate says. */
 export interface CheckResult {
