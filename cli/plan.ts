@@ -21,7 +21,7 @@ import { DEFAULT_STATE, Owner } from "./client.ts";
 import { LOOKING, readCluster, readModel, readRecipeOnly, requests, STEP_HELP } from "./cluster_request.ts";
 import { files } from "./model_folder.ts";
 import { Screen } from "./screen.ts";
-import { type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
+import { CommandError, type Flags, printJson, readFlags, say, UsageError, type Verb } from "./verb.ts";
 
 export const verb: Verb = {
   name: "plan",
@@ -126,7 +126,10 @@ async function joined(
   state: string,
   measure: boolean,
 ): Promise<{ workers: Worker[]; paces: Pick<Paces, "of" | "link"> }> {
-  const owner = await Owner.find(state);
+  const owner = await Owner.find(state).catch((error) => {
+    if (!(error instanceof CommandError)) throw error;
+    throw new CommandError(`${error.message}; or plan for workers that are only assumed, with --workers N.`);
+  });
   if (measure) await owner.measureLinks();
   const { workers, links } = await owner.status();
   if (measure) say(linksText(links));

@@ -37,6 +37,7 @@ const cases: [what: string, args: string[], code: 1 | 2, says: string][] = [
   ["an argument that is missing", ["run"], 2, "RECIPE.toml is missing"],
   ["no coordinator", ["status", "--state", state], 1, "No coordinator is running"],
   ["no coordinator for a run", ["run", good, "--state", state], 1, "volary up"],
+  ["no coordinator to plan for", ["plan", good, "--state", state], 1, "with --workers N"],
   ["no recipe", ["run", join(folder, "none.toml"), "--state", state], 1, "There is no recipe"],
   ["a batch that does not divide", ["plan", recipe, "--workers", "2"], 1, "3 divides by 1, 3"],
   ["more stages than layers", ["plan", join(folder, "stages.toml"), "--workers", "4"], 1, "2 layers"],
