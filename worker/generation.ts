@@ -20,7 +20,7 @@ import { Inbox } from "./inbox.ts";
 import { loadTensors, type Puller } from "./loading.ts";
 import { Peers } from "./peers.ts";
 import { Meter } from "./report.ts";
-import { type Bundle, bundlesOf } from "./replicas.ts";
+import { type Bundle, bundlesOf } from "./replica_bundles.ts";
 import { Residuals } from "./residuals.ts";
 import { Roads } from "./roads.ts";
 import type { Round } from "./round_data.ts";

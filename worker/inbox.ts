@@ -7,7 +7,7 @@
 import type { FrameHeader, What } from "../mesh/tensors/frame.ts";
 import type { Operation, Slice } from "../mesh/plan.ts";
 import { GenerationOverError, PlanViolationError } from "./errors.ts";
-import type { Bundle } from "./replicas.ts";
+import type { Bundle } from "./replica_bundles.ts";
 import { piecesOf, type Sizes } from "./sizes.ts";
 
 /** A frame that the plan lets a peer send in every round of a mode. */

@@ -14,7 +14,7 @@ import type { Clock, Timer, Transport } from "../mesh/runtime.ts";
 import type { Coding } from "./coding.ts";
 import { type GenerationOverError, PlanViolationError } from "./errors.ts";
 import { Linking } from "./linking.ts";
-import type { Bundle } from "./replicas.ts";
+import type { Bundle } from "./replica_bundles.ts";
 import type { Roads } from "./roads.ts";
 import { laneSizes, type Sizes } from "./sizes.ts";
 

@@ -1,86 +1,17 @@
 /**
  * All-reduce between pipelines: gradients go to the worker of the pipeline that owns their tensors, which adds them to its
  * own in the pipelines' order, whenever they arrive; after a committed step its weights go back to all others, while the next
- * round begins. What leaves and what is expected follows from the plan alone, and tensors of one layer between two workers
- * travel together.
+ * round begins. Pipelines that train locally exchange the progress of several steps in the same way.
  *
  * @module
  */
-import { holderOf, pipelineOf, type Slice } from "../mesh/plan.ts";
-import { elements, parameterTable, type TensorSpec } from "../model/tensors.ts";
-import type { ModelConfig } from "../model/config.ts";
+import { elements, type TensorSpec } from "../model/tensors.ts";
 import { free } from "./buffers.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { Inbox } from "./inbox.ts";
+import { type Bundle, bundlesOf, namesOf } from "./replica_bundles.ts";
 import type { RoundParts } from "./rounds.ts";
 import { piecesOf } from "./sizes.ts";
-
-/** Tensors of one layer that a worker and one of another pipeline both hold, of which one of the two is the owner. */
-export interface Bundle {
-  readonly peer: string;
-  /** Place of the peer's pipeline. */
-  readonly pipeline: number;
-  /** -1 the embedding, the number of layers the end. */
-  readonly layer: number;
-  /** In the order of the model's parameter table. */
-  readonly tensors: readonly TensorSpec[];
-  readonly words: number;
-  /** The own worker is the owner. */
-  readonly owned: boolean;
-}
-
-/** What a slice's worker exchanges with other pipelines; in order of the layers, then of the peers. */
-export function bundlesOf(slice: Slice, config: ModelConfig): Bundle[] {
-  const { replication, self } = slice;
-  if (replication === undefined) return [];
-  const { pipelines, owners, own } = replication;
-  checkReplication(slice, config);
-  const bundles = new Map<string, Bundle & { tensors: TensorSpec[]; words: number }>();
-  for (const spec of parameterTable(config)) {
-    const holder = pipelines.map(({ stages }) => holderOf(stages, spec.layer, spec.expert));
-    if (holder[own] !== self) continue;
-    const owner = owners[spec.layer + 1], owned = owner === own;
-    for (const pipeline of owned ? pipelines.keys() : [owner]) {
-      if (pipeline === own) continue;
-      const peer = holder[pipeline], key = `${spec.layer} ${peer}`;
-      let bundle = bundles.get(key);
-      if (bundle === undefined) {
-        bundles.set(key, bundle = { peer, pipeline, layer: spec.layer, tensors: [], words: 0, owned });
-      }
-      bundle.tensors.push(spec);
-      bundle.words += elements(spec.shape);
-    }
-  }
-  return [...bundles.values()].sort((a, b) => a.layer - b.layer || (a.peer < b.peer ? -1 : 1));
-}
-
-/** Throws {@linkcode PlanViolationError} where the parts of a plan with replicas contradict each other. */
-function checkReplication({ shape, replication, self }: Slice, config: ModelConfig): void {
-  const { pipelines, owners, own } = replication!;
-  const microbatches = pipelines.flatMap(({ shares }) => shares).reduce((sum, share) => sum + share, 0);
-  const wrong = microbatches !== shape.microbatches
-    ? `its shares have ${microbatches} microbatches, its rounds ${shape.microbatches}`
-    : pipelines.some(({ shares }, p) => p > 0 && shares.length > 1)
-    ? "a pipeline behind the first has several shares"
-    : owners.length !== config.layers + 2 || owners.some((owner) => owner >= pipelines.length)
-    ? "its owners do not fit its layers and pipelines"
-    : pipelines.some((pipeline) => !covers(pipeline.stages, config.layers))
-    ? `its replicas are not all of one model: one does not hold each of the ${config.layers} layers once`
-    : pipelineOf(pipelines, self) !== own
-    ? `${self} is not in pipeline ${own}`
-    : undefined;
-  if (wrong !== undefined) throw new PlanViolationError(`The plan cannot be carried out: ${wrong}`);
-}
-
-/** Whether stages hold the layers of a model one behind the other. */
-function covers(stages: Slice["stages"], layers: number): boolean {
-  let next = 0;
-  for (const { from, to } of stages) {
-    if (from !== next) return false;
-    next = to;
-  }
-  return next === layers;
-}
 
 /** What travels between pipelines. */
 type Sent = "replica-gradient" | "replica-weight" | "replica-delta";
@@ -93,7 +24,7 @@ export class Replicas {
   #round = 0;
   #arrived: Promise<void> = Promise.resolve();
 
-  /** `sending` gets each send that was begun. */
+  /** `sending` gets each send that was begun. Throws as {@linkcode bundlesOf} does. */
   constructor(
     private readonly parts: Pick<
       RoundParts,
@@ -174,7 +105,11 @@ export class Replicas {
     }
   }
 
-  /** An outer step of local training: the one of this number, in which each pipeline's progress counts its weight. */
+  /**
+   * An outer step of local training: the one of this number, in which each pipeline's progress counts its weight.
+   *
+   * @throws {PlanViolationError} Where there is not one weight for each pipeline.
+   */
   async outer(
     { index, weights }: { readonly index: number; readonly weights: readonly number[] },
   ): Promise<void> {
@@ -291,10 +226,6 @@ export class Replicas {
     }
     return words.buffer;
   }
-}
-
-function namesOf({ tensors }: Bundle): string[] {
-  return tensors.map(({ name }) => name);
 }
 
 function bytesOf(tensors: readonly TensorSpec[]): number {

@@ -5,7 +5,7 @@
  * @module
  */
 import { elements } from "../model/tensors.ts";
-import type { Bundle } from "./replicas.ts";
+import type { Bundle } from "./replica_bundles.ts";
 
 /** Zeros at first. Tensors of the own worker that other replicas own. */
 export class Residuals {

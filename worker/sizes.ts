@@ -9,7 +9,7 @@ import { hostedExperts, type Slice } from "../mesh/plan.ts";
 import { type ModelConfig, parseConfig } from "../model/config.ts";
 import { borderWords } from "../model/layers/residual.ts";
 import { parameterTable } from "../model/tensors.ts";
-import type { Bundle } from "./replicas.ts";
+import type { Bundle } from "./replica_bundles.ts";
 
 /** Sizes of a generation. */
 export interface Sizes {

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Slice } from "../../mesh/plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import { elements, parameterTable } from "../../model/tensors.ts";
-import { bundlesOf } from "../../worker/replicas.ts";
+import { bundlesOf } from "../../worker/replica_bundles.ts";
 import { FakeCompute } from "./fake_compute.ts";
 import { smallMesh, tinyModel, tinyPlan, zeros } from "./small_mesh.ts";
 
