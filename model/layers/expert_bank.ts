@@ -1,122 +1,24 @@
 /**
- * The experts that one device holds, of any layers: run on the device's own rows, or on rows of other workers.
- *
- * Legend: R rows (one for each assignment of a token to an expert), D hidden, F width of an expert, G experts held.
+ * All experts that one device holds, of any layers, and the rows of other workers that are its guests between their two
+ * passes.
  *
  * @module
  */
 import { type Device, part, type View } from "../../kernels/mod.ts";
 import type { ModelConfig } from "../config.ts";
 import type { RowExchange, RowsForHost } from "./expert_exchange.ts";
-import { type BoundBlock, type Parameters, trained } from "../parameters.ts";
+import {
+  expertsBackward,
+  expertsForward,
+  type ExpertsKept,
+  type GroupedRows,
+  type HeldExperts,
+  roundedRows,
+} from "./held_experts.ts";
+import type { Parameters } from "../parameters.ts";
 import { type Products, productsOf } from "./products.ts";
 import { Scope } from "../scope.ts";
-import { WeightsLater, type WeightWork } from "./weight_work.ts";
-
-/** The held experts of one layer, ids ascending. */
-export interface HeldExperts {
-  readonly experts: readonly number[];
-  /** [G, 2F, D] */
-  readonly gateUp: BoundBlock;
-  /** [G, D, F] */
-  readonly down: BoundBlock;
-}
-
-/** Rows in groups: expert g's are offsets[g]..offsets[g + 1]. */
-export interface GroupedRows {
-  /** Operand [count, D]. */
-  readonly rows: View;
-  /** u32, at least G + 1 words. */
-  readonly offsets: View;
-  /** How many rows there are, or an upper bound. */
-  readonly count: number;
-}
-
-/** What the backward pass needs besides the rows. */
-export interface ExpertsKept {
-  /** [R, 2F] */
-  readonly gateUp: View;
-  /** Operand [R, F]. */
-  readonly inner: View;
-}
-
-/** Writes down(silu(gate(x)) * up(x)) for each row to `out` [R, D]; what is kept is taken from `scope`. */
-export function expertsForward(
-  device: Device,
-  products: Products,
-  config: ModelConfig,
-  held: HeldExperts,
-  { rows, offsets, count }: GroupedRows,
-  out: View,
-  scope: Scope,
-): ExpertsKept {
-  const { hiddenSize: D, intermediateSize: F } = config;
-  const groups = held.experts.length;
-  const gateUp = scope.take(count * 2 * F, "experts' gate and up");
-  device.run(products.groupedNT, { a: rows, b: held.gateUp.operand, offsets, c: gateUp }, {
-    rows: count,
-    n: 2 * F,
-    k: D,
-    first: 0,
-    groups,
-  });
-  const inner = scope.take(count * products.words(F), "experts' gated values");
-  device.run(products.swiglu, { gu: gateUp, offsets, y: inner }, { rows: count, width: F, first: 0, groups });
-  device.run(products.groupedNT, { a: inner, b: held.down.operand, offsets, c: out }, {
-    rows: count,
-    n: D,
-    k: F,
-    first: 0,
-    groups,
-  });
-  return { gateUp, inner };
-}
-
-/**
- * Writes the gradient of the rows to `din` [R, D], given that of the outputs (f32 [R, D]), and adds to the experts' gradients.
- */
-export function expertsBackward(
-  device: Device,
-  products: Products,
-  weights: WeightWork,
-  config: ModelConfig,
-  held: HeldExperts,
-  { rows, offsets, count }: GroupedRows,
-  kept: ExpertsKept,
-  dout: View,
-  din: View,
-): void {
-  const { hiddenSize: D, intermediateSize: F } = config;
-  const gateUp = trained(held.gateUp), down = trained(held.down);
-  const shared = { rows: count, first: 0, groups: held.experts.length };
-  const scope = new Scope(device);
-  const dinner = scope.take(count * F, "gradient of experts' gated values");
-  const a = products.operand(device, scope, dout, count, D);
-  device.run(products.groupedNN, { a, b: down.operand, offsets, c: dinner }, { ...shared, n: F, k: D });
-  weights.run(products.groupedTN, { a, b: kept.inner, offsets, c: down.gradient }, {
-    ...shared,
-    m: D,
-    n: F,
-    accumulate: 1,
-  });
-  const dgateUp = scope.take(count * products.words(2 * F), "gradient of experts' gate and up");
-  device.run(products.swigluBackward, { gu: kept.gateUp, dy: dinner, offsets, dgu: dgateUp }, {
-    ...shared,
-    width: F,
-  });
-  weights.run(products.groupedTN, { a: dgateUp, b: rows, offsets, c: gateUp.gradient }, {
-    ...shared,
-    m: 2 * F,
-    n: D,
-    accumulate: 1,
-  });
-  device.run(products.groupedNN, { a: dgateUp, b: gateUp.operand, offsets, c: din }, {
-    ...shared,
-    n: D,
-    k: 2 * F,
-  });
-  weights.release(scope);
-}
+import { WeightsLater } from "./weight_work.ts";
 
 /** A request for experts held here: {@linkcode RowExchange} with the one part that is ours. */
 export type HostRequest = Omit<RowExchange, "parts"> & { readonly part: Omit<RowsForHost, "host"> };
@@ -126,19 +28,9 @@ export class ExpertRequestError extends Error {
   override readonly name = "ExpertRequestError";
 }
 
-/** Steps in which numbers of rows are rounded up, in an octave. */
-const STEPS_PER_OCTAVE = 4;
-
-/**
- * A number of rows, rounded up for the sizes of memory and grids: routers send ever other numbers, and what is made for each
- * (blocks of memory, bind groups, parameters) should be found again. Results don't change: offsets bound the real rows.
- */
-export function roundedRows(count: number): number {
-  const step = Math.max(8, 2 ** Math.floor(Math.log2(count)) / STEPS_PER_OCTAVE);
-  return Math.ceil(count / step) * step;
-}
-
+/** Rows of another worker between their two passes. */
 interface Guest {
+  /** Holds `grouped` and `kept`. */
   readonly scope: Scope;
   readonly grouped: GroupedRows;
   /** The real number of rows. */
@@ -147,7 +39,7 @@ interface Guest {
   readonly kept: ExpertsKept | undefined;
 }
 
-/** All experts that one device holds, and the rows of other workers between their two passes. */
+/** The experts of all layers, and their guests. */
 export class ExpertBank {
   readonly #device: Device;
   readonly #config: ModelConfig;
@@ -174,16 +66,18 @@ export class ExpertBank {
     }
   }
 
-  /** The held experts of a layer. */
+  /** The held experts of a layer; undefined where there is none. */
   layer(layer: number): HeldExperts | undefined {
     return this.#layers.get(layer);
   }
 
   /**
-   * Runs a layer's experts on another worker's rows: outputs of the forward pass, input gradients of the backward pass. The
-   * asker waits for these alone, so a backward pass keeps what {@linkcode ExpertBank.hostWeights} needs.
+   * Runs a layer's experts on another worker's rows and answers with f32 rows for as many: outputs of the forward pass, input
+   * gradients of the backward pass. The asker waits for these alone, so a backward pass keeps what
+   * {@linkcode ExpertBank.hostWeights} needs.
    *
-   * @throws {ExpertRequestError} Where sizes do not fit, or a backward pass has had no forward pass.
+   * @throws {ExpertRequestError} Where no expert of the layer is held or sizes do not fit, where a forward pass comes again
+   * before its backward pass, or a backward pass has had no forward pass of as many rows.
    */
   async host(request: HostRequest): Promise<ArrayBuffer> {
     const held = this.#layers.get(request.layer);

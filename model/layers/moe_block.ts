@@ -33,7 +33,7 @@ import {
   type ExpertsKept,
   type HeldExperts,
   roundedRows,
-} from "./expert_bank.ts";
+} from "./held_experts.ts";
 import {
   addDown,
   gatedBackward,
