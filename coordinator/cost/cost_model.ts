@@ -79,7 +79,7 @@ export function secondsOf(costs: readonly Cost[], { flops, bandwidth, launch = 0
   return seconds;
 }
 
-/** A layer's passes over one microbatch, as model/layers/attention_block.ts, mlp_block.ts and moe_block.ts make them. */
+/** A layer's passes over one microbatch, as model/layers/attention_block.ts, mlp_block.ts and moe_*.ts make them. */
 export function layerCosts(
   config: ModelConfig,
   { batch, sequence }: Omit<Shape, "microbatches">,

@@ -1,6 +1,6 @@
 /**
  * What a worker holds on its device: parameters with their gradients and moments, and what passes keep. The words are
- * those that model/layers/attention_block.ts, mlp_block.ts, moe_block.ts, held_experts.ts, head.ts and expert_bank.ts take.
+ * those that model/layers/attention_block.ts, mlp_block.ts, moe_*.ts, held_experts.ts, head.ts and expert_bank.ts take.
  *
  * Legend as in cost_model.ts.
  *

@@ -19,15 +19,9 @@ import {
   attentionForward,
   type AttentionKept,
 } from "./attention_block.ts";
-import {
-  moeBackwardBegin,
-  moeBegin,
-  type MoeBlock,
-  type MoeForward,
-  type MoeKept,
-  type MoeReplay,
-  shrink,
-} from "./moe_block.ts";
+import { moeBackwardBegin } from "./moe_backward.ts";
+import { type MoeBlock, type MoeKept, type MoeReplay, shrink } from "./moe_block.ts";
+import { moeBegin, type MoeForward } from "./moe_forward.ts";
 import type { Pass } from "./pass.ts";
 import type { Span, SpanBackward, SpanForward } from "./span.ts";
 

@@ -12,7 +12,9 @@ import {
   type AttentionKept,
 } from "./attention_block.ts";
 import { mlpBackward, type MlpBlock, mlpBlock, mlpForward, type MlpKept } from "./mlp_block.ts";
-import { moeBackward, type MoeBlock, moeForward, type MoeKept, type MoeReplay, shrink } from "./moe_block.ts";
+import { moeBackward } from "./moe_backward.ts";
+import { type MoeBlock, type MoeKept, type MoeReplay, shrink } from "./moe_block.ts";
+import { moeForward } from "./moe_forward.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Pass } from "./pass.ts";
 
