@@ -1,42 +1,35 @@
 /**
  * A stage: a span of layers, with or without the embedding before and the head behind, on one device.
  *
+ * Legend: T rows, D hidden, V vocabulary.
+ *
  * @module
  */
 import type { Device, View } from "../../kernels/mod.ts";
 import { attentionBlock } from "./attention_block.ts";
 import type { ModelConfig } from "../config.ts";
 import type { ExpertBank } from "./expert_bank.ts";
-import { type RowExchanger, slotsOf } from "./expert_exchange.ts";
 import { type Head, headLogits, headLoss, headOf } from "./head.ts";
 import { LadderSpan } from "./ladder_span.ts";
 import { Layer } from "./layer.ts";
-import { sharedExpert } from "./mlp_block.ts";
-import { type Balance, type MoeBlock, statsWords } from "./moe_block.ts";
 import { NoteLayout, type Notes, type StageLosses } from "./notes.ts";
 import type { Parameters } from "../parameters.ts";
 import type { Pass, PassSize, PassTables } from "./pass.ts";
 import { borderWords } from "./residual.ts";
 import { Scope } from "../scope.ts";
 import { PlainSpan, type Span } from "./span.ts";
+import { type ExpertPlaces, StageExperts } from "./stage_experts.ts";
 import { embeddingGradient, embedTokens } from "./token_embedding.ts";
 import { WeightsLater, type WeightWork } from "./weight_work.ts";
 
 /** What a stage is made of. */
-export interface StageOptions {
-  /** Layers [from, to). */
-  readonly from: number;
-  readonly to: number;
+export interface StageOptions extends ExpertPlaces {
+  /** With the embedding before the layers. */
   readonly embedding: boolean;
+  /** With the head behind them. */
   readonly head: boolean;
   /** Keep only each layer's input (and other workers' answers) and compute the rest again in the backward pass. */
   readonly recompute: boolean;
-  /** This worker's name among the hosts. */
-  readonly self: string;
-  /** For each layer of the span the host of each expert; empty for a dense layer. */
-  readonly hosts: readonly (readonly string[])[];
-  /** Reaches experts of other hosts. */
-  readonly exchange: RowExchanger;
 }
 
 /** One microbatch going forward. */
@@ -75,15 +68,15 @@ export class Stage {
   readonly #parameters: Parameters;
   readonly #tables: PassTables;
   readonly #options: StageOptions;
+  readonly #experts: StageExperts;
   readonly #span: Span;
   readonly #head: Head | undefined;
   readonly #notes: NoteLayout;
   readonly #tapes = new Map<number, Tape>();
   /** By microbatch, between the two halves of a split backward pass. */
   readonly #halves = new Map<number, readonly Left[]>();
-  readonly #slotViews: View[] = [];
-  readonly #balances: readonly Balance[];
 
+  /** `parameters` hold all tensors of the stage, `bank` its own experts. Throws as {@linkcode StageExperts} does. */
   constructor(
     device: Device,
     parameters: Parameters,
@@ -96,57 +89,28 @@ export class Stage {
     this.#parameters = parameters;
     this.#tables = tables;
     this.#options = options;
-    const { from, to, hosts } = options, experts = parameters.config.experts;
-    if (hosts.length !== to - from || hosts.some((of) => of.length !== experts)) {
-      throw new RangeError(
-        `A stage of layers ${from} to ${to} with ${experts} experts each got hosts for ` +
-          `[${hosts.map((of) => of.length)}]`,
-      );
-    }
-    this.#balances = options.hosts.map(() => ({}));
-    this.#span = this.#spanOf(bank);
-    this.#notes = new NoteLayout(this.#config, to - from, options.head);
+    this.#experts = new StageExperts(device, parameters, bank, options);
+    this.#span = this.#spanOf();
+    this.#notes = new NoteLayout(this.#config, options.to - options.from, options.head);
     this.#head = options.head ? headOf(parameters) : undefined;
   }
 
-  #spanOf(bank: ExpertBank): Span {
-    const { from, hosts, recompute } = this.#options, parameters = this.#parameters;
-    const layers = hosts.map((hosts, i) => ({
-      layer: from + i,
-      moe: this.#config.experts > 0 ? this.#moe(from + i, hosts, bank, this.#balances[i]) : undefined,
-    }));
+  #spanOf(): Span {
+    const { from, recompute } = this.#options, parameters = this.#parameters, { blocks } = this.#experts;
     if (!this.#config.ladderResidual) {
-      return new PlainSpan(layers.map(({ layer, moe }) => new Layer(parameters, layer, moe)), recompute);
+      return new PlainSpan(blocks.map((moe, i) => new Layer(parameters, from + i, moe)), recompute);
     }
-    const rungs = layers.map(({ layer, moe }) => ({
-      attention: attentionBlock(parameters, layer),
-      moe: moe!,
-    }));
+    const rungs = blocks.map((moe, i) => ({ attention: attentionBlock(parameters, from + i), moe: moe! }));
     return new LadderSpan(rungs, this.#options);
-  }
-
-  #moe(layer: number, hosts: readonly string[], bank: ExpertBank, balance: Balance): MoeBlock {
-    const slots = slotsOf(hosts, this.#options.self);
-    const slotOf = this.#device.allocate(slots.slotOf.length, "slots of experts");
-    this.#slotViews.push(slotOf);
-    this.#device.write(slotOf, slots.slotOf);
-    return {
-      layer,
-      norm: this.#parameters.block("post-norm", layer),
-      router: this.#parameters.block("router", layer),
-      shared: sharedExpert(this.#parameters, layer),
-      held: bank.layer(layer),
-      slots,
-      slotOf,
-      balance,
-      exchange: this.#options.exchange,
-    };
   }
 
   /**
    * Runs the layers over one microbatch. The activation (none behind the head) and the notes are the caller's to
    * release, the notes only after the backward pass. `entering` is asked before the work on each layer (-1 the embedding,
    * the number of layers the head) is given to the device; where weights are on their way it answers with a promise.
+   *
+   * Throws where the input is not what the stage needs, a label is outside the vocabulary (`RangeError`), or the microbatch
+   * is under way already.
    */
   async forward(
     input: StageInput,
@@ -178,7 +142,7 @@ export class Stage {
     return { activation: this.#head ? undefined : x, notes };
   }
 
-  /** Logits [T, V] of one microbatch, for the caller to release; nothing is kept. */
+  /** Logits [T, V] of one microbatch, for the caller to release; nothing is kept. Throws for a stage without the head. */
   async logits(input: Omit<StageInput, "labels" | "validLabels">): Promise<View> {
     if (this.#head === undefined) throw new Error("A stage without the head has no logits");
     const pass = this.#tables.pass({ ...input, mode: "evaluate" });
@@ -231,9 +195,12 @@ export class Stage {
   }
 
   /**
-   * Takes the gradient of the stage's output (none behind the head; the stage owns it) and adds to the
-   * gradients of its tensors. Answers with the gradient of its input, for the caller to release; none before the
-   * embedding. `left` is called when the work on a layer has been given to the device, from the last layer down.
+   * Takes the gradient of the stage's output ({@linkcode borderWords} words; none behind the head; the stage owns it) and
+   * adds to the gradients of its tensors. Answers with the gradient of its input (as many words), for the caller to release;
+   * none before the embedding. `left` is called when the work on a layer has been given to the device, from the last layer
+   * down.
+   *
+   * Throws where the microbatch has had no forward pass or the gradient is of another size.
    */
   async backward(
     microbatch: number,
@@ -259,7 +226,7 @@ export class Stage {
     return dx;
   }
 
-  /** The second half: adds to the gradients of the tensors. `left` as in {@linkcode backward}. */
+  /** The second half: adds to the gradients of the tensors. `left` as in {@linkcode backward}. Throws before the first half. */
   backwardWeight(microbatch: number, left: (layer: number) => void = () => {}): void {
     const halves = this.#halves.get(microbatch);
     if (halves === undefined) {
@@ -306,41 +273,18 @@ export class Stage {
     return undefined;
   }
 
-  /** Reads notes that came back from the device. */
+  /** Reads notes of a forward pass: `bytes` are what its `view` holds. */
   losses(notes: Notes, bytes: ArrayBuffer): StageLosses {
-    return this.#notes.read(notes, bytes, this.#balances.map(({ shares }) => shares));
+    return this.#notes.read(notes, bytes, this.#experts.shares());
   }
 
-  /**
-   * From now on experts are balanced over what `loads` counts: assignments of each expert, by layer of the stage. A layer
-   * without any assignment is left as it is.
-   */
+  /** As {@linkcode StageExperts.balance}. */
   balance(loads: readonly (readonly number[])[]): void {
-    const { experts } = this.#config;
-    if (loads.length !== this.#balances.length || loads.some((counts) => counts.length !== experts)) {
-      throw new RangeError(
-        `A stage of ${this.#balances.length} layers with ${experts} experts each got loads for [${
-          loads.map((counts) => counts.length)
-        }]`,
-      );
-    }
-    for (const [i, counts] of loads.entries()) {
-      const all = counts.reduce((a, b) => a + b, 0), balance = this.#balances[i];
-      if (all === 0) continue;
-      const stats = new Float32Array(statsWords(experts));
-      counts.forEach((count, e) => stats[e] = count / all);
-      balance.shares = stats.slice(0, experts);
-      if (balance.stats === undefined) {
-        balance.stats = this.#device.allocate(stats.length, "shares of the whole batch");
-        this.#slotViews.push(balance.stats);
-      }
-      this.#device.write(balance.stats, stats);
-    }
+    this.#experts.balance(loads);
   }
 
   /** Gives memory back. */
   release(): void {
-    for (const view of this.#slotViews) this.#device.release(view);
-    this.#slotViews.length = 0;
+    this.#experts.release();
   }
 }
