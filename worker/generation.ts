@@ -24,7 +24,8 @@ import { type Bundle, bundlesOf } from "./replica_bundles.ts";
 import { Residuals } from "./residuals.ts";
 import { Roads } from "./roads.ts";
 import type { Round } from "./round_data.ts";
-import { type Decision, RoundExecutor } from "./rounds.ts";
+import type { Decision } from "./round_parts.ts";
+import { RoundExecutor } from "./rounds.ts";
 import { type Sizes, sizesOf } from "./sizes.ts";
 
 /** Rounds announced and not yet begun: one ahead is the rule, some more do no harm. */

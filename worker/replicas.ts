@@ -10,7 +10,7 @@ import { free } from "./buffers.ts";
 import { PlanViolationError } from "./errors.ts";
 import type { Inbox } from "./inbox.ts";
 import { type Bundle, bundlesOf, namesOf } from "./replica_bundles.ts";
-import type { RoundParts } from "./rounds.ts";
+import type { RoundParts } from "./round_parts.ts";
 import { piecesOf } from "./sizes.ts";
 
 /** What travels between pipelines. */

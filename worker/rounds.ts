@@ -5,59 +5,18 @@
  *
  * @module
  */
-import type { FromCoordinator, FromWorker } from "../mesh/control/messages.ts";
-import { type Operation, ownMicrobatches, type Slice } from "../mesh/plan.ts";
+import { type Operation, ownMicrobatches } from "../mesh/plan.ts";
 import { Between } from "./between.ts";
-import { free } from "./buffers.ts";
-import type { Compute, HeldTensor } from "./compute.ts";
-import { PlanViolationError } from "./errors.ts";
-import type { ExpertClient, ExpertServer } from "./experts.ts";
-import type { Inbox } from "./inbox.ts";
 import { Replicas } from "./replicas.ts";
-import type { Meter } from "./report.ts";
-import type { Residuals } from "./residuals.ts";
-import type { Roads } from "./roads.ts";
 import { checkedData, type Data, type Round } from "./round_data.ts";
-import type { Sizes } from "./sizes.ts";
+import { type Decision, type RoundParts, stageOf } from "./round_parts.ts";
 import { Tied } from "./tied.ts";
-
-/** The answer to a round's vote, as the coordinator says it. */
-export type Decision = Extract<FromCoordinator, { type: "decision" }>;
-type Vote = Extract<FromWorker, { type: "vote" }>;
-type Evaluated = Extract<FromWorker, { type: "evaluated" }>;
-/** A transfer of an activation or a gradient. */
-type Transfer = Extract<Operation, { peer: number; microbatch: number }>;
+import { Transfers } from "./transfers.ts";
 
 /** A pass over one microbatch. */
 interface Pass {
   readonly stage: number;
   readonly microbatch: number;
-}
-
-/** What an executor works with; all of one generation. */
-export interface RoundParts {
-  readonly slice: Slice;
-  readonly sizes: Sizes;
-  readonly compute: Compute;
-  readonly held: readonly HeldTensor[];
-  readonly roads: Roads;
-  readonly inbox: Inbox;
-  /**
-   * Where frames wait that come beside the rounds: weights that come back while the next round goes on, and those of outer
-   * steps, as pipelines that train locally count their rounds each for themselves.
-   */
-  readonly aside: Inbox;
-  /** What rounding left out of outer gradients. */
-  readonly residuals: Residuals;
-  readonly client: ExpertClient;
-  readonly server: ExpertServer;
-  readonly meter: Meter;
-  /** Tells the coordinator. */
-  readonly tell: (message: Vote | Evaluated) => void;
-  /** The coordinator's answer to the vote of a round. */
-  readonly decision: (round: number) => Promise<Decision>;
-  /** Called when the weights are as the decision wanted them. */
-  readonly stepped: (round: number) => void;
 }
 
 /** Passes under way at a time: one that waits for experts elsewhere, and one that computes meanwhile. */
@@ -70,8 +29,6 @@ export class RoundExecutor {
   readonly #running = new Set<Promise<unknown>>();
   readonly #passes = new Map<string, Promise<unknown>>();
   #lastBackward: Promise<unknown> = Promise.resolve();
-  /** Settles when the last send so far has been begun: frames leave in the listed order. */
-  #sending: Promise<unknown> = Promise.resolve();
   /** Sends of this round: rounds without a vote must not run ahead of their transfers without end. */
   #sends: Promise<unknown>[] = [];
   #decision: Decision | undefined;
@@ -82,12 +39,15 @@ export class RoundExecutor {
   /** A round has begun in this generation. */
   #begun = false;
 
+  readonly #transfers: Transfers;
   readonly #tied: Tied;
   readonly #replicas: Replicas;
   readonly #microbatches: { readonly from: number; readonly to: number };
 
+  /** Throws {@linkcode PlanViolationError} for a plan whose replicas contradict each other. */
   constructor(private readonly parts: RoundParts) {
     this.#between = new Between(parts.slice.self);
+    this.#transfers = new Transfers(parts, this.#between, (sending) => this.#sends.push(sending));
     this.#tied = new Tied(parts, (sending) => this.#sends.push(sending));
     this.#replicas = new Replicas(parts, (sending) => {
       // Whoever asked the device hears of a failure when the round waits for its sends.
@@ -188,7 +148,7 @@ export class RoundExecutor {
         return await this.#spread(data.message.round);
       case "send":
       case "receive":
-        if ("microbatch" in operation) return await this.#transfer(operation, data);
+        if ("microbatch" in operation) return await this.#transfers.run(operation, data.message);
         await this.#quiet();
         if (operation.what === "tied-gradient") {
           return await this.#tied.gradient(operation, data.message.round, this.#share);
@@ -208,7 +168,7 @@ export class RoundExecutor {
     { message, ids, labels }: Data,
     failed: (error: unknown) => void,
   ): Promise<void> {
-    const { embedding, head } = this.#stage(stage), { sizes: { tokens } } = this.parts;
+    const { embedding, head } = stageOf(this.parts.slice, stage), { sizes: { tokens } } = this.parts;
     const place = microbatch - this.#microbatches.from;
     const ofMicrobatch = (words: Uint32Array<ArrayBuffer>) =>
       words.slice(place * tokens, (place + 1) * tokens);
@@ -234,7 +194,7 @@ export class RoundExecutor {
     { do: work, stage, microbatch }: Pass & { do: "backward" | "backward-input" },
     failed: (error: unknown) => void,
   ): Promise<void> {
-    const { compute } = this.parts, { embedding, head } = this.#stage(stage);
+    const { compute, slice } = this.parts, { embedding, head } = stageOf(slice, stage);
     const received = head ? undefined : this.#between.take("gradient", stage, microbatch);
     await Promise.all([this.#lastBackward, this.#passes.get(`forward ${stage} ${microbatch}`)]);
     const [pass] = await this.#begin(
@@ -268,33 +228,6 @@ export class RoundExecutor {
   /** Gradients of a stage that others own leave as soon as its last pass has left them. */
   #leaving(stage: number, microbatch: number): void {
     if (microbatch === this.#microbatches.to - 1) this.#replicas.leaving(stage);
-  }
-
-  /** Activations and gradients between neighbours. Between two stages of one worker they only change hands. */
-  async #transfer(operation: Transfer, { message }: Data): Promise<void> {
-    const { what, stage, peer, microbatch } = operation, { slice, inbox, roads, meter } = this.parts;
-    const other = this.#stage(peer).worker;
-    if (operation.do === "send") {
-      const made = this.#between.take(`${what} out`, stage, microbatch);
-      if (other === slice.self) return this.#between.keep(what, peer, microbatch, made);
-      const heading = {
-        what,
-        round: message.round,
-        evaluate: message.mode === "evaluate",
-        index: peer,
-        microbatch,
-        sequence: 0,
-      };
-      const begun = Promise.all([made, this.#sending]).then(([words]) => {
-        const handedOver = roads.send(other, "pipeline", heading, [new Uint8Array(words)]);
-        return [handedOver.then(() => free(words))];
-      });
-      this.#sending = begun.catch(() => {}); // a pass that failed is heard of as such
-      this.#sends.push(begun.then(([handedOver]) => handedOver, () => {}));
-    } else if (other !== slice.self) {
-      const payload = await meter.waiting(inbox.take({ what, index: stage, microbatch, sequence: 0 }));
-      this.#between.keep(what, stage, microbatch, Promise.resolve(payload.buffer));
-    }
   }
 
   /** Ends a share: all own passes over it, and those of our guests. */
@@ -337,13 +270,5 @@ export class RoundExecutor {
     if (!this.#decision?.commit) return stepped(round);
     await this.#replicas.spread();
     this.#replicas.arrived.then(() => stepped(round), () => {});
-  }
-
-  #stage(index: number) {
-    const stage = this.parts.slice.stages[index];
-    if (stage === undefined) {
-      throw new PlanViolationError(`An operation names stage ${index}, which the plan lacks`);
-    }
-    return stage;
   }
 }

@@ -6,7 +6,7 @@
  */
 import type { Operation } from "../mesh/plan.ts";
 import { PlanViolationError } from "./errors.ts";
-import type { RoundParts } from "./rounds.ts";
+import { type RoundParts, stageOf } from "./round_parts.ts";
 import { piecesOf } from "./sizes.ts";
 
 type What = "tied-gradient" | "tied-weight";
@@ -30,7 +30,11 @@ export class Tied {
     await compute.addTiedGradient(words);
   }
 
-  /** The embedding's end sends the weight; the head's end puts it into its copy. */
+  /**
+   * The embedding's end sends the weight; the head's end puts it into its copy.
+   *
+   * @throws {PlanViolationError} Where it has none.
+   */
   async weight(operation: Transfer, round: number): Promise<void> {
     const { compute, sizes, held } = this.parts, { name, words } = sizes.tied;
     if (operation.do === "send") {
@@ -53,10 +57,7 @@ export class Tied {
     words: Float32Array<ArrayBuffer>,
   ): void {
     const { slice, sizes, roads } = this.parts;
-    const stage = slice.stages[peer];
-    if (stage === undefined) {
-      throw new PlanViolationError(`An operation names stage ${peer}, which the plan lacks`);
-    }
+    const stage = stageOf(slice, peer);
     piecesOf(sizes.tied.words).forEach(({ start, length }, sequence) => {
       const bytes = new Uint8Array(words.buffer, words.byteOffset + start * 4, length * 4);
       const heading = { what, round, evaluate: false, index: peer, microbatch, sequence };
