@@ -6,19 +6,20 @@
  *
  * @module
  */
-import { add, type Device, type View } from "../kernels/mod.ts";
-import type { Losses, Profile } from "../mesh/control/messages.ts";
+import { add, type Device } from "../kernels/mod.ts";
+import type { Profile } from "../mesh/control/messages.ts";
 import { ownMicrobatches, type Slice } from "../mesh/plan.ts";
 import type { HostRequest } from "../model/layers/expert_bank.ts";
 import type { RowExchanger } from "../model/layers/expert_exchange.ts";
-import type { GradientSize } from "../model/layers/optimizer.ts";
 import type { Stage } from "../model/layers/stage.ts";
-import { BusyClock } from "./busy_clock.ts";
-import { type Duty, DutyClock } from "./duty_clock.ts";
+import type { BusyClock } from "./busy_clock.ts";
 import type { Compute, DevicePart, Exchanger, ForwardInput, HeldTensor, StepDecision } from "./compute.ts";
 import { measureDevice } from "./device_profile.ts";
+import { DeviceWork } from "./device_work.ts";
+import type { Duty } from "./duty_clock.ts";
 import type { KnownSpeeds } from "./known_speeds.ts";
 import { type Loaded, loadSlice } from "./loaded_slice.ts";
+import { type RoundResults, roundResults } from "./round_results.ts";
 
 /** The tensor that a tied head shares. */
 const EMBEDDING = "model.embed_tokens.weight";
@@ -43,23 +44,19 @@ export interface LocalComputeOptions {
 export class LocalCompute implements Compute {
   readonly #device: Device;
   readonly #options: LocalComputeOptions;
+  readonly #work: DeviceWork;
+  /** Its clock. */
   readonly #busy: BusyClock;
   readonly #exchange: RowExchanger;
   #loaded: Loaded | undefined;
   /** Whether the round so far was an evaluation. */
   #evaluating = false;
-  /** Work was started whose end nobody has waited for. */
-  #running = false;
-  /** What is read to wait for it. */
-  #word: View | undefined;
 
   constructor(options: LocalComputeOptions) {
     this.#options = options;
     this.#device = options.device;
-    const { duty, now } = options;
-    this.#busy = duty === undefined
-      ? new BusyClock(now)
-      : new DutyClock({ ...duty, now, settled: () => this.#settled() });
+    this.#work = new DeviceWork(options.device, options);
+    this.#busy = this.#work.clock;
     this.#exchange = (exchange) => this.#busy.outside(() => options.exchanger(exchange));
   }
 
@@ -124,38 +121,6 @@ export class LocalCompute implements Compute {
     return this.#busy.during(() => this.#now.parameters.get(tensor, part, start, length));
   }
 
-  #upload(bytes: ArrayBuffer | undefined, label: string): View | undefined {
-    if (bytes === undefined) return undefined;
-    const view = this.#now.device.allocate(bytes.byteLength / 4, label);
-    this.#now.device.write(view, new Float32Array(bytes));
-    return view;
-  }
-
-  /** Takes a span back to the host and releases it; with none only starts the work. */
-  async #download(device: Device, view: View | undefined): Promise<ArrayBuffer | undefined> {
-    if (view === undefined) {
-      this.#start(device);
-      return undefined;
-    }
-    const [bytes] = await device.read([view]);
-    device.release(view);
-    return bytes;
-  }
-
-  /** Starts what was given to the device, without waiting for its end. */
-  #start(device: Device): void {
-    device.flush();
-    this.#running = true;
-  }
-
-  /** Resolves at that end: a word that is read comes behind it. */
-  async #settled(): Promise<void> {
-    if (!this.#running) return;
-    this.#running = false;
-    this.#word ??= this.#device.allocate(1, "end of a piece of work");
-    await this.#device.read([this.#word]);
-  }
-
   forward(input: ForwardInput): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
       const { device, notes, slice } = this.#now;
@@ -170,10 +135,10 @@ export class LocalCompute implements Compute {
         ids,
         labels,
         validLabels,
-        activation: this.#upload(input.activation, "received activation"),
+        activation: this.#work.upload(device, input.activation, "received activation"),
       }, (layer) => this.#coming(layer));
       notes.push({ stage, notes: passed.notes });
-      return await this.#download(device, passed.activation);
+      return await this.#work.download(device, passed.activation);
     });
   }
 
@@ -186,16 +151,23 @@ export class LocalCompute implements Compute {
   backward(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
       const { device } = this.#now;
-      const received = this.#upload(gradient, "received gradient"), left = this.#left(stage, microbatch);
-      return await this.#download(device, await this.#stageAt(stage).backward(microbatch, received, left));
+      const received = this.#work.upload(device, gradient, "received gradient"),
+        left = this.#left(stage, microbatch);
+      return await this.#work.download(
+        device,
+        await this.#stageAt(stage).backward(microbatch, received, left),
+      );
     });
   }
 
   backwardInput(stage: number, microbatch: number, gradient?: ArrayBuffer): Promise<ArrayBuffer | undefined> {
     return this.#busy.during(async () => {
       const { device } = this.#now;
-      const received = this.#upload(gradient, "received gradient");
-      return await this.#download(device, await this.#stageAt(stage).backwardInput(microbatch, received));
+      const received = this.#work.upload(device, gradient, "received gradient");
+      return await this.#work.download(
+        device,
+        await this.#stageAt(stage).backwardInput(microbatch, received),
+      );
     });
   }
 
@@ -203,7 +175,7 @@ export class LocalCompute implements Compute {
     // deno-lint-ignore require-await
     return this.#busy.during(async () => {
       this.#stageAt(stage).backwardWeight(microbatch, this.#left(stage, microbatch));
-      this.#start(this.#now.device);
+      this.#work.start(this.#now.device);
     });
   }
 
@@ -227,7 +199,7 @@ export class LocalCompute implements Compute {
     // deno-lint-ignore require-await
     return this.#busy.during(async () => {
       this.#now.bank.hostWeights(layer, microbatch);
-      this.#start(this.#now.device);
+      this.#work.start(this.#now.device);
     });
   }
 
@@ -273,7 +245,7 @@ export class LocalCompute implements Compute {
     // deno-lint-ignore require-await
     this.#busy.during(async () => {
       this.#now.replicas.add(tensors, before, behind);
-      this.#start(this.#now.device);
+      this.#work.start(this.#now.device);
     });
 
   beginLocal: Compute["beginLocal"] = () => this.#now.outer.begin();
@@ -284,37 +256,18 @@ export class LocalCompute implements Compute {
     // deno-lint-ignore require-await
     this.#busy.during(async () => {
       this.#now.outer.step(...args);
-      this.#start(this.#now.device);
+      this.#work.start(this.#now.device);
     });
 
   // deno-lint-ignore require-await
   adopt: Compute["adopt"] = async (tensors, words) => this.#now.outer.adopt(tensors, words);
 
   /** One entry of losses for each pass of an own stage, by microbatch, then stage. */
-  finish(): Promise<{ losses: Losses[]; tensors: GradientSize[] }> {
-    return this.#busy.during(async () => {
-      const { device, slice, optimizer, notes, shares } = this.#now;
-      const left = notes.splice(0).sort((a, b) =>
-        a.notes.microbatch - b.notes.microbatch || a.stage - b.stage
-      );
-      const measured: View[] = [];
-      if (!this.#evaluating) {
-        if (!shares.begun) optimizer.joinTied();
-        measured.push(...optimizer.measure());
-      }
-      const evaluated = this.#evaluating;
+  finish(): Promise<RoundResults> {
+    return this.#busy.during(() => {
+      const loaded = this.#now, evaluated = this.#evaluating;
       this.#evaluating = false;
-      const buffers = await device.read([...left.map(({ notes }) => notes.view), ...measured]);
-      const losses = left.map(({ stage, notes }, i) => {
-        device.release(notes.view);
-        const { rows, ...losses } = this.#stageAt(stage).losses(notes, buffers[i]);
-        return {
-          layer: slice.stages[stage].from,
-          ...losses,
-          ...(evaluated && rows.length > 0 ? { sequences: sumsOf(rows, slice.shape.sequence) } : {}),
-        };
-      });
-      return { losses, tensors: measured.length > 0 ? optimizer.sizes(buffers.slice(left.length)) : [] };
+      return roundResults(loaded, evaluated);
     });
   }
 
@@ -334,7 +287,7 @@ export class LocalCompute implements Compute {
       shares.reset();
       if (decision.commit) optimizer.step(decision, decision.weightDecay);
       else parameters.clearGradients();
-      this.#start(device);
+      this.#work.start(device);
     });
   }
 
@@ -347,12 +300,4 @@ export class LocalCompute implements Compute {
     this.#loaded = undefined;
     this.#device.close();
   }
-}
-
-/** Sums of so many words each. */
-function sumsOf(words: Float32Array, length: number): number[] {
-  return Array.from(
-    { length: words.length / length },
-    (_, i) => words.subarray(i * length, (i + 1) * length).reduce((sum, word) => sum + word, 0),
-  );
 }
