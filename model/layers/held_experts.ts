@@ -123,8 +123,9 @@ export function expertsBackward(
 const STEPS_PER_OCTAVE = 4;
 
 /**
- * A number of rows (above zero), rounded up for the sizes of memory and grids: routers send ever other numbers, and what is made for each
- * (blocks of memory, bind groups, parameters) should be found again. Results don't change: offsets bound the real rows.
+ * A number of rows (above zero), rounded up for the sizes of memory and grids: routers send ever other numbers, and what is
+ * made for each (blocks of memory, bind groups, parameters) should be found again. Results don't change: offsets bound the
+ * real rows.
  */
 export function roundedRows(count: number): number {
   const step = Math.max(8, 2 ** Math.floor(Math.log2(count)) / STEPS_PER_OCTAVE);
