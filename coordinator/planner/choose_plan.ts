@@ -80,7 +80,9 @@ function withReplicas(request: PlanRequest): Chosen {
   const deep = found.plan.pipelines.some(({ stages }) => stages.length > 1);
   const tried = (deep ? orders : ["1f1b" as const]).flatMap((schedule) => {
     try {
-      return [predicted(plannedOf({ ...request, schedule }, found.plan.pipelines), schedule, cluster)];
+      return [
+        predicted(request, plannedOf({ ...request, schedule }, found.plan.pipelines), schedule, cluster),
+      ];
     } catch (error) {
       if (error instanceof PlanInfeasible) return []; // a run counts memory more carefully than the search
       throw error;
@@ -88,7 +90,7 @@ function withReplicas(request: PlanRequest): Chosen {
   });
   const plain = tried.find(({ schedule }) => schedule === "1f1b");
   if (plain === undefined || plain.idle.length > alone.idle.length) return alone;
-  const best = gatheredPlan(request, quickest(tried, plain), cluster);
+  const best = quickest(tried, plain);
   if (!(best.seconds < gain * alone.seconds!)) return alone;
   return { ...best, others: besides(best.schedule, tried) };
 }
@@ -106,13 +108,13 @@ function choose(request: PlanRequest): Chosen {
   if (cluster === undefined) {
     return { ...plain, schedule: named, seconds: undefined, busy: new Map(), others: [] };
   }
-  const proportion = predicted(plain, named, cluster);
+  const proportion = predicted(request, plain, named, cluster);
   const tried = [proportion, ...search(request, plain, cluster)], others: Alternative[] = [];
   if (schedule === undefined && visits === undefined) {
     for (const name of otherSchedules(request, plain)) {
       try {
         const planned = makePlan({ ...request, schedule: name });
-        if (planned.idle.length <= plain.idle.length) tried.push(predicted(planned, name, cluster));
+        if (planned.idle.length <= plain.idle.length) tried.push(predicted(request, planned, name, cluster));
         else others.push({ schedule: name, why: `it leaves ${planned.idle.join(", ")} without a part` });
       } catch (error) {
         if (!(error instanceof CoordinatorError)) throw error;
@@ -120,26 +122,8 @@ function choose(request: PlanRequest): Chosen {
       }
     }
   }
-  const best = gatheredPlan(request, quickest(tried, proportion), cluster);
+  const best = quickest(tried, proportion);
   return { ...best, others: [...besides(best.schedule, tried), ...others] };
-}
-
-/**
- * The same with hosts' experts in fewer layers, where that is as good as predictions can tell: of a trip to a host they know
- * neither what its messages cost both ends nor a road's bad moments.
- */
-function gatheredPlan(request: PlanRequest, chosen: Predicted, cluster: Cluster): Predicted {
-  const { plan: { pipelines }, schedule } = chosen;
-  if (schedule === "skippipe") return chosen; // passes of its paths are laid out for the layers as they are
-  return withFewerTrips(chosen, pipelines, 1 / gain, (gather) => {
-    const fewer = pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
-    try {
-      return predicted(plannedOf({ ...request, schedule }, fewer), schedule, cluster);
-    } catch (error) {
-      if (error instanceof PlanInfeasible) return undefined; // rows of one layer take their memory all at once
-      throw error;
-    }
-  });
 }
 
 /** Schedules beside 1F1B that leave the number of stages that the recipe asks for as it is; none for a single worker. */
@@ -161,7 +145,30 @@ function besides(taken: OrderName, tried: readonly Predicted[]): Alternative[] {
   return [...least].map(([schedule, seconds]) => ({ schedule, seconds }));
 }
 
-function predicted(planned: Planned, schedule: OrderName, cluster: Cluster): Predicted {
+/**
+ * A plan's predicted step: of the plan itself, or of the same with hosts' experts in fewer layers where that is as good as
+ * predictions can tell. Of a trip to a host they know neither what its messages cost both ends nor a road's bad moments.
+ */
+function predicted(
+  request: PlanRequest,
+  planned: Planned,
+  schedule: OrderName,
+  cluster: Cluster,
+): Predicted {
+  const { pipelines } = planned.plan, plain = simulated(planned, schedule, cluster);
+  if (schedule === "skippipe") return plain; // its paths are laid out for the layers as they are
+  return withFewerTrips(plain, pipelines, 1 / gain, (gather) => {
+    const fewer = pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
+    try {
+      return simulated(plannedOf({ ...request, schedule }, fewer), schedule, cluster);
+    } catch (error) {
+      if (error instanceof PlanInfeasible) return undefined; // rows of one layer take their memory all at once
+      throw error;
+    }
+  });
+}
+
+function simulated(planned: Planned, schedule: OrderName, cluster: Cluster): Predicted {
   const { seconds, workers } = simulatePlan(planned.plan, cluster);
   const busy = new Map(cluster.workers.map(({ id }, w) => [id, workers[w].busy]));
   return { ...planned, seconds, busy, schedule, others: [] };
@@ -217,7 +224,7 @@ function search(request: PlanRequest, { plan, idle }: Planned, cluster: Cluster)
       const { division } = findPlan(asked);
       const pipelines = [{ shares: [shape.microbatches], stages: stagesOf({ config, cluster }, division) }];
       const planned = plannedOf({ ...request, schedule }, pipelines);
-      return planned.idle.length > idle.length ? [] : [predicted(planned, schedule, cluster)];
+      return planned.idle.length > idle.length ? [] : [predicted(request, planned, schedule, cluster)];
     } catch (error) {
       if (error instanceof PlanInfeasible) return []; // the proportion's own check has passed
       throw error;
