@@ -7,10 +7,8 @@
  */
 import { join } from "@std/path";
 import { say } from "../../cli/verb.ts";
-import { uniformCluster } from "../../coordinator/cost/cluster.ts";
-import { makePlan } from "../../coordinator/planner/planner.ts";
+import { choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { table } from "../../coordinator/amounts.ts";
-import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
 import { median } from "../harness/statistics.ts";
@@ -88,11 +86,10 @@ function simulated(ladder: boolean, latency: number): number {
   // A core of the machine that the benches run on, as it measures itself.
   const profile = { flops: 12e9, bandwidth: 8e9, launch: 3e-5, memory: 1e10, deviceName: "a core" };
   const workers = ["w0", "w1"].map((id) => ({ id, profile }));
-  const cluster = uniformCluster("two", workers, { latency, bandwidth: 12e6 });
+  const link = () => ({ latency, bandwidth: 12e6 });
   const shape = { batch: TIMED_BATCH / MICROBATCHES, sequence: SEQUENCE, microbatches: MICROBATCHES };
   const pinned = { stages: 1, expertHosts: 1, recompute: false };
-  const { plan } = makePlan({ run: "ladder", generation: 1, config, workers, shape, ...pinned });
-  return simulatePlan(plan, cluster).seconds;
+  return choosePlan({ run: "ladder", generation: 1, config, workers, link, shape, ...pinned }).seconds!;
 }
 
 /** Median seconds of a step of two workers in one process whose link has a delay. */
