@@ -214,20 +214,20 @@ function span(layers: LayerSpan): string {
   ].join(", ");
 }
 
-/** "experts 0-3 of layers 0-1": layers with the same experts together. */
+/** "experts 0-3 of layers 0-1; 0-7 of layer 2": layers with the same experts together. */
 function expertsText({ experts }: HeldBy): string {
   const groups = new Map<string, number[]>();
   for (const { layer, experts: own } of experts) {
     const key = ranges(own);
     groups.set(key, [...groups.get(key) ?? [], layer]);
   }
-  return [...groups].map(([own, layers]) =>
-    `experts ${own} of ${layers.length > 1 ? "layers" : "layer"} ${ranges(layers)}`
-  )
-    .join(", ");
+  const of = [...groups].map(([own, layers]) =>
+    `${own} of ${layers.length > 1 ? "layers" : "layer"} ${ranges(layers)}`
+  );
+  return of.length > 0 ? `experts ${of.join("; ")}` : "";
 }
 
-/** Increasing numbers as "0-3,5". */
+/** Increasing numbers as "0-3, 5". */
 function ranges(numbers: readonly number[]): string {
   const parts: string[] = [];
   for (let i = 0; i < numbers.length;) {
@@ -236,5 +236,5 @@ function ranges(numbers: readonly number[]): string {
     parts.push(i === j ? `${numbers[i]}` : `${numbers[i]}-${numbers[j]}`);
     i = j + 1;
   }
-  return parts.join(",");
+  return parts.join(", ");
 }
