@@ -25,7 +25,8 @@
  *
  * @module
  */
-export type { Device, DeviceInfo } from "./kernels/device.ts";
+export type { Device } from "./kernels/device.ts";
+export type { DeviceInfo } from "./kernels/device_info.ts";
 export {
   DeviceError,
   DeviceLostError,
@@ -44,7 +45,8 @@ export { freshModel } from "./model/init.ts";
 export { LoadedModel } from "./model/layers/local_model.ts";
 export type { TensorSource } from "./model/source.ts";
 export { parameterTable, type TensorSpec } from "./model/tensors.ts";
-export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer.ts";
+export { loadTokenizer } from "./model/text/load_tokenizer.ts";
+export type { Tokenizer } from "./model/text/tokenizer.ts";
 export { upcycleModel } from "./model/growth/upcycle.ts";
 
 export { Admission } from "./coordinator/admission/admission.ts";

@@ -12,7 +12,8 @@ import type { TensorSource } from "../model/source.ts";
 import type { Score } from "../model/text/task_choices.ts";
 import { scoreTasks, type TaskScores } from "../model/text/task_scores.ts";
 import { type NumberedTask, readTasks } from "../model/text/tasks.ts";
-import { checkVocabulary, type Tokenizer } from "../model/text/tokenizer.ts";
+import { checkVocabulary } from "../model/text/load_tokenizer.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { files } from "./model_folder.ts";
 import type { Screen } from "./screen.ts";
 

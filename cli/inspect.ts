@@ -7,7 +7,7 @@ import { number, size, table } from "../coordinator/amounts.ts";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import { configToJson, type ModelConfig } from "../model/config.ts";
 import { inspectModel, type ModelReport, type UnitReport } from "../model/checkpoint/inspect.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
+import { loadTokenizer } from "../model/text/load_tokenizer.ts";
 import { countParameters } from "../model/tensors.ts";
 import { lossJson, lossText, measure, measureFlags, measureOf, spreadOfLoad } from "./measure.ts";
 import { chosenDevice, files, modelFolder } from "./model_folder.ts";

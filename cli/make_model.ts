@@ -19,7 +19,7 @@ import {
 } from "../model/checkpoint/provenance.ts";
 import type { TensorSource } from "../model/source.ts";
 import { elements, parameterTable } from "../model/tensors.ts";
-import { tokenizerFiles } from "../model/text/tokenizer.ts";
+import { tokenizerFiles } from "../model/text/load_tokenizer.ts";
 import { files } from "./model_folder.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { Screen } from "./screen.ts";

@@ -6,7 +6,7 @@
 import { dirname, isAbsolute, join, resolve } from "@std/path";
 import { openModel } from "../coordinator/recipe/model_source.ts";
 import type { KnownLink, Paces } from "../coordinator/planner/paces.ts";
-import type { Candidate } from "../coordinator/planner/planner.ts";
+import type { Candidate } from "../coordinator/planner/plan_request.ts";
 import { parseRecipe } from "../coordinator/recipe/recipe.ts";
 import { isCompute } from "../coordinator/recipe/recipe_phases.ts";
 import { quantity, table } from "../coordinator/amounts.ts";

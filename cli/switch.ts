@@ -11,7 +11,7 @@ import type { DType } from "../model/dtypes.ts";
 import { asStored } from "../model/checkpoint/interchange.ts";
 import type { TensorSource } from "../model/source.ts";
 import { countParameters } from "../model/tensors.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
+import { loadTokenizer } from "../model/text/load_tokenizer.ts";
 import { historyOf, nameOf } from "./history.ts";
 import { changeText, checkTarget, makeModel, reportMade, shardOf } from "./make_model.ts";
 import { lossJson, lossText, type Measure, measure, measureFlags, measureOf } from "./measure.ts";

@@ -5,7 +5,8 @@
  */
 import { join, resolve } from "@std/path";
 import { Admission, type InviteTerms } from "../coordinator/admission/admission.ts";
-import { Coordinator, type MemberEvent } from "../coordinator/coordinator.ts";
+import { Coordinator } from "../coordinator/coordinator.ts";
+import type { MemberEvent } from "../coordinator/member.ts";
 import { Paces } from "../coordinator/planner/paces.ts";
 import type { CoordinatorFile } from "../coordinator/admission/owner_protocol.ts";
 import { quantity } from "../coordinator/amounts.ts";

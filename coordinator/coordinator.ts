@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { MemberEvent } from "./member.ts";
 import type { Lent } from "../mesh/control/messages.ts";
 import type { Channel, Runtime } from "../mesh/runtime.ts";
 import type { Admission } from "./admission/admission.ts";
@@ -28,14 +29,6 @@ export interface CoordinatorOptions {
   /** What was learned before; absent: nothing, and nothing is kept. */
   readonly paces?: Paces;
 }
-
-/** Somebody came, went, or was not let in. */
-export type MemberEvent =
-  | { readonly event: "joined"; readonly worker: string; readonly device: string; readonly flops: number }
-  | { readonly event: "left"; readonly worker: string; readonly reason: string }
-  | { readonly event: "refused"; readonly reason: string }
-  /** It has an invite, but the owner must approve it. */
-  | { readonly event: "waiting"; readonly worker: string; readonly fingerprint: string };
 
 /** What a coordinator says about itself; see `volary status`. */
 export interface Status {

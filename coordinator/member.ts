@@ -31,3 +31,11 @@ export interface Member {
   readonly closed: Promise<string>;
   close(reason: string): void;
 }
+
+/** Somebody came, went, or was not let in. */
+export type MemberEvent =
+  | { readonly event: "joined"; readonly worker: string; readonly device: string; readonly flops: number }
+  | { readonly event: "left"; readonly worker: string; readonly reason: string }
+  | { readonly event: "refused"; readonly reason: string }
+  /** It has an invite, but the owner must approve it. */
+  | { readonly event: "waiting"; readonly worker: string; readonly fingerprint: string };

@@ -3,26 +3,12 @@
  *
  * @module
  */
+import type { Cursor, SourceDocument } from "./source_document.ts";
 import type { FileReader } from "../model/files.ts";
 import { SourceError } from "./errors.ts";
 import { limits } from "./limits.ts";
 import { parquetDocuments } from "./parquet.ts";
 import { kindOf } from "./sources.ts";
-
-/** Where a reading stands: bytes into a text, rows into a table; and the line, for messages. */
-export interface Cursor {
-  readonly at: number;
-  readonly line: number;
-}
-
-/** A document and where it was. `text` is undefined for a broken line that is to be dropped. */
-export interface SourceDocument {
-  readonly text: string | undefined;
-  /** `file:line` (or row), for people. */
-  readonly place: string;
-  /** Where the next one begins. */
-  readonly next: Cursor;
-}
 
 /** How a file is read; see `Domain`. */
 export interface ReadOptions {

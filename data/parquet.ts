@@ -6,7 +6,7 @@
 import { type FileMetaData, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
 import type { FileReader } from "../model/files.ts";
-import type { Cursor, SourceDocument } from "./documents.ts";
+import type { Cursor, SourceDocument } from "./source_document.ts";
 import { SourceError } from "./errors.ts";
 import { limits } from "./limits.ts";
 

@@ -9,7 +9,8 @@
 import { byteTokenizer, byteTokenizerFiles } from "../model/text/byte_tokenizer.ts";
 import { TokenizerError } from "../model/errors.ts";
 import { type FileStore, folderOf, joinPath, readText, withoutSlash, writeAtomic } from "../model/files.ts";
-import { loadTokenizer, type Tokenizer, tokenizerFiles } from "../model/text/tokenizer.ts";
+import { loadTokenizer, tokenizerFiles } from "../model/text/load_tokenizer.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { DocumentStore, DocumentWriter } from "./document_store.ts";
 import type { PrepareConfig } from "./config.ts";
 import { DataError } from "./errors.ts";

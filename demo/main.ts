@@ -15,7 +15,7 @@ import { openDevice } from "../kernels/mod.ts";
 import { openCheckpoint } from "../model/checkpoint/checkpoint.ts";
 import { generate } from "../model/text/generate.ts";
 import { LoadedModel } from "../model/layers/local_model.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
+import { loadTokenizer } from "../model/text/load_tokenizer.ts";
 import { baselines } from "./baselines.ts";
 import { chinese, type Corpus, english } from "./corpus.ts";
 import { fromScratch } from "./from_scratch.ts";

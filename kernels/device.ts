@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DeviceInfo } from "./device_info.ts";
 import type { Bindings, Kernel, Params, Values } from "./kernel.ts";
 
 /** An allocation on a device, opaque to everyone but the device that made it. */
@@ -26,23 +27,6 @@ export const ALIGNMENT = 64;
 
 /** Host data that can be written: 32-bit words. */
 export type Words = Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
-
-/** What a device says about itself; shown to people and used as the key of measured tunings. */
-export interface DeviceInfo {
-  readonly kind: "webgpu" | "reference";
-  /** For people: the adapter's own description. */
-  readonly name: string;
-  readonly vendor: string;
-  readonly architecture: string;
-  /** Whether the adapter computes on the CPU (lavapipe, SwiftShader). */
-  readonly software: boolean;
-  /** Lanes of every subgroup, where that is one number and programs may speak of subgroups; otherwise 0. */
-  readonly subgroup: number;
-  /** Largest span that a kernel can bind, in bytes. */
-  readonly maxBinding: number;
-  /** Largest allocation, in bytes. */
-  readonly maxAllocation: number;
-}
 
 /**
  * Memory and arithmetic. Commands take effect in the order in which they are given; nothing is waited for but in `read`.

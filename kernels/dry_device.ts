@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Device, DeviceInfo, View, Words } from "./device.ts";
+import type { Device, View, Words } from "./device.ts";
+import type { DeviceInfo } from "./device_info.ts";
 import type { Bindings, Kernel, Params, Values } from "./kernel.ts";
 
 /** Kernels leave everything as it is, and whatever is read is zero. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "./device.ts";
+import type { DeviceInfo } from "./device_info.ts";
 
 /** How a kernel sees one of its arguments: the element type in WGSL, and whether it may write there. */
 export type Binding = `${"f32" | "u32" | "vec4f"} ${"read" | "write"}`;

@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./device.ts";
+export * from "./device_info.ts";
 export * from "./errors.ts";
 export * from "./kernel.ts";
 export { referenceDevice, type ReferenceOptions } from "./reference/device.ts";

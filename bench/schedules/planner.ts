@@ -6,7 +6,8 @@
  * @module
  */
 import type { Cluster } from "../../coordinator/cost/cluster.ts";
-import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
+import type { Division, Part } from "../../coordinator/planner/division.ts";
 import { findPlan } from "../../coordinator/planner/find_plan.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";

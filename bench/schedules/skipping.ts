@@ -18,7 +18,7 @@ import { openDevice } from "../../kernels/mod.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { keptLayers, onlyLayers } from "../../model/fewer_layers.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
-import { loadTokenizer } from "../../model/text/tokenizer.ts";
+import { loadTokenizer } from "../../model/text/load_tokenizer.ts";
 import type { BenchFlags, BenchOptions } from "../harness/bench.ts";
 import { benchText, type Leg, progress, runLeg } from "../recipe/one_worker.ts";
 import { roundTime, STAGES } from "./skipping_time.ts";

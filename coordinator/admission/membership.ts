@@ -12,7 +12,7 @@ import { limits } from "../../mesh/limits.ts";
 import { type FromCoordinator, FromWorker, type Lent, type Turn } from "../../mesh/control/messages.ts";
 import type { Chance, Channel, Clock } from "../../mesh/runtime.ts";
 import type { Admission, KnownWorker } from "./admission.ts";
-import type { MemberEvent } from "../coordinator.ts";
+import type { MemberEvent } from "../member.ts";
 import type { Member } from "../member.ts";
 import type { TurnGrants } from "./turn_grants.ts";
 

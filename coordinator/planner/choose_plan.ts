@@ -11,7 +11,8 @@ import { findPlan, stagesOf } from "./find_plan.ts";
 import { findReplicas } from "./find_replicas.ts";
 import { withFewerTrips } from "./gathered.ts";
 import { levelled } from "./levelled.ts";
-import { type Candidate, makePlan, type Planned, plannedOf, type PlanRequest } from "./planner.ts";
+import { makePlan, type Planned, plannedOf } from "./planner.ts";
+import type { Candidate, PlanRequest } from "./plan_request.ts";
 import {
   type Alternative,
   defaultChunks,

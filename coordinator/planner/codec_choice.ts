@@ -7,7 +7,7 @@ import { links, type Plan } from "../../mesh/plan.ts";
 import type { Codec } from "../../mesh/tensors/tensor_codec.ts";
 import { PlanInfeasible } from "../errors.ts";
 import { namedCodecs } from "../cost/plan_codecs.ts";
-import type { Candidate, PlanRequest } from "./planner.ts";
+import type { Candidate, PlanRequest } from "./plan_request.ts";
 import { quickestCodec } from "../cost/traffic.ts";
 
 /** Bytes a second of links of which nothing is known: what one connection of WebRTC in TypeScript carries on loopback. */

@@ -4,7 +4,8 @@
  * @module
  */
 import type { RandomStream } from "../../model/random.ts";
-import type { Division, Judge } from "./division.ts";
+import type { Judge } from "./judge.ts";
+import type { Division } from "./division.ts";
 import { fastestFirst, layerSeconds } from "./first_divisions.ts";
 
 /** Small changes to divisions. */

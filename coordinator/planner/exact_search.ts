@@ -4,7 +4,8 @@
  *
  * @module
  */
-import type { Division, Judge, Part } from "./division.ts";
+import type { Judge } from "./judge.ts";
+import type { Division, Part } from "./division.ts";
 
 /** How many divisions there are. */
 export function countDivisions(workers: number, layers: number, experts: number): number {

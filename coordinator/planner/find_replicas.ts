@@ -7,7 +7,8 @@
  */
 import { links, type Pipeline, type Plan } from "../../mesh/plan.ts";
 import { partOf } from "../cost/cluster.ts";
-import { type Division, Judge } from "./division.ts";
+import { Judge } from "./judge.ts";
+import type { Division } from "./division.ts";
 import { countDivisions, divisions } from "./exact_search.ts";
 import { type FindRequest, planOfPipelines, stagesOf } from "./find_plan.ts";
 import { searchLocally } from "./local_search.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Division, Judge, Part } from "./division.ts";
+import type { Judge } from "./judge.ts";
+import type { Division, Part } from "./division.ts";
 
 /** Each worker's seconds of one microbatch through one layer with all its experts, both ways. */
 export function layerSeconds(judge: Judge): number[] {

@@ -4,7 +4,7 @@
  * @module
  */
 import { meanSpeeds, type Speeds, timesAsFast } from "../../mesh/speed.ts";
-import type { Candidate } from "./planner.ts";
+import type { Candidate } from "./plan_request.ts";
 
 /** Measurements of equal devices that lie closer than this differ by the moment in which they were made. */
 const noise = 4;

@@ -5,7 +5,8 @@
  * @module
  */
 import { type RandomStream, randomStream } from "../../model/random.ts";
-import type { Division, Judge } from "./division.ts";
+import type { Judge } from "./judge.ts";
+import type { Division } from "./division.ts";
 import { Moves } from "./division_moves.ts";
 import { firstDivisions } from "./first_divisions.ts";
 

@@ -7,7 +7,7 @@
 import type { Shape, Stage } from "../../mesh/plan.ts";
 import type { ModelConfig } from "../../model/config.ts";
 import { unknownBandwidth } from "./codec_choice.ts";
-import type { Candidate } from "./planner.ts";
+import type { Candidate } from "./plan_request.ts";
 import { deal, splitLayers } from "../cost/split.ts";
 
 /** `holders`: the worker of each stage; `given`: the first layer of each and the end, where they are not chosen here. */

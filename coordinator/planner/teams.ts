@@ -4,7 +4,7 @@
  * @module
  */
 import { PlanInfeasible } from "../errors.ts";
-import type { Candidate, PlanRequest } from "./planner.ts";
+import type { Candidate, PlanRequest } from "./plan_request.ts";
 
 /** The workers of one pipeline, fastest first, and its shares of a round. */
 export interface Team {

@@ -10,7 +10,7 @@ import { byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";
 import { windowCount } from "../../model/text/data_order.ts";
 import { joinPath } from "../../model/files.ts";
 import type { TokenizedText } from "../../model/text/text.ts";
-import { checkVocabulary, loadTokenizer, tokenizerFiles } from "../../model/text/tokenizer.ts";
+import { checkVocabulary, loadTokenizer, tokenizerFiles } from "../../model/text/load_tokenizer.ts";
 import type { Runtime } from "../../mesh/runtime.ts";
 import { RecipeError } from "../errors.ts";
 import type { Batch } from "../batch.ts";

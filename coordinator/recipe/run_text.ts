@@ -14,12 +14,8 @@ import {
   tokenizeDocuments,
   type TokenizedText,
 } from "../../model/text/text.ts";
-import {
-  checkVocabulary,
-  loadTokenizer,
-  type Tokenizer,
-  tokenizerFiles,
-} from "../../model/text/tokenizer.ts";
+import { checkVocabulary, loadTokenizer, tokenizerFiles } from "../../model/text/load_tokenizer.ts";
+import type { Tokenizer } from "../../model/text/tokenizer.ts";
 import type { Clock, Runtime, Storage } from "../../mesh/runtime.ts";
 import type { Batch } from "../batch.ts";
 import { pause } from "../pause.ts";
@@ -27,7 +23,6 @@ import type { PhaseData } from "../run/phase.ts";
 import { RecipeError } from "../errors.ts";
 import type { Recipe } from "./recipe.ts";
 import type { ComputePhase, Phase } from "./recipe_phases.ts";
-import { openShards } from "./run_shards.ts";
 import { number } from "../amounts.ts";
 
 /** Seed of the split into training and validation: the same text is always split in the same way. */
@@ -51,9 +46,8 @@ export interface RunText {
   phase(phases: readonly Phase[], index: number): PhaseData;
 }
 
-/** Reads the recipe's files or opens its shards. Throws TextError, TokenizerError and ShardsError. */
-export async function openText(runtime: Runtime, recipe: Recipe): Promise<RunText> {
-  if (recipe.data.shards !== undefined) return await openShards(runtime, recipe, recipe.data.shards);
+/** Reads the recipe's files. Throws TextError and TokenizerError. */
+export async function openFiles(runtime: Runtime, recipe: Recipe): Promise<RunText> {
   const { tokenizer, files } = await openTokenizer(runtime.storage, recipe);
   const { train, validation } = await readTexts(runtime, recipe, tokenizer);
   return {

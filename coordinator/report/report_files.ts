@@ -7,7 +7,8 @@ import { joinPath, readText, writeAtomic } from "../../model/files.ts";
 import type { Storage } from "../../mesh/runtime.ts";
 import { JournalError } from "../errors.ts";
 import type { RunEvent } from "../events.ts";
-import { type ReportData, reportData } from "./report_data.ts";
+import { reportData } from "./report_of_events.ts";
+import type { ReportData } from "./report_data.ts";
 import { reportPage } from "./report_page.ts";
 
 /** The events of a run's folder. Throws {@linkcode JournalError} where there are none. */

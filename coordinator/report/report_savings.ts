@@ -3,18 +3,9 @@
  *
  * @module
  */
+import type { SavingsReport } from "./report_data.ts";
 import type { PhaseSummary, ReportData, ValidationPoint } from "./report_data.ts";
-import { extrapolated, type Leg, type Savings, savings } from "./savings.ts";
-
-/** The saving factors and how they came about. */
-export interface SavingsReport extends Savings {
-  /** "measured": against a run that was made. "extrapolated": against the stated extrapolation. */
-  readonly against: "measured" | "extrapolated";
-  /** Operations of the steps themselves, from scratch / recipe. */
-  readonly arithmetic: number;
-  /** For people: what is compared, and what is not in it. */
-  readonly notes: readonly string[];
-}
+import { extrapolated, type Leg, savings } from "./savings.ts";
 
 /** Measured rates of a run's phases as legs. */
 function legsOf(phases: readonly PhaseSummary[]): Leg[] {

@@ -13,7 +13,7 @@ import type { Batch } from "../batch.ts";
 import { WorkerFailed } from "../errors.ts";
 import type { Member, MemberMessage } from "../member.ts";
 import { pause } from "../pause.ts";
-import type { ParameterSource } from "./parameters.ts";
+import type { ParameterSource } from "./parameter_source.ts";
 
 /** A worker's answer to a round of training: losses, and the sums of squares of the gradients that it owns. */
 export type Vote = Extract<FromWorker, { type: "vote" }>;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ParameterSource } from "./parameter_source.ts";
 import type { LocalPart, Moment, SavedState } from "../../model/checkpoint/training_state.ts";
 import type { TensorSource } from "../../model/source.ts";
 import { parameterTable } from "../../model/tensors.ts";
@@ -16,23 +17,6 @@ import { type Owned, words } from "../cost/holdings.ts";
 const pieceWords = limits.chunkBytes / 4;
 /** Pieces under way from one worker at a time: enough to hide the road, little enough to hold in memory. */
 const piecesInFlight = 4;
-
-/** Where tensors come from: a checkpoint or a fresh model. Words out of range are its user's fault. */
-export interface ParameterSource {
-  /**
-   * Words `start`..`start + length` of one part of a tensor, as little-endian f32 bytes, for the pipeline at the place
-   * `replica`.
-   */
-  read(
-    tensor: string,
-    part: Part,
-    start: number,
-    length: number,
-    replica: number,
-  ): Promise<Uint8Array<ArrayBuffer>>;
-  /** There is what outer steps of local training left, with moments of each replica. */
-  readonly outer?: boolean;
-}
 
 /**
  * Serves a model's weights, and AdamW's moments where there are any; ranges are checked. With `outer` replicas of local

@@ -8,7 +8,7 @@ import { owners } from "../cost/holdings.ts";
 import type { HeldBy, RunEvent } from "../events.ts";
 import { choosePlan, type Chosen } from "../planner/choose_plan.ts";
 import type { Paces } from "../planner/paces.ts";
-import type { Candidate } from "../planner/planner.ts";
+import type { Candidate } from "../planner/plan_request.ts";
 import type { Recipe } from "../recipe/recipe.ts";
 import type { ComputePhase } from "../recipe/recipe_phases.ts";
 

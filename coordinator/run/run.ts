@@ -19,7 +19,7 @@ import { RunRecord } from "./run_record.ts";
 import { goThroughPhases } from "./phases.ts";
 import { preparePhase } from "./prepare_phase.ts";
 import type { RunContext, Start } from "./run_context.ts";
-import { openText } from "../recipe/run_text.ts";
+import { openText } from "../recipe/open_text.ts";
 import { modelsOf } from "../recipe/switches.ts";
 
 /** What to run. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import type { Params, Values, Variant } from "../kernel.ts";
 import { backwardKVProgram, backwardQProgram, forwardProgram } from "./program.ts";
 import { LANES, type Tile } from "./tile.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import type { Params, Sample, Tuning, Values } from "../kernel.ts";
 import type { Family, Shape } from "./family.ts";
 import { sampleOffsets, sampleShape, shapeClass } from "./shape_class.ts";

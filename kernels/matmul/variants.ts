@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import type { Params, Tuning, Values, Variant } from "../kernel.ts";
 import { preferredVariant, tuning } from "./choice.ts";
 import type { Family, Shape } from "./family.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import { checkCall, checkCopy, checkView, checkWrite, type OwnedMemory } from "../arguments.ts";
-import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
+import { ALIGNMENT, type Device, type View, type Words } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import { DeviceLostError } from "../errors.ts";
 import type { Arrays, Bindings, Kernel, Params, Values } from "../kernel.ts";
 import { Pool } from "../pool.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import { NoAdapterError } from "../errors.ts";
 import { fixedSize, withSubgroups } from "./subgroups.ts";
 import { TIMESTAMPS } from "./timings.ts";

@@ -3,12 +3,22 @@
  *
  * @module
  */
-import { part, type View } from "../device.ts";
-import type { WebGpuDevice } from "./device.ts";
+import { type Device, part, type View } from "../device.ts";
+import type { Bindings, Kernel, Params, Values } from "../kernel.ts";
 import type { BenchMaker } from "./tuner.ts";
 
+/** A device on which a call's variant can be named. */
+export interface VariantDevice extends Device {
+  run<B extends Bindings, P extends Params>(
+    kernel: Kernel<B, P>,
+    views: { readonly [Name in keyof B]: View },
+    values: Values<P>,
+    variantName?: string,
+  ): void;
+}
+
 /** Makes samples on `device`. Throws {@linkcode OutOfMemoryError} where there is no room for one; nothing is kept then. */
-export function benchOn(device: WebGpuDevice): BenchMaker {
+export function benchOn(device: VariantDevice): BenchMaker {
   return (kernel, { values, words }) => {
     const views: Record<string, View> = {};
     const release = () => {

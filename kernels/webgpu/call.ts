@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import { DeviceError, ShaderError } from "../errors.ts";
 import type { Grid, Kernel, Params, Values, Variant } from "../kernel.ts";
 

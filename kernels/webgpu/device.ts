@@ -4,7 +4,8 @@
  * @module
  */
 import { checkCall, checkCopy, checkView, checkWrite } from "../arguments.ts";
-import { ALIGNMENT, type Device, type DeviceInfo, type View, type Words } from "../device.ts";
+import { ALIGNMENT, type Device, type View, type Words } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import { DeviceError, DeviceLostError, OutOfMemoryError } from "../errors.ts";
 import type { Bindings, Kernel, Params, Values } from "../kernel.ts";
 import { Pool } from "../pool.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { DeviceInfo, View } from "../device.ts";
+import type { View } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import type { Kernel, Params, Values, Variant } from "../kernel.ts";
 import { chooseVariant, foldGrid } from "./call.ts";
 import type { Health } from "./health.ts";

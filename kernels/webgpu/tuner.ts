@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { DeviceInfo } from "../device.ts";
+import type { DeviceInfo } from "../device_info.ts";
 import { OutOfMemoryError } from "../errors.ts";
 import type { Kernel, Params, Sample, Values } from "../kernel.ts";
 

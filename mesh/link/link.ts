@@ -6,12 +6,9 @@
  * @module
  */
 import type { SendBudget } from "./budget.ts";
-import { Bundle, type BundleCounters } from "./bundle.ts";
-import { ChannelLink } from "./channel_link.ts";
-import { LinkError } from "../errors.ts";
+import type { BundleCounters } from "./bundle.ts";
 import type { FrameHeader } from "../tensors/frame.ts";
-import { greet, type Greeting } from "./greeting.ts";
-import type { Channel } from "../runtime.ts";
+import type { Greeting } from "./greeting.ts";
 
 /** Traffic classes with credits of their own; the place in the list is the number on the wire. */
 export const LANES = ["pipeline", "request", "reply"] as const;
@@ -88,19 +85,4 @@ export interface Link {
   close(): Promise<LinkClosed>;
   /** Gives up at once; what is under way may be lost. */
   abort(reason: string): void;
-}
-
-/**
- * Opens a link over one channel: both ends prove who they are and are ready. Rejects with `LinkError` when the peer does not
- * answer in time, or speaks another version, is in another generation or cannot prove that it is the expected worker of the
- * run at the end of this very connection. The link ends with the channel; one that outlives its channels is a matter of
- * worker/linking.ts.
- */
-export function openLink(channel: Channel, options: LinkOptions): Promise<Link> {
-  const bundle = new Bundle(options), link = new ChannelLink(bundle, options);
-  greet(channel, options).then(
-    () => bundle.add(channel),
-    (error) => link.giveUp(new LinkError(`Cannot open a link to ${options.peer}: ${error.message}`)),
-  );
-  return link.opened;
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import { localCredentials } from "../link/handshake_local.ts";
-import { type Link, type LinkOptions, openLink } from "../link/link.ts";
+import { type Link, type LinkOptions } from "../link/link.ts";
+import { openLink } from "../link/open_link.ts";
 import type { Chance, Channel, Clock, Signal, Transport } from "../runtime.ts";
 import type { FrameHeader } from "../tensors/frame.ts";
 import { signalPair } from "./signal_pair.ts";

@@ -1,7 +1,8 @@
 /** What a link promises, on every transport. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { FrameError, LinkError } from "../../mesh/errors.ts";
-import { type Lane, type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
+import { type Lane, type Link, type LinkOptions } from "../../mesh/link/link.ts";
+import { openLink } from "../../mesh/link/open_link.ts";
 import { clean, lenient } from "./clean.ts";
 import { expectFrames, header, pattern, same, sizes } from "./frames.ts";
 import { credentials, GENERATION } from "./linked.ts";

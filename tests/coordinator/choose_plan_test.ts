@@ -2,7 +2,8 @@
 import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
-import { makePlan, type PlanRequest } from "../../coordinator/planner/planner.ts";
+import { makePlan } from "../../coordinator/planner/planner.ts";
+import type { PlanRequest } from "../../coordinator/planner/plan_request.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { type ScheduleName, scheduleNames } from "../../coordinator/schedule/schedules.ts";
 import { parseConfig } from "../../model/config.ts";

@@ -4,7 +4,7 @@ import { choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { findPlan } from "../../coordinator/planner/find_plan.ts";
-import type { PlanRequest } from "../../coordinator/planner/planner.ts";
+import type { PlanRequest } from "../../coordinator/planner/plan_request.ts";
 import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { linkCodecs, quickestCodec } from "../../coordinator/cost/traffic.ts";

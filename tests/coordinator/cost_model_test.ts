@@ -10,7 +10,8 @@ import {
   stepCosts,
 } from "../../coordinator/cost/cost_model.ts";
 import { uniformCluster } from "../../coordinator/cost/cluster.ts";
-import { type Division, Judge } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
+import type { Division } from "../../coordinator/planner/division.ts";
 import { type Device, referenceDevice } from "../../kernels/mod.ts";
 import { addCost } from "../../kernels/costs.ts";
 import type { Slice } from "../../mesh/plan.ts";

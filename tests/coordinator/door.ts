@@ -1,5 +1,5 @@
 /** A coordinator's door in memory on a virtual clock, and workers that knock at it. */
-import type { MemberEvent } from "../../coordinator/coordinator.ts";
+import type { MemberEvent } from "../../coordinator/member.ts";
 import { Admission, type AdmissionOptions, type InviteTerms } from "../../coordinator/admission/admission.ts";
 import { Membership } from "../../coordinator/admission/membership.ts";
 import type { TurnGrants } from "../../coordinator/admission/turn_grants.ts";

@@ -6,7 +6,8 @@
  */
 import { assert } from "@std/assert";
 import { type Cluster, partOf } from "../../coordinator/cost/cluster.ts";
-import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
+import type { Division, Part } from "../../coordinator/planner/division.ts";
 import { type FindRequest, planOf, planOfPipelines, stagesOf } from "../../coordinator/planner/find_plan.ts";
 import { ReplicaBound, type TeamDivision } from "../../coordinator/planner/replica_bound.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";

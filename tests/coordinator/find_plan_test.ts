@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
-import { type Division, Judge, type Part } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
+import type { Division, Part } from "../../coordinator/planner/division.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { countDivisions } from "../../coordinator/planner/exact_search.ts";
 import { findPlan, planOf } from "../../coordinator/planner/find_plan.ts";

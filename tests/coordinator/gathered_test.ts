@@ -2,7 +2,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { assumedCluster, choosePlan } from "../../coordinator/planner/choose_plan.ts";
 import { gathered } from "../../coordinator/planner/gathered.ts";
-import { makePlan, type PlanRequest } from "../../coordinator/planner/planner.ts";
+import { makePlan } from "../../coordinator/planner/planner.ts";
+import type { PlanRequest } from "../../coordinator/planner/plan_request.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";
 import { parseConfig } from "../../model/config.ts";
 import type { Stage } from "../../mesh/plan.ts";

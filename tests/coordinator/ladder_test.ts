@@ -1,7 +1,7 @@
 /** What the simulator knows of a ladder residual: attention of one layer takes no time while rows of another are away. */
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { uniformCluster } from "../../coordinator/cost/cluster.ts";
-import { Judge } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
 import { makePlan } from "../../coordinator/planner/planner.ts";
 import { Predictor } from "../../coordinator/cost/predict.ts";
 import { simulatePlan } from "../../coordinator/simulator/simulate_plan.ts";

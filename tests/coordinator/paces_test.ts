@@ -5,7 +5,7 @@ import { CoordinatorError } from "../../coordinator/errors.ts";
 import { everyPair } from "../../coordinator/run/link_trial.ts";
 import { Paces } from "../../coordinator/planner/paces.ts";
 import { levelled } from "../../coordinator/planner/levelled.ts";
-import type { PlanRequest } from "../../coordinator/planner/planner.ts";
+import type { PlanRequest } from "../../coordinator/planner/plan_request.ts";
 import { timesAsFast } from "../../mesh/speed.ts";
 import { parseConfig } from "../../model/config.ts";
 import { smallMesh, smallRecipe } from "./small_run.ts";

@@ -1,6 +1,6 @@
 /** An evaluate phase puts tasks to a model that lies on several workers, and finds what one device finds. */
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { reportData } from "../../coordinator/report/report_data.ts";
+import { reportData } from "../../coordinator/report/report_of_events.ts";
 import { Report } from "../../coordinator/report/report.ts";
 import { reportPage } from "../../coordinator/report/report_page.ts";
 import { openDevice } from "../../kernels/mod.ts";

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { holdings, owners } from "../../coordinator/cost/holdings.ts";
 import { partSizes } from "../../coordinator/cost/memory_model.ts";
-import { makePlan, type PlanRequest } from "../../coordinator/planner/planner.ts";
+import { makePlan } from "../../coordinator/planner/planner.ts";
+import type { PlanRequest } from "../../coordinator/planner/plan_request.ts";
 import { ScheduleError } from "../../coordinator/schedule/schedules.ts";
 import { splitLayers } from "../../coordinator/cost/split.ts";
 import { layerVisits } from "../../coordinator/cost/work.ts";

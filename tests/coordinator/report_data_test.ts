@@ -2,7 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import type { RunEvent } from "../../coordinator/events.ts";
 import { curveChart, loadChart, short, ticks } from "../../coordinator/report/report_charts.ts";
-import { reportData } from "../../coordinator/report/report_data.ts";
+import { reportData } from "../../coordinator/report/report_of_events.ts";
 import { reaches } from "../../coordinator/report/report_savings.ts";
 import { reportPage } from "../../coordinator/report/report_page.ts";
 import { extrapolated, paperLegs, savings } from "../../coordinator/report/savings.ts";

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { parseRecipe } from "../../coordinator/recipe/recipe.ts";
 import type { Phase } from "../../coordinator/recipe/recipe_phases.ts";
-import { openText } from "../../coordinator/recipe/run_text.ts";
+import { openText } from "../../coordinator/recipe/open_text.ts";
 import { readConfig } from "../../data/config.ts";
 import { prepare } from "../../data/prepare.ts";
 import { byteTokenizerFiles } from "../../model/text/byte_tokenizer.ts";

@@ -1,7 +1,7 @@
 /** Which schedule a plan takes: the fastest that memory permits, or the one that is asked for. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { type Cluster, uniformCluster } from "../../coordinator/cost/cluster.ts";
-import { Judge } from "../../coordinator/planner/division.ts";
+import { Judge } from "../../coordinator/planner/judge.ts";
 import { PlanInfeasible } from "../../coordinator/errors.ts";
 import { divisions } from "../../coordinator/planner/exact_search.ts";
 import {

@@ -1,6 +1,6 @@
 /** The demo's comparison in small: a recipe of phases, the same model from scratch for as much, and their report. */
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
-import { reportData } from "../../coordinator/report/report_data.ts";
+import { reportData } from "../../coordinator/report/report_of_events.ts";
 import { readEvents, writeReport } from "../../coordinator/report/report_files.ts";
 import { fromScratch } from "../../demo/from_scratch.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";

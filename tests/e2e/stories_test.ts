@@ -13,7 +13,7 @@ import { growModel } from "../../model/growth/growth.ts";
 import { writeModel } from "../../model/checkpoint/interchange.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import type { TensorSource } from "../../model/source.ts";
-import { loadTokenizer, tokenizerFiles } from "../../model/text/tokenizer.ts";
+import { loadTokenizer, tokenizerFiles } from "../../model/text/load_tokenizer.ts";
 import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { MeshInMemory } from "../mesh_in_memory.ts";

@@ -150,6 +150,14 @@ Deno.test("the parts of a folder stand in an order, and nothing of an earlier on
   assert(seen > 50, "the check sees what it looks for");
 });
 
+Deno.test("no file imports itself by way of others, not for a type either", () => {
+  const circles = [...edges.keys()].flatMap((file) =>
+    [...reachable(file).keys()].filter((last) => edges.get(last)?.includes(file))
+      .map((last) => `${file} reaches ${last}, which imports it`)
+  );
+  assertEquals(circles, []);
+});
+
 Deno.test("nobody imports cli.ts, and only tests import mod.ts", () => {
   const wrong = [...edges].flatMap(([file, targets]) =>
     targets.filter((t) => t === "cli.ts" || (t === "mod.ts" && !file.startsWith("tests/")))

@@ -3,7 +3,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { SendBudget } from "../../mesh/link/budget.ts";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { localCredentials } from "../../mesh/link/handshake_local.ts";
-import { openLink } from "../../mesh/link/link.ts";
+import { openLink } from "../../mesh/link/open_link.ts";
 import { header } from "../compliance/linked.ts";
 import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
 import { VirtualClock } from "../../mesh/virtual_clock.ts";

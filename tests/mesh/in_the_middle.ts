@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { HELLO_BYTES, PROOF_BYTES } from "../../mesh/link/handshake.ts";
-import { openLink } from "../../mesh/link/link.ts";
+import { openLink } from "../../mesh/link/open_link.ts";
 import type { Transport } from "../../mesh/runtime.ts";
 import { localChannels } from "../../mesh/transports/local_links.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";

@@ -3,7 +3,8 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { LinkError } from "../../mesh/errors.ts";
 import { encodeFrame } from "../../mesh/tensors/frame.ts";
 import { greet } from "../../mesh/link/greeting.ts";
-import { type Link, type LinkOptions, openLink } from "../../mesh/link/link.ts";
+import { type Link, type LinkOptions } from "../../mesh/link/link.ts";
+import { openLink } from "../../mesh/link/open_link.ts";
 import { decodeAbort, encodeCredit, encodeNumber, KIND } from "../../mesh/link/link_wire.ts";
 import { memoryChannelPair } from "../../mesh/transports/memory_transport.ts";
 import { PROTOCOL_VERSION } from "../../mesh/control/messages.ts";

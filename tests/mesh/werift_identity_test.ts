@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { PROOF_BYTES } from "../../mesh/link/handshake.ts";
 import { newIdentity } from "../../mesh/identity/identity.ts";
-import { openLink } from "../../mesh/link/link.ts";
+import { openLink } from "../../mesh/link/open_link.ts";
 import { KIND } from "../../mesh/link/link_wire.ts";
 import { signalPair } from "../../mesh/transports/signal_pair.ts";
 import { lenient } from "../compliance/clean.ts";

@@ -10,7 +10,7 @@ import { drawNormal } from "../../model/init.ts";
 import { LoadedModel } from "../../model/layers/local_model.ts";
 import { randomStream } from "../../model/random.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
-import { loadTokenizer } from "../../model/text/tokenizer.ts";
+import { loadTokenizer } from "../../model/text/load_tokenizer.ts";
 
 const BASE: ModelConfig = {
   modelType: "volary",

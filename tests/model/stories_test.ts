@@ -8,7 +8,7 @@ import { denoRuntime } from "../../mesh/deno_runtime.ts";
 import { openCheckpoint } from "../../model/checkpoint/checkpoint.ts";
 import { growModel } from "../../model/growth/growth.ts";
 import type { TensorSource } from "../../model/source.ts";
-import { loadTokenizer } from "../../model/text/tokenizer.ts";
+import { loadTokenizer } from "../../model/text/load_tokenizer.ts";
 import { upcycledConfig, upcycleModel } from "../../model/growth/upcycle.ts";
 import { logitsF64 } from "./float64_model.ts";
 import { readAll } from "./models.ts";

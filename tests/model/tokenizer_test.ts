@@ -8,12 +8,8 @@ import {
   byteVocabulary,
 } from "../../model/text/byte_tokenizer.ts";
 import { TokenizerError } from "../../model/errors.ts";
-import {
-  checkVocabulary,
-  loadTokenizer,
-  type Tokenizer,
-  tokenizerFiles,
-} from "../../model/text/tokenizer.ts";
+import { checkVocabulary, loadTokenizer, tokenizerFiles } from "../../model/text/load_tokenizer.ts";
+import type { Tokenizer } from "../../model/text/tokenizer.ts";
 import { MemoryStorage } from "../memory_storage.ts";
 import { smallConfig } from "./models.ts";
 
