@@ -158,7 +158,7 @@ function predicted(
 ): Predicted {
   const { pipelines } = planned.plan, plain = simulated(planned, schedule, cluster);
   if (schedule === "skippipe") return plain; // its paths are laid out for the layers as they are
-  return withFewerTrips(plain, pipelines, 1 / gain, (gather) => {
+  return withFewerTrips(plain, pipelines, 1 / gain, ({ seconds }) => seconds, (gather) => {
     const fewer = pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
     try {
       return simulated(plannedOf({ ...request, schedule }, fewer), schedule, cluster);

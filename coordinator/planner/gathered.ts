@@ -6,9 +6,14 @@
  */
 import type { Stage } from "../../mesh/plan.ts";
 
+/** Layers of a stage that have experts elsewhere. */
+function asking({ worker, experts }: Stage): number {
+  return experts.filter((hosts) => hosts.some((host) => host !== worker)).length;
+}
+
 /**
  * The same stages with as many experts on each host, but only in the first `layers` layers of each stage (or as many as hold
- * them). Each of those layers has its share of every host's experts, so that hosts work side by side.
+ * them), never in more than before. Each of those layers has its share of every host's experts, so that hosts work side by side.
  */
 export function gathered(stages: readonly Stage[], layers: number): Stage[] {
   return stages.map((stage) => {
@@ -19,21 +24,16 @@ export function gathered(stages: readonly Stage[], layers: number): Stage[] {
       Array.from({ length: count }, (_, i) => ({ host, at: (i + 0.5) / count }))
     ).sort((a, b) => a.at - b.at).map(({ host }) => host);
     const most = Math.max(1, ...experts.map((hosts) => hosts.length));
-    const asking = Math.min(experts.length, Math.max(layers, Math.ceil(row.length / most)));
-    const cut = (layer: number) => Math.round(layer * row.length / asking);
+    const used = Math.min(asking(stage), Math.max(layers, Math.ceil(row.length / most)));
+    const cut = (layer: number) => Math.round(layer * row.length / used);
     return {
       ...stage,
       experts: experts.map((hosts, layer) => {
-        const away = layer < asking ? row.slice(cut(layer), cut(layer + 1)).sort() : [];
+        const away = layer < used ? row.slice(cut(layer), cut(layer + 1)).sort() : [];
         return [...new Array<string>(hosts.length - away.length).fill(worker), ...away];
       }),
     };
   });
-}
-
-/** Layers of the stage that have experts elsewhere. */
-function asking({ worker, experts }: Stage): number {
-  return experts.filter((hosts) => hosts.some((host) => host !== worker)).length;
 }
 
 /**
@@ -41,10 +41,11 @@ function asking({ worker, experts }: Stage): number {
  * to take at most `longer` times as long as the quickest the one with the fewest trips. `variant` answers undefined for what
  * does not fit.
  */
-export function withFewerTrips<Plan extends { readonly seconds: number }>(
+export function withFewerTrips<Plan>(
   plan: Plan,
   pipelines: readonly { readonly stages: readonly Stage[] }[],
   longer: number,
+  secondsOf: (plan: Plan) => number,
   variant: (gather: (stages: readonly Stage[]) => Stage[]) => Plan | undefined,
 ): Plan {
   const tried = [plan];
@@ -53,6 +54,6 @@ export function withFewerTrips<Plan extends { readonly seconds: number }>(
     const fewer = variant((stages) => gathered(stages, layers));
     if (fewer !== undefined) tried.push(fewer);
   }
-  const least = Math.min(...tried.map(({ seconds }) => seconds));
-  return tried.findLast(({ seconds }) => seconds <= longer * least)!;
+  const least = Math.min(...tried.map(secondsOf));
+  return tried.findLast((one) => secondsOf(one) <= longer * least)!;
 }

@@ -120,12 +120,13 @@ function gatheredBest(
   { cluster, codec, config }: FindRequest,
   { schedule, found, plan, memory }: Pick<Arranged, "schedule" | "found" | "plan" | "memory">,
   trace: boolean,
-): Arranged & { readonly seconds: number } {
-  const arranged = (plan: Plan, memory: Arranged["memory"]) => {
+): Arranged {
+  const arranged = (plan: Plan, memory: Arranged["memory"]): Arranged => {
     const timeline = simulatePlan(plan, cluster, { trace }), [{ stages }] = plan.pipelines;
-    return { schedule, found, stages, plan, timeline, memory, seconds: timeline.seconds };
+    return { schedule, found, stages, plan, timeline, memory };
   };
-  return withFewerTrips(arranged(plan, memory), plan.pipelines, 1, (gather) => {
+  const secondsOf = ({ timeline }: Arranged) => timeline.seconds;
+  return withFewerTrips(arranged(plan, memory), plan.pipelines, 1, secondsOf, (gather) => {
     const pipelines = plan.pipelines.map((pipeline) => ({ ...pipeline, stages: gather(pipeline.stages) }));
     const fewer = withCodecs({ ...plan, pipelines }, cluster, codec);
     const needs = new Map(holdings(config, fewer).map(({ worker, bytes }) => [worker, bytes]));

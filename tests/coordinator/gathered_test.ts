@@ -40,6 +40,8 @@ Deno.test("hosts keep their numbers of experts, side by side, in as few layers a
     }
   }
   assertEquals(gathered([stage], 4), [stage], "what is spread evenly stays");
+  const seldom = { ...stage, experts: [layer, ...new Array(3).fill(new Array(8).fill("own"))] };
+  assertEquals(gathered([seldom], 2), [seldom], "no layer asks that did not");
 });
 
 const config = parseConfig({
