@@ -72,6 +72,9 @@ async function repeated(now: () => number, work: (times: number) => Promise<void
   for (let calls = 1;; calls *= 2) {
     const elapsed = await timed(calls);
     // A clock that stands still (a simulation's) must not keep us here.
-    if (elapsed >= ENOUGH || calls >= 1024) return Math.max(elapsed, 1e-3) / calls / 1000;
+    if (elapsed < ENOUGH && calls < 1024) continue;
+    // Whatever else ran on the machine can only have made it longer, and what is kept of it outlives that moment.
+    const again = elapsed < ENOUGH ? elapsed : await timed(calls);
+    return Math.max(Math.min(elapsed, again), 1e-3) / calls / 1000;
   }
 }
